@@ -1,0 +1,27 @@
+//! What the operator asked for: the text of `linegate.toml` in, a typed and checked [`Config`] out.
+//!
+//! [`Config::parse`] is pure and reports every mistake at once, each with its line, the line's text and a hint. I/O
+//! happens in three named places: [`Config::load`], [`Config::policy_files`] and [`SecretSource::load`].
+//!
+//! `model` holds the types, `values` how one value is read from text, `sections` and `target` which keys a section has,
+//! `section` the reader they share, `mistake` what a mistake says, `files` globs and paths, `secret` passwords.
+
+mod files;
+mod mistake;
+mod model;
+mod secret;
+mod section;
+mod sections;
+mod target;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use mistake::{Mistake, Mistakes};
+pub use model::{
+    Algorithm, ClientTls, ColumnName, Config, ControlConfig, Credential, DataConfig, GroupConfig, HoldInTransaction,
+    HostPort, IssuerConfig, LabelConfig, Member, MemberKind, PolicyConfig, Protocol, RecordLevel, RecordingFull, Redact,
+    Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
+};
+pub use secret::{SECRET_BYTES_MAX, Secret, SecretSource};

@@ -1,0 +1,211 @@
+//! `[[target]]` and `[[label]]`: the protected servers and what is sensitive in them.
+
+use std::collections::HashMap;
+
+use crate::mistake::{Show, listed, nearest, quoted};
+use crate::model::{
+    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, Protocol, RecordLevel, Redact, TargetConfig,
+    TlsMode,
+};
+use crate::section::{Section, Taken, Walk, Wrong, one_of};
+use crate::sections::Listens;
+use crate::values;
+
+pub(crate) const TARGET_KEYS: &[&str] = &[
+    "name",
+    "protocol",
+    "listen",
+    "address",
+    "database",
+    "tls",
+    "tls_ca",
+    "credential",
+    "record",
+    "client_tls",
+    "hold_seconds",
+    "hold_in_transaction",
+    "connect_seconds",
+    "startup_seconds",
+    "max_sessions",
+    "row_bytes_max_mb",
+    "statement_bytes_max_mb",
+];
+pub(crate) const LABEL_KEYS: &[&str] = &["name", "target", "columns", "paths", "redact"];
+const CREDENTIAL_KEYS: &[&str] = &["user", "password"];
+
+/// Protocols that are planned: a wish for one of them is not a slip.
+const LATER_PROTOCOLS: &[&str] = &["mysql", "mariadb", "ssh", "kubernetes", "git"];
+
+/// Reads a target. `has_tls` says whether clients can be offered TLS.
+pub(crate) fn read_target(
+    walk: &mut Walk<'_>,
+    section: &Section<'_, '_>,
+    names: &mut Taken,
+    listens: &mut Listens,
+    has_tls: bool,
+) -> Option<TargetConfig> {
+    let name = section.needed(walk, "name", "\"prod\"", values::target_name);
+    match &name {
+        Some((name, span)) => names.take(walk, name, span, "a target's name"),
+        None => names.is_partial = true,
+    }
+    let protocol = section.needed(walk, "protocol", "\"postgres\"", protocol);
+    let listen = section.needed(walk, "listen", "\"0.0.0.0:6432\"", values::listen);
+    if let Some((listen, span)) = &listen {
+        listens.take(walk, *listen, span);
+    }
+    let address = section.needed(walk, "address", "\"10.0.0.5:5432\"", values::host_port);
+    let database = section.text(walk, "database");
+    let modes = [
+        ("disable", TlsMode::Disable),
+        ("prefer", TlsMode::Prefer),
+        ("require", TlsMode::Require),
+        ("verify-full", TlsMode::VerifyFull),
+    ];
+    let tls = section.choice(walk, "tls", &modes, TlsMode::Prefer);
+    let tls_ca = section.parsed(walk, "tls_ca", values::file);
+    if let (Some((_, span)), false) = (&tls_ca, tls == TlsMode::VerifyFull) {
+        let hint = "set `tls = \"verify-full\"`, or leave `tls_ca` out".to_owned();
+        walk.say(span, Show::Line, "`tls_ca` is not looked at with this `tls`".to_owned(), Some(hint));
+    }
+    let credential = read_credential(walk, section);
+    let levels =
+        [("statements", RecordLevel::Statements), ("shape", RecordLevel::Shape), ("rows", RecordLevel::Rows)];
+    let record = section.choice(walk, "record", &levels, RecordLevel::Statements);
+    let client = [("optional", ClientTls::Optional), ("require", ClientTls::Require)];
+    let client_tls = section.choice(walk, "client_tls", &client, ClientTls::Optional);
+    if let (Some(value), ClientTls::Require, false) = (section.value("client_tls"), client_tls, has_tls) {
+        let hint = "give `tls_cert` and `tls_key` in [data]".to_owned();
+        let what = "no client could connect: TLS is required but there is no certificate".to_owned();
+        walk.absent(&value.span(), what, Some(hint));
+    }
+    let inside = [("refuse", HoldInTransaction::Refuse), ("wait", HoldInTransaction::Wait)];
+    let hold_in_transaction = section.choice(walk, "hold_in_transaction", &inside, HoldInTransaction::Refuse);
+    let hold_seconds = section.number(walk, "hold_seconds", 1..=86_400, 600);
+    let connect_seconds = section.number(walk, "connect_seconds", 1..=300, 5);
+    let startup_seconds = section.number(walk, "startup_seconds", 1..=300, 15);
+    let max_sessions = section.number(walk, "max_sessions", 1..=1_000_000, 10_000);
+    let row_bytes_max_mb = section.number(walk, "row_bytes_max_mb", 1..=1024, 64);
+    let statement_bytes_max_mb = section.number(walk, "statement_bytes_max_mb", 1..=1024, 16);
+    Some(TargetConfig {
+        name: name?.0,
+        protocol: protocol?.0,
+        listen: listen?.0,
+        address: address?.0,
+        database: database.map(|(database, _)| database.to_owned()),
+        tls,
+        tls_ca: tls_ca.map(|(path, _)| path),
+        credential: credential?,
+        record,
+        client_tls,
+        hold_seconds,
+        hold_in_transaction,
+        connect_seconds,
+        startup_seconds,
+        max_sessions,
+        row_bytes_max_mb,
+        statement_bytes_max_mb,
+    })
+}
+
+fn protocol(text: &str) -> Result<Protocol, Wrong> {
+    if LATER_PROTOCOLS.contains(&text) {
+        let what = format!("{} is not available in this version", quoted(text));
+        return Err(Wrong::new(what, "it can be `postgres`"));
+    }
+    match text {
+        "postgresql" | "pg" => Err(Wrong::new(format!("`protocol` cannot be {}", quoted(text)), "did you mean `postgres`?")),
+        _ => one_of("protocol", &[("postgres", Protocol::Postgres)], text),
+    }
+}
+
+fn read_credential(walk: &mut Walk<'_>, target: &Section<'_, '_>) -> Option<Credential> {
+    const EXAMPLE: &str = "{ user = \"…\", password = \"file:/path\" }";
+    let Some(value) = target.value("credential") else {
+        target.missing(walk, "credential", EXAMPLE);
+        return None;
+    };
+    let Some(table) = value.get_ref().as_table() else {
+        let hint = Some(format!("write `credential = {EXAMPLE}`"));
+        walk.say(&value.span(), Show::Nothing, "`credential` must be a table".to_owned(), hint);
+        return None;
+    };
+    let section = Section::of(walk, "credential", value.span(), table, CREDENTIAL_KEYS).secret();
+    let user = section.needed_text(walk, "user", "\"…\"");
+    let password = section.parsed(walk, "password", values::secret);
+    let password = password.map(|(password, _)| password);
+    Some(Credential { user: user?.0.to_owned(), password })
+}
+
+/// Labelled columns: by target and column, what was said first.
+#[derive(Default)]
+pub(crate) struct Labelled(HashMap<(String, ColumnName), First>);
+
+struct First {
+    label: String,
+    redact: Redact,
+    has_paths: bool,
+    line: u32,
+}
+
+/// Reads a label.
+pub(crate) fn read_label(
+    walk: &mut Walk<'_>,
+    section: &Section<'_, '_>,
+    targets: &Taken,
+    labelled: &mut Labelled,
+) -> Option<LabelConfig> {
+    let name = section.needed(walk, "name", "\"pii\"", values::name);
+    let target = section.needed_text(walk, "target", "\"prod\"");
+    if let Some((target, span)) = target.as_ref().filter(|(target, _)| !targets.holds(target) && !targets.is_partial) {
+        let mut known: Vec<&str> = targets.values().collect();
+        known.sort_unstable();
+        let hint = match nearest(target, known.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None if known.is_empty() => "there is no [[target]]".to_owned(),
+            None => format!("there are {}", listed(known, "and")),
+        };
+        walk.absent(span, format!("there is no target {}", quoted(target)), Some(hint));
+    }
+    let columns = section.needed_list(walk, "columns", "[\"schema.table.column\"]", values::column);
+    let has_paths = section.value("paths").is_some();
+    let paths = if has_paths { section.needed_list(walk, "paths", "[\"$.name\"]", values::json_path) } else { Vec::new() };
+    let redact = section.parsed(walk, "redact", values::redact);
+    let is_null = match &redact {
+        Some((redact, _)) => *redact == Redact::Null,
+        None => section.value("redact").is_some(), // unreadable: a mistake already
+    };
+    if let (Some(value), false) = (section.value("paths"), is_null) {
+        let hint = "add `redact = \"null\"`: a value in JSON has no room for another redaction".to_owned();
+        walk.absent(&value.span(), "`paths` need `redact = \"null\"`".to_owned(), Some(hint));
+    }
+    let redact = redact.map_or(Redact::Blank, |(redact, _)| redact);
+    if let (Some((name, _)), Some((target, _))) = (&name, &target) {
+        for (column, span) in &columns {
+            let key = ((*target).to_owned(), column.clone());
+            let line = walk.line_of(span);
+            let Some(first) = labelled.0.get(&key) else {
+                labelled.0.insert(key, First { label: name.clone(), redact, has_paths, line });
+                continue;
+            };
+            // Two labels may share a column, and two sets of paths; what it becomes must not depend on their order.
+            let twice = first.label == *name && !(first.has_paths && has_paths);
+            let (what, hint) = match (first.redact == redact, twice) {
+                (true, false) => continue,
+                (true, true) => (format!("has label `{name}` on line {} already", first.line), None),
+                (false, _) => (
+                    format!("is `{}` on line {} but `{redact}` here", first.redact, first.line),
+                    Some("give a column one redaction".to_owned()),
+                ),
+            };
+            walk.say(span, Show::Line, format!("{} {what}", quoted(&column.to_string())), hint);
+        }
+    }
+    Some(LabelConfig {
+        name: name?.0,
+        target: target?.0.to_owned(),
+        columns: columns.into_iter().map(|(column, _)| column).collect(),
+        paths: paths.into_iter().map(|(path, _)| path).collect(),
+        redact,
+    })
+}

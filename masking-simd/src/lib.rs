@@ -1,0 +1,23 @@
+//! How labelled cells are overwritten, in place and at the speed of memory.
+//!
+//! Knows `&mut [u8]` and no protocol. The caller walks a buffer first and collects [`Cell`]s, then [`apply`] overwrites
+//! them all: finding and filling in two phases keeps wide stores away from the length loads of the next row, which
+//! would wait for them.
+//!
+//! `scalar` defines what a redaction means; `avx2` and `avx512` must agree with it byte for byte (the tests compare
+//! them), and `dispatch` asks the CPU once. Redactions that change a cell's length (NULL, tokens) are not made here.
+
+mod cell;
+mod dispatch;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+#[cfg(test)]
+mod tests;
+
+pub use cell::{CELLS_MAX, Cell, Cells, MASK, Redaction};
+pub use dispatch::{Level, apply, apply_with};

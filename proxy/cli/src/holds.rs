@@ -1,0 +1,119 @@
+//! `linegate holds`, `approve` and `deny`: statements that wait for a person.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::client::{self, Control, Door};
+use crate::failure::Failure;
+use crate::{Global, lease, output, run};
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// The hold, as `linegate holds` shows it.
+    id: String,
+    /// Who approves; never a member of the statement's own chain.
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    principal: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DenyArgs {
+    /// The hold, as `linegate holds` shows it.
+    id: String,
+    /// Who refuses.
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    principal: Option<String>,
+    /// Why; the client is told.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Shows what waits. The statement is printed whole below its row: an approver must see what will run.
+pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
+    let answer = Control::find(global).get(Door::Admin, "/v1/holds").await?;
+    if global.json {
+        output::json(&answer)?;
+        return Ok(0);
+    }
+    let list = lease::items(&answer, "holds");
+    if list.is_empty() {
+        output::write("nothing waits\n")?;
+        return Ok(0);
+    }
+    let mut text = String::new();
+    for hold in list {
+        text.push_str(&format!("{}  {}\n", output::cell(&hold["id"]), output::flat(&output::cell(&hold["target"]))));
+        for (label, field) in
+            [("chain", "chain"), ("effects", "effects"), ("tables", "relations"), ("reason", "reason"), ("may approve", "approvers")]
+        {
+            text.push_str(&format!("  {label:<12}{}\n", chain_or_cell(&hold[field])));
+        }
+        for line in output::cell(&hold["statement"]).lines() {
+            text.push_str("  | ");
+            text.extend(line.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            text.push('\n');
+        }
+        let parameters = hold["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for (index, parameter) in parameters.iter().enumerate() {
+            text.push_str(&format!("  ${} = {}\n", index + 1, output::flat(&output::cell(parameter))));
+        }
+    }
+    output::write(&text)?;
+    Ok(0)
+}
+
+/// A chain comes as text or as its parts.
+fn chain_or_cell(value: &Value) -> String {
+    match (value["principal"]["name"].as_str(), value["actors"].as_array()) {
+        (Some(name), Some(actors)) => {
+            std::iter::once(name.to_owned()).chain(actors.iter().map(output::cell)).collect::<Vec<_>>().join(" → ")
+        }
+        _ => output::flat(&output::cell(value)),
+    }
+}
+
+/// Approves once.
+pub(crate) async fn approve(global: &Global, args: ApproveArgs) -> Result<u8, Failure> {
+    let body = json!({ "as": principal(args.principal) });
+    decide(global, &args.id, "approve", &body).await
+}
+
+/// Refuses with a reason.
+pub(crate) async fn deny(global: &Global, args: DenyArgs) -> Result<u8, Failure> {
+    let body = json!({ "as": principal(args.principal), "reason": args.reason });
+    decide(global, &args.id, "deny", &body).await
+}
+
+fn principal(named: Option<String>) -> String {
+    named.unwrap_or_else(|| format!("user:{}", run::login_name()))
+}
+
+async fn decide(global: &Global, id: &str, verb: &str, body: &Value) -> Result<u8, Failure> {
+    let path = format!("/v1/holds/{}/{verb}", client::id(id)?);
+    let answer = Control::find(global).post(Door::Admin, &path, body).await?;
+    if global.json {
+        output::json(&answer)?;
+        return Ok(0);
+    }
+    let waits = answer["state"].as_str().is_some_and(|state| state == "waiting");
+    let said = match (verb, waits) {
+        ("approve", true) => "approved; more approvals are needed",
+        ("approve", false) => "approved",
+        _ => "refused",
+    };
+    output::write(&format!("{id} {said} as {}\n", output::cell(&body["as"])))?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_in_parts_reads_like_a_chain() {
+        let parts = json!({ "principal": { "kind": "workload", "name": "ci-runner" }, "actors": ["build", "migrate"] });
+        assert_eq!(chain_or_cell(&parts), "ci-runner → build → migrate");
+        assert_eq!(chain_or_cell(&json!("a → b")), "a → b");
+        assert_eq!(chain_or_cell(&json!(["select", "drop"])), "select, drop");
+    }
+}

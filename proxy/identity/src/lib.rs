@@ -1,0 +1,29 @@
+//! Who is asking: principals, actor chains, scopes and leases, and the proofs that carry them.
+//!
+//! Pure: no I/O, no clock, no randomness of its own; time and random bytes are arguments.
+//!
+//! A client proves a lease in one of three ways, each in a module of its own: the lease's user name and secret
+//! ([`scram`], [`md5`] for servers that still ask for it), a lease token ([`token`]) or a CI id-token ([`jwt`]).
+
+pub mod chain;
+pub mod effects;
+pub mod fault;
+pub mod id;
+pub mod jwt;
+pub mod lease;
+pub mod leases;
+pub mod md5;
+pub mod scope;
+pub mod scram;
+pub mod token;
+
+pub use chain::{ActorChain, ChainError, NameError, Principal, PrincipalKind};
+pub use effects::Effects;
+pub use fault::Fault;
+pub use id::{LeaseSecret, hold_id, session_id};
+pub use jwt::{IssuerKeysView, JwtAlgorithm, JwtError, VerifiedJwt};
+pub use lease::{LeaseError, LeaseGrant, LeaseId, LeaseRequest, ScramVerifier, UnixMillis};
+pub use leases::Leases;
+pub use scope::{Scope, ScopeError};
+pub use scram::{ScramClient, ScramError, ScramServer};
+pub use token::{Attenuation, TokenError, TokenKey, VerifiedToken};

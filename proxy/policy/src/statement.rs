@@ -1,0 +1,90 @@
+//! A statement in policy's own nouns: what every protocol's reader produces and every decision looks at.
+
+use linegate_identity::Effects;
+
+/// A possibly qualified name as the statement wrote it, folded as the server folds it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The schema, if written. Without one, the name stands for every relation of that name in any schema.
+    pub schema: Option<String>,
+    /// The last part.
+    pub name: String,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// One top-level output column, as far as the text alone can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputColumn {
+    /// A literal, a parameter, `count(*)` or the like: holds no value of any relation.
+    Clean,
+    /// Anything else: the RowDescription's origin must name it.
+    Computed,
+}
+
+/// What one Query or Parse would do; for several statements in one Query, the union.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Everything it does, wherever in the tree.
+    pub effects: Effects,
+    /// Relations it reads, sorted, without duplicates. CTE names are resolved away.
+    pub reads: Vec<Name>,
+    /// Relations (or other objects) it changes, creates or drops, sorted.
+    pub writes: Vec<Name>,
+    /// Functions it calls, operators' functions excluded, sorted.
+    pub functions: Vec<Name>,
+    /// False when an UPDATE or DELETE has no WHERE that depends on a column.
+    pub bounded: bool,
+    /// What cannot be looked into: DO bodies, function bodies, dynamic text. Each a short phrase for the record.
+    pub opaque: Vec<&'static str>,
+    /// Output columns of a single SELECT/VALUES/RETURNING without `*`; `None` when only the server can tell.
+    pub output: Option<Vec<OutputColumn>>,
+    /// Statements in the text (0 for an empty query).
+    pub count: u32,
+    /// It prepares or declares something that later statements run by name (PREPARE, DECLARE CURSOR).
+    pub prepares: bool,
+    /// It changes names or shapes, so the catalog must be read again.
+    pub changes_catalog: bool,
+    /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
+    pub carries_secret: bool,
+    /// Settings it changes, lower case.
+    pub settings: Vec<String>,
+}
+
+impl Statement {
+    /// A statement that could not be understood.
+    pub fn unreadable() -> Self {
+        Self {
+            effects: Effects::UNREADABLE,
+            bounded: false,
+            opaque: vec!["text that does not parse"],
+            count: 1,
+            ..Self::empty()
+        }
+    }
+
+    /// A statement that does nothing.
+    pub fn empty() -> Self {
+        Self {
+            effects: Effects::NONE,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            functions: Vec::new(),
+            bounded: true,
+            opaque: Vec::new(),
+            output: None,
+            count: 0,
+            prepares: false,
+            changes_catalog: false,
+            carries_secret: false,
+            settings: Vec::new(),
+        }
+    }
+}

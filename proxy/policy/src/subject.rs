@@ -1,0 +1,236 @@
+//! Who asks: one session's actor chain as Cedar entities, its target, its lease's scope, and the policies that can matter.
+//!
+//! How the chain is judged. Each request is asked once for the head principal and once for every agent, and the verdict is
+//! the intersection: all must be allowed. An agent is `Workload::"name"`, member of the groups that the configuration gives
+//! `workload:name`, and `in` the head principal. So for an agent:
+//!
+//! * a rule with `principal`, `principal in User::"head"` or `principal in Group::"g"` (a group of the head, or its own)
+//!   matches: permits written for the head are inherited, and so are all such forbids;
+//! * a permit with `principal == User::"head"` does not match: it means the head itself, without agents between;
+//! * a forbid with `principal == Workload::"agent"` stops every chain that the agent is part of;
+//! * `principal is User` matches no agent, since agents are workloads.
+//!
+//! Joining more groups never widens what an agent may do, because the head is asked as well.
+
+use std::collections::HashSet;
+
+use cedar_policy::{
+    Context, Entities, Entity, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint,
+    RestrictedExpression,
+};
+use linegate_identity::{ActorChain, LeaseId, PrincipalKind, Scope};
+
+use crate::engine::Engine;
+use crate::statement::Statement;
+
+/// One member of the chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    /// Its entity.
+    pub(crate) uid: EntityUid,
+    /// Its name; `None` for the head principal.
+    pub(crate) agent: Option<String>,
+}
+
+/// A session as policy sees it, built once.
+#[derive(Debug)]
+pub struct Subject {
+    pub(crate) members: Vec<Member>,
+    pub(crate) entities: Entities,
+    pub(crate) policies: PolicySet,
+    pub(crate) target: String,
+    pub(crate) target_uid: EntityUid,
+    pub(crate) scope: Scope,
+    chain: Vec<String>,
+    depth: i64,
+    lease: String,
+    database: String,
+    is_sound: bool,
+}
+
+impl Subject {
+    /// The session's entities, and the policies that could match any of them on this target.
+    pub fn new(engine: &Engine, chain: &ActorChain, lease: &LeaseId, scope: &Scope, target: &str) -> Self {
+        let nouns = &engine.nouns;
+        let head = &chain.principal;
+        let head_uid = nouns.principal(head.kind, &head.name);
+        let target_uid = nouns.target(target);
+        let head_groups = engine.groups_of(head.kind, &head.name).iter().chain(&head.groups);
+        let head_groups: HashSet<EntityUid> = head_groups.map(|group| nouns.group(group)).collect();
+        let mut ancestors = head_groups.clone();
+        let mut members = vec![Member { uid: head_uid.clone(), agent: None }];
+        let mut entities = vec![
+            Entity::new_no_attrs(head_uid.clone(), head_groups),
+            Entity::new_no_attrs(target_uid.clone(), HashSet::new()),
+        ];
+        for actor in &chain.actors {
+            let uid = nouns.principal(PrincipalKind::Workload, actor);
+            if members.iter().any(|member| member.uid == uid) {
+                continue; // the same entity twice in a chain is asked once
+            }
+            let groups = engine.groups_of(PrincipalKind::Workload, actor).iter().map(|group| nouns.group(group));
+            let parents: HashSet<EntityUid> = groups.chain([head_uid.clone()]).collect();
+            ancestors.extend(parents.iter().cloned());
+            entities.push(Entity::new_no_attrs(uid.clone(), parents));
+            members.push(Member { uid, agent: Some(actor.clone()) });
+        }
+        ancestors.extend(members.iter().map(|member| member.uid.clone()));
+        let slice = Slice { engine, members: &members, ancestors: &ancestors, target, target_uid: &target_uid };
+        let policies = engine.policies.policies().filter(|policy| slice.keeps(policy)).cloned();
+        let policies = PolicySet::from_policies(policies);
+        let entities = Entities::from_entities(entities, None);
+        // Neither can fail: ids are unique in the engine, and entities are distinct without a cycle. Doubt denies.
+        let is_sound = policies.is_ok() && entities.is_ok();
+        let names = std::iter::once(&head.name).chain(&chain.actors).cloned().collect();
+        Self {
+            members,
+            entities: entities.unwrap_or_else(|_| Entities::empty()),
+            policies: policies.unwrap_or_default(),
+            target: target.to_owned(),
+            target_uid,
+            scope: scope.clone(),
+            chain: names,
+            depth: i64::try_from(chain.actors.len()).unwrap_or(i64::MAX),
+            lease: lease.0.clone(),
+            database: String::new(),
+            is_sound,
+        }
+    }
+
+    /// The same session on a named database of the target, for policies that look at `context.database`.
+    #[must_use]
+    pub fn with_database(mut self, database: &str) -> Self {
+        database.clone_into(&mut self.database);
+        self
+    }
+
+    /// The target's name.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Number of policies that can match this session, for the cost of a decision.
+    pub fn policies_count(&self) -> usize {
+        self.policies.num_of_policies()
+    }
+
+    /// The context record of the schema, or `None` when the session could not be built soundly.
+    pub(crate) fn context(&self, statement: &Statement, approved: bool) -> Option<Context> {
+        let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
+        let set = |values: &mut dyn Iterator<Item = String>| {
+            RestrictedExpression::new_set(values.map(RestrictedExpression::new_string))
+        };
+        let pairs = [
+            ("effects", set(&mut statement.effects.names().map(str::to_owned))),
+            ("bounded", RestrictedExpression::new_bool(statement.bounded)),
+            ("opaque", RestrictedExpression::new_bool(!statement.opaque.is_empty())),
+            ("approved", RestrictedExpression::new_bool(approved)),
+            ("chain", set(&mut self.chain.iter().cloned())),
+            ("actor", text(self.chain.last().map_or("", String::as_str))),
+            ("depth", RestrictedExpression::new_long(self.depth)),
+            ("lease", text(&self.lease)),
+            ("target", text(&self.target)),
+            ("database", text(&self.database)),
+            ("functions", set(&mut statement.functions.iter().map(|function| function.name.to_lowercase()))),
+            ("settings", set(&mut statement.settings.iter().map(|setting| setting_name(setting).to_owned()))),
+        ];
+        let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value));
+        self.is_sound.then(|| Context::from_pairs(pairs).ok()).flatten()
+    }
+}
+
+/// The name in `name` or `name=value`.
+pub(crate) fn setting_name(setting: &str) -> &str {
+    setting.split_once('=').map_or(setting, |(name, _)| name)
+}
+
+/// What decides whether a policy can match a session at all. Only what its scope proves is left out.
+struct Slice<'s> {
+    engine: &'s Engine,
+    members: &'s [Member],
+    ancestors: &'s HashSet<EntityUid>,
+    target: &'s str,
+    target_uid: &'s EntityUid,
+}
+
+impl Slice<'_> {
+    fn keeps(&self, policy: &Policy) -> bool {
+        let is_member_kind = |kind| self.members.iter().any(|member| member.uid.type_name() == kind);
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::Eq(uid) => self.members.iter().any(|member| member.uid == uid),
+            PrincipalConstraint::In(uid) => self.ancestors.contains(&uid),
+            PrincipalConstraint::Is(kind) => is_member_kind(&kind),
+            PrincipalConstraint::IsIn(kind, uid) => is_member_kind(&kind) && self.ancestors.contains(&uid),
+        };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
+            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
+                self.could_be_here(&uid)
+            }
+        };
+        principal && resource
+    }
+
+    fn could_be_here(&self, resource: &EntityUid) -> bool {
+        let kind = resource.type_name();
+        if kind == self.engine.nouns.target_kind() {
+            resource == self.target_uid
+        } else if kind == self.engine.nouns.table_kind() {
+            let id: &str = resource.id().as_ref();
+            id.strip_prefix(self.target).is_some_and(|rest| rest.starts_with('/'))
+        } else {
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::GroupSpec;
+    use linegate_identity::{Effects, Principal};
+
+    fn chain(actors: &[&str]) -> ActorChain {
+        let principal =
+            Principal { kind: PrincipalKind::User, name: "dev".to_owned(), groups: vec!["staff".to_owned()] };
+        ActorChain { principal, actors: actors.iter().map(|actor| (*actor).to_owned()).collect() }
+    }
+
+    #[test]
+    fn only_policies_that_can_match_are_kept() {
+        let text = "permit (principal, action, resource);
+            permit (principal in Group::\"staff\", action, resource);
+            permit (principal in Group::\"builders\", action, resource);
+            permit (principal in Group::\"others\", action, resource);
+            permit (principal == User::\"dev\", action, resource);
+            permit (principal == User::\"other\", action, resource);
+            permit (principal == Workload::\"migrate\", action, resource);
+            permit (principal is Workload, action, resource);
+            permit (principal, action, resource in Target::\"shop\");
+            permit (principal, action, resource in Target::\"elsewhere\");
+            permit (principal, action, resource == Table::\"shop/app.orders\");
+            permit (principal, action, resource == Table::\"shop2/app.orders\");
+            permit (principal, action, resource in Label::\"pii\");";
+        let groups = [GroupSpec { name: "builders".to_owned(), members: vec!["workload:migrate".to_owned()] }];
+        let engine = Engine::compile(&[("t".to_owned(), text.to_owned())], &groups).expect("compiles");
+        let scope = Scope { effects: Effects::all(), tables: None };
+        let lease = LeaseId("lg_test".to_owned());
+        let with_agent = Subject::new(&engine, &chain(&["migrate"]), &lease, &scope, "shop");
+        assert_eq!(with_agent.policies_count(), 9);
+        let alone = Subject::new(&engine, &chain(&[]), &lease, &scope, "shop");
+        assert_eq!(alone.policies_count(), 6, "no agent: not builders, not migrate, no Workload");
+    }
+
+    #[test]
+    fn a_name_twice_in_a_chain_is_one_entity() {
+        let engine = Engine::compile(&[], &[]).expect("compiles");
+        let scope = Scope { effects: Effects::all(), tables: None };
+        let mut chain = chain(&["build", "build", "ci"]);
+        chain.principal.kind = PrincipalKind::Workload;
+        chain.principal.name = "ci".to_owned();
+        let subject = Subject::new(&engine, &chain, &LeaseId("lg_test".to_owned()), &scope, "shop");
+        assert_eq!(subject.members.len(), 2);
+        assert!(subject.context(&Statement::empty(), false).is_some(), "built soundly");
+    }
+}

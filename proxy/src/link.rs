@@ -1,0 +1,185 @@
+//! A link: one side of a session, plain or TLS, as two halves that two tasks use at once.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::rt::net::{Reader, Stream, Switch, Writer};
+use crate::slab::{Ingress, Pool};
+use crate::tls::{RECORD_BYTES_MAX, SEALED_BYTES_MAX, Tls};
+
+/// The half that bytes come from.
+pub struct LinkReader {
+    reader: Reader,
+    tls: Option<(Rc<RefCell<Tls>>, Option<Ingress>)>,
+    pool: Rc<Pool>,
+}
+
+/// The half that bytes go to.
+pub struct LinkWriter {
+    writer: Writer,
+    tls: Option<(Rc<RefCell<Tls>>, Vec<u8>)>,
+}
+
+/// A whole link, before its session splits it.
+pub struct Link {
+    /// Its reading half.
+    pub reader: LinkReader,
+    /// Its writing half.
+    pub writer: LinkWriter,
+    /// Ends it from anywhere.
+    pub switch: Switch,
+}
+
+impl Link {
+    /// A plain link.
+    pub fn new(stream: Stream, pool: Rc<Pool>) -> io::Result<Self> {
+        let (reader, writer, switch) = stream.split()?;
+        Ok(Self { reader: LinkReader { reader, tls: None, pool }, writer: LinkWriter { writer, tls: None }, switch })
+    }
+
+    /// Whether TLS protects it.
+    pub fn is_tls(&self) -> bool {
+        self.writer.tls.is_some()
+    }
+
+    /// Does the TLS handshake; everything after it is encrypted. Nothing may have been read ahead.
+    pub async fn start_tls(&mut self, mut tls: Tls) -> io::Result<()> {
+        let mut cipher = self.reader.slab(SEALED_BYTES_MAX)?;
+        loop {
+            let done = tls.handshake(&mut cipher)?;
+            let owed = tls.take_owed();
+            if !owed.is_empty() {
+                self.writer.writer.write_vec(owed).await.0?;
+                if !done {
+                    continue;
+                }
+            }
+            if done {
+                break;
+            }
+            if !cipher.prepare(&self.reader.pool, SEALED_BYTES_MAX) || cipher.room() == 0 {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS handshake message is too long"));
+            }
+            let (read, back) = self.reader.reader.fill(cipher).await;
+            cipher = back;
+            if read? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let tls = Rc::new(RefCell::new(tls));
+        let held = (!cipher.data().is_empty()).then_some(cipher);
+        self.reader.tls = Some((tls.clone(), held));
+        self.writer.tls = Some((tls, Vec::new()));
+        Ok(())
+    }
+}
+
+impl LinkReader {
+    fn slab(&self, bytes: usize) -> io::Result<Ingress> {
+        let slab = self.pool.take(bytes);
+        slab.map(Ingress::new).ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free"))
+    }
+
+    /// An empty buffer to start with.
+    pub fn ingress(&self) -> io::Result<Ingress> {
+        self.slab(1)
+    }
+
+    /// Reads once so that `ingress` holds more than before; `needed` is how much it must be able to hold in all.
+    /// `Ok(0)` is the end of the stream. At the pool's cap it waits for slabs to come back.
+    pub async fn fill(&mut self, mut ingress: Ingress, needed: usize) -> (io::Result<usize>, Ingress) {
+        let needed = if self.tls.is_some() { needed.max(ingress.data().len() + RECORD_BYTES_MAX) } else { needed };
+        while !ingress.prepare(&self.pool, needed) {
+            crate::rt::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        match &mut self.tls {
+            None => self.reader.fill(ingress).await,
+            Some((tls, held)) => {
+                let mut cipher = match held.take().map_or_else(|| self.pool.take(SEALED_BYTES_MAX).map(Ingress::new), Some) {
+                    Some(cipher) => cipher,
+                    None => return (Err(io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free")), ingress),
+                };
+                let before = ingress.data().len();
+                let result = loop {
+                    let opened = tls.borrow_mut().decrypt(&mut cipher, &mut ingress);
+                    let arrived = ingress.data().len() - before;
+                    match opened {
+                        Err(error) => break Err(error),
+                        Ok(false) => break Ok(0),
+                        Ok(true) if arrived > 0 => break Ok(arrived),
+                        Ok(true) => {}
+                    }
+                    while !cipher.prepare(&self.pool, SEALED_BYTES_MAX.max(cipher.data().len() + 1)) {
+                        crate::rt::sleep(std::time::Duration::from_millis(2)).await;
+                    }
+                    let (read, back) = self.reader.fill(cipher).await;
+                    cipher = back;
+                    match read {
+                        Ok(0) => break Ok(0),
+                        Ok(_) => {}
+                        Err(error) => break Err(error),
+                    }
+                };
+                // The slab for ciphertext stays only while it holds something or a stream is running.
+                if !cipher.data().is_empty() || matches!(result, Ok(bytes) if bytes >= RECORD_BYTES_MAX) {
+                    *held = Some(cipher);
+                }
+                (result, ingress)
+            }
+        }
+    }
+}
+
+impl LinkWriter {
+    /// Writes `range` of the data in `ingress`.
+    pub async fn write_span(&mut self, ingress: Ingress, range: Range<usize>) -> (io::Result<()>, Ingress) {
+        match &mut self.tls {
+            None => self.writer.write_span(ingress, range).await,
+            Some((tls, sealed)) => {
+                let result = seal(tls, &ingress.data()[range], std::mem::take(sealed));
+                let (result, back) = match result {
+                    Ok(bytes) => self.writer.write_vec(bytes).await,
+                    Err(error) => (Err(error), Vec::new()),
+                };
+                *sealed = back;
+                (result, ingress)
+            }
+        }
+    }
+
+    /// Writes all of `bytes`, which come back empty for reuse.
+    pub async fn write_vec(&mut self, mut bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        match &mut self.tls {
+            None => {
+                let (result, mut back) = self.writer.write_vec(bytes).await;
+                back.clear();
+                (result, back)
+            }
+            Some((tls, sealed)) => {
+                let result = seal(tls, &bytes, std::mem::take(sealed));
+                bytes.clear();
+                let (result, back) = match result {
+                    Ok(out) => self.writer.write_vec(out).await,
+                    Err(error) => (Err(error), Vec::new()),
+                };
+                *sealed = back;
+                (result, bytes)
+            }
+        }
+    }
+
+    /// Says that nothing more comes.
+    pub async fn finish(&mut self) {
+        self.writer.finish().await;
+    }
+}
+
+fn seal(tls: &Rc<RefCell<Tls>>, data: &[u8], mut out: Vec<u8>) -> io::Result<Vec<u8>> {
+    out.clear();
+    let mut tls = tls.borrow_mut();
+    out.append(&mut tls.take_owed());
+    tls.encrypt(data, &mut out)?;
+    Ok(out)
+}

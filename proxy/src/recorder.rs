@@ -1,0 +1,226 @@
+//! The recorder thread of one core, and the core's end of its ring.
+//!
+//! Entries go through a ring in order. Rows are copied into buffers that come home through a second ring, so recording
+//! allocates nothing per message. The thread groups what arrived, commits it every `commit` milliseconds, and keeps
+//! retrying a commit that fails: meanwhile `failing` is up, rings fill, and sessions wait. Nothing is dropped unless the
+//! operator chose so.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use linegate_identity::UnixMillis;
+use linegate_recording::{Entry, Recorder, SessionId, SigningKey};
+
+use crate::clock;
+use crate::rt::sync::{Bell, Sender, ring};
+
+/// Bytes of rows that may wait for the recorder of one core.
+const ROWS_BYTES_WAITING_MAX: usize = 64 << 20;
+/// Buffers that are kept for reuse.
+const BUFFERS_KEPT: usize = 256;
+/// A buffer larger than this is not kept.
+const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
+
+enum What {
+    Entry(Box<Entry>),
+    Rows { statement: u64, offset: u64, bytes: Vec<u8> },
+}
+
+struct Event {
+    at: UnixMillis,
+    session: SessionId,
+    what: What,
+}
+
+/// What cores and operators may know about the recorder.
+#[derive(Default)]
+pub struct Health {
+    /// The last commit failed; new sessions are refused, running ones wait.
+    pub failing: AtomicBool,
+    waiting_bytes: AtomicUsize,
+    stop: AtomicBool,
+}
+
+/// A core's way to its recorder.
+pub struct Recording {
+    events: Sender<Event>,
+    buffers: rtrb::Consumer<Vec<u8>>,
+    health: Arc<Health>,
+}
+
+impl Recording {
+    /// Whether the disk refuses.
+    pub fn is_failing(&self) -> bool {
+        self.health.failing.load(Ordering::Relaxed)
+    }
+
+    /// Hands an entry over; gives it back when the ring is full.
+    pub fn try_entry(&mut self, session: SessionId, entry: Box<Entry>) -> Result<(), Box<Entry>> {
+        match self.events.send(Event { at: clock::now(), session, what: What::Entry(entry) }) {
+            Ok(()) => Ok(()),
+            Err(Event { what: What::Entry(entry), .. }) => Err(entry),
+            Err(_) => unreachable!("the ring gives back what it was given"),
+        }
+    }
+
+    /// Copies rows over; false when the recorder is too far behind.
+    pub fn try_rows(&mut self, session: SessionId, statement: u64, offset: u64, rows: &[u8]) -> bool {
+        if self.health.waiting_bytes.load(Ordering::Relaxed) + rows.len() > ROWS_BYTES_WAITING_MAX {
+            return false;
+        }
+        let mut bytes = self.buffers.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(rows);
+        self.health.waiting_bytes.fetch_add(rows.len(), Ordering::Relaxed);
+        let event = Event { at: clock::now(), session, what: What::Rows { statement, offset, bytes } };
+        let sent = self.events.send(event).is_ok();
+        if !sent {
+            self.health.waiting_bytes.fetch_sub(rows.len(), Ordering::Relaxed);
+        }
+        sent
+    }
+}
+
+/// Ends a recorder thread: what is in its ring is written, the segment sealed.
+pub struct RecorderThread {
+    health: Arc<Health>,
+    bell: Arc<Bell>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl RecorderThread {
+    /// Waits for the last entry to be on disk.
+    pub fn stop(self) {
+        self.health.stop.store(true, Ordering::SeqCst);
+        self.bell.ring();
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("the recorder thread panicked");
+        }
+    }
+}
+
+/// Where and how a core's stream is recorded.
+pub struct Settings {
+    /// The directory of all streams.
+    pub directory: PathBuf,
+    /// This stream's name, `core-0`.
+    pub stream: String,
+    /// The key that seals segments, as a file.
+    pub key: PathBuf,
+    /// How long entries may wait for their group.
+    pub commit: Duration,
+    /// Entries the ring holds.
+    pub entries: usize,
+}
+
+/// Opens a stream and starts its thread.
+pub fn start(settings: Settings) -> std::io::Result<(Recording, RecorderThread)> {
+    let key = SigningKey::load_or_create(&settings.key, clock::random())?;
+    let recorder = Recorder::open(&settings.directory, &settings.stream, &key, clock::now().0)?;
+    let health = Arc::new(Health::default());
+    let (ends, handed_over) = std::sync::mpsc::channel();
+    let theirs = health.clone();
+    let thread = std::thread::Builder::new().name(format!("recorder-{}", settings.stream)).spawn(move || {
+        let bell = Bell::for_this_thread();
+        let (events, consumer) = ring(settings.entries, bell.clone());
+        let (buffers_home, buffers) = rtrb::RingBuffer::new(BUFFERS_KEPT);
+        if ends.send((events, buffers, bell.clone())).is_ok() {
+            Writer { recorder, consumer, buffers: buffers_home, health: theirs, commit: settings.commit }.run(&bell);
+        }
+    })?;
+    let (events, buffers, bell) = handed_over.recv().map_err(std::io::Error::other)?;
+    Ok((Recording { events, buffers, health: health.clone() }, RecorderThread { health, bell, thread }))
+}
+
+struct Writer {
+    recorder: Recorder,
+    consumer: rtrb::Consumer<Event>,
+    buffers: rtrb::Producer<Vec<u8>>,
+    health: Arc<Health>,
+    commit: Duration,
+}
+
+impl Writer {
+    fn run(mut self, bell: &Bell) {
+        let mut open_since: Option<Instant> = None;
+        loop {
+            let stopping = self.health.stop.load(Ordering::SeqCst);
+            let mut took = 0;
+            while took < 256
+                && let Ok(event) = self.consumer.pop()
+            {
+                self.write(event);
+                took += 1;
+            }
+            if took > 0 {
+                open_since.get_or_insert_with(Instant::now);
+            }
+            let due = open_since.is_some_and(|since| since.elapsed() >= self.commit);
+            if due || (stopping && took == 0 && open_since.is_some()) {
+                self.commit();
+                open_since = None;
+            }
+            if took > 0 {
+                continue;
+            }
+            if stopping {
+                break;
+            }
+            let rest = open_since.map_or(Duration::from_secs(3600), |since| self.commit.saturating_sub(since.elapsed()));
+            bell.park(rest.max(Duration::from_micros(200)), || {
+                !self.consumer.is_empty() || self.health.stop.load(Ordering::SeqCst)
+            });
+        }
+        if let Err(error) = self.recorder.close(clock::now().0) {
+            tracing::error!(%error, "the last segment could not be sealed");
+        }
+    }
+
+    fn write(&mut self, event: Event) {
+        match event.what {
+            What::Entry(entry) => {
+                self.retry(|recorder| recorder.append(event.at.0, event.session, &entry));
+            }
+            What::Rows { statement, offset, bytes } => {
+                self.retry(|recorder| recorder.append_rows(event.at.0, event.session, statement, offset, &bytes));
+                self.health.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX {
+                    let _ = self.buffers.push(bytes); // a full return ring frees the buffer
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.retry(|recorder| recorder.commit().map(drop));
+    }
+
+    /// Until the disk takes it: the pending block stays in memory, and the ring's filling up makes the sessions wait.
+    fn retry(&mut self, mut step: impl FnMut(&mut Recorder) -> std::io::Result<()>) {
+        let mut said = false;
+        loop {
+            match step(&mut self.recorder) {
+                Ok(()) => {
+                    if self.health.failing.swap(false, Ordering::Relaxed) {
+                        tracing::warn!("recording works again");
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.health.failing.store(true, Ordering::Relaxed);
+                    if !said {
+                        tracing::error!(%error, "recording fails; sessions wait");
+                        said = true;
+                    }
+                    if self.health.stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+}

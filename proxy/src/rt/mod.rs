@@ -1,0 +1,97 @@
+//! The runtime behind our own names: starting a core, tasks, time. Nothing outside `rt` names the runtime crate.
+//!
+//! Rules that come from its source: build and run on one thread; never drop a read or write that is under way; never
+//! yield by waking yourself; time-outs are deadlines that shut the socket down.
+
+pub mod net;
+pub mod sync;
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use linegate_config::Runtime as Choice;
+
+const RING_ENTRIES: u32 = 4096;
+
+/// Which driver a core runs on, for the log and the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN.
+    UringDeferred,
+    /// io_uring with COOP_TASKRUN.
+    UringCooperative,
+    /// io_uring without flags.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// Asks the kernel what it accepts. Cheap; done once at start.
+pub fn probe(choice: Choice) -> io::Result<Driver> {
+    if choice == Choice::Epoll {
+        return Ok(Driver::Epoll);
+    }
+    for driver in [Driver::UringDeferred, Driver::UringCooperative, Driver::Uring] {
+        if builder(driver).build(8).is_ok() {
+            return Ok(driver);
+        }
+    }
+    match choice {
+        Choice::IoUring => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel refuses io_uring")),
+        _ => Ok(Driver::Epoll),
+    }
+}
+
+fn builder(driver: Driver) -> io_uring::Builder {
+    let mut builder = io_uring::IoUring::builder();
+    match driver {
+        Driver::UringDeferred => {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        Driver::UringCooperative => {
+            builder.setup_coop_taskrun();
+        }
+        Driver::Uring | Driver::Epoll => {}
+    }
+    builder
+}
+
+/// Builds a runtime on this thread and runs `main` on it to its end.
+pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
+    match driver {
+        Driver::Epoll => {
+            let mut runtime =
+                monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().with_entries(RING_ENTRIES).enable_timer().build()?;
+            Ok(runtime.block_on(main))
+        }
+        _ => {
+            let mut runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
+                .with_entries(RING_ENTRIES)
+                .uring_builder(builder(driver))
+                .enable_timer()
+                .build()?;
+            Ok(runtime.block_on(main))
+        }
+    }
+}
+
+/// Starts a task on this core. Nobody waits for it.
+pub fn spawn(task: impl Future<Output = ()> + 'static) {
+    drop(monoio::spawn(task));
+}
+
+/// Waits.
+pub async fn sleep(time: Duration) {
+    monoio::time::sleep(time).await;
+}
+
+/// Waits for `work` at most `time`. Only for work that holds no read or write (see the rules above).
+pub async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    monoio::time::timeout(time, work).await.ok()
+}
+
+/// Runs two loops to the end of both.
+pub async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    monoio::join!(a, b)
+}

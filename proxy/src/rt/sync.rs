@@ -1,0 +1,234 @@
+//! Waiting inside a core (lock, slot, signal) and between threads (rings with a bell).
+//!
+//! Between threads: single-producer rings of fixed size; the consumer says that it sleeps, and only then is it woken.
+//! Waking costs 20 µs of CPU on each side, a ring entry a few nanoseconds.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::task::{Poll, Waker};
+use std::thread::Thread;
+
+use monoio::io::AsyncReadRent;
+use monoio::net::UnixStream;
+
+/// A value that arrives once, awaited by one task of this core.
+pub struct Slot<T>(Rc<RefCell<(Option<T>, Option<Waker>)>>);
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new((None, None))))
+    }
+}
+
+impl<T> Slot<T> {
+    /// Delivers; the first value stays.
+    pub fn put(&self, value: T) {
+        let waker = {
+            let mut inner = self.0.borrow_mut();
+            if inner.0.is_none() {
+                inner.0 = Some(value);
+            }
+            inner.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the value.
+    pub fn wait(&self) -> impl Future<Output = T> + '_ {
+        poll_fn(|context| {
+            let mut inner = self.0.borrow_mut();
+            match inner.0.take() {
+                Some(value) => Poll::Ready(value),
+                None => {
+                    inner.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+}
+
+/// Mutual exclusion between tasks of one core, in order of asking.
+#[derive(Default)]
+pub struct Lock {
+    held: Cell<bool>,
+    queue: RefCell<VecDeque<Slot<()>>>,
+}
+
+/// Holds a [`Lock`] until dropped.
+pub struct Held<'a>(&'a Lock);
+
+impl Lock {
+    /// Waits for its turn.
+    pub async fn take(&self) -> Held<'_> {
+        if self.held.replace(true) {
+            let turn = Slot::default();
+            self.queue.borrow_mut().push_back(turn.clone());
+            turn.wait().await; // the lock is handed over held
+        }
+        Held(self)
+    }
+
+    /// Takes it if nobody holds it.
+    pub fn try_take(&self) -> Option<Held<'_>> {
+        (!self.held.replace(true)).then(|| Held(self))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        match self.0.queue.borrow_mut().pop_front() {
+            Some(next) => next.put(()),
+            None => self.0.held.set(false),
+        }
+    }
+}
+
+enum Wake {
+    Thread(Thread),
+    Socket(StdUnixStream),
+}
+
+/// Wakes one consumer, at most once per sleep.
+pub struct Bell {
+    sleeping: AtomicBool,
+    wake: Wake,
+}
+
+impl Bell {
+    /// For the calling thread, which sleeps with [`Bell::park`].
+    pub fn for_this_thread() -> Arc<Self> {
+        Arc::new(Self { sleeping: AtomicBool::new(false), wake: Wake::Thread(std::thread::current()) })
+    }
+
+    /// For a core, which sleeps in [`CoreBell::rest`].
+    pub fn for_core() -> io::Result<(Arc<Self>, CoreBell)> {
+        let (near, far) = StdUnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        let bell = Arc::new(Self { sleeping: AtomicBool::new(false), wake: Wake::Socket(far) });
+        Ok((bell.clone(), CoreBell { bell, socket: Some(near) }))
+    }
+
+    /// After an entry was put into a ring.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            match &self.wake {
+                Wake::Thread(thread) => thread.unpark(),
+                // A full socket means that a wake is already on its way.
+                Wake::Socket(socket) => drop((&*socket).write(&[1])),
+            }
+        }
+    }
+
+    /// Sleeps until rung, unless `ready` already sees work. At most `time`.
+    pub fn park(&self, time: std::time::Duration, ready: impl Fn() -> bool) {
+        self.sleeping.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if !ready() {
+            std::thread::park_timeout(time);
+        }
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The core's end of its bell.
+pub struct CoreBell {
+    bell: Arc<Bell>,
+    socket: Option<StdUnixStream>,
+}
+
+/// A bell that its core listens to.
+pub struct Listening {
+    bell: Arc<Bell>,
+    stream: UnixStream,
+}
+
+impl CoreBell {
+    /// Must be called on the core's own runtime.
+    pub fn listen(mut self) -> io::Result<Listening> {
+        let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Listening { bell: self.bell, stream: UnixStream::from_std(socket)? })
+    }
+}
+
+impl Listening {
+    /// Waits until rung, unless `ready` already sees work.
+    pub async fn rest(&mut self, ready: impl Fn() -> bool) -> io::Result<()> {
+        self.bell.sleeping.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if ready() && self.bell.sleeping.swap(false, Ordering::SeqCst) {
+            return Ok(()); // nobody rang between: no byte is on its way
+        }
+        let (read, _) = self.stream.read(vec![0_u8; 64]).await;
+        read.map(drop)
+    }
+}
+
+/// The producer's end of a ring.
+pub struct Sender<T> {
+    ring: rtrb::Producer<T>,
+    bell: Arc<Bell>,
+}
+
+impl<T> Sender<T> {
+    /// Puts an entry in and rings; gives it back when the ring is full.
+    pub fn send(&mut self, entry: T) -> Result<(), T> {
+        let pushed = self.ring.push(entry).map_err(|rtrb::PushError::Full(entry)| entry);
+        self.bell.ring();
+        pushed
+    }
+}
+
+/// A ring of `entries` whose consumer is woken by `bell`.
+pub fn ring<T>(entries: usize, bell: Arc<Bell>) -> (Sender<T>, rtrb::Consumer<T>) {
+    let (ring, consumer) = rtrb::RingBuffer::new(entries);
+    (Sender { ring, bell }, consumer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_thread_is_woken_by_the_ring() {
+        let (to_main, from_thread) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let bell = Bell::for_this_thread();
+            let (sender, mut consumer) = ring::<u32>(4, bell.clone());
+            to_main.send(sender).unwrap();
+            let mut got = Vec::new();
+            while got.len() < 1000 {
+                match consumer.pop() {
+                    Ok(entry) => got.push(entry),
+                    Err(_) => bell.park(std::time::Duration::from_secs(10), || !consumer.is_empty()),
+                }
+            }
+            got
+        });
+        let mut sender = from_thread.recv().unwrap();
+        for entry in 0..1000 {
+            let mut entry = entry;
+            while let Err(back) = sender.send(entry) {
+                entry = back;
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(thread.join().unwrap(), (0..1000).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,46 @@
+//! A statement that a client asked for, with what was decided about it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use linegate_policy::Decision;
+
+/// Shared by everything that remembers the statement: prepared statements, portals, the pipeline.
+pub struct Asked {
+    /// Its number within the session, from 1; 0 for a Parse that has not run.
+    pub number: u64,
+    /// What was decided.
+    pub decision: Arc<Decision>,
+    /// The exact bytes, kept to decide again when policy, lease or catalog change, and for holds.
+    pub text: Rc<[u8]>,
+    /// The session epoch it was decided under.
+    pub epoch: u64,
+    /// Whether its result may show a labelled column whose origin is lost on the way.
+    pub may_show_label: bool,
+}
+
+impl Asked {
+    /// The same statement, about to run under this number.
+    pub fn running(&self, number: u64) -> Rc<Self> {
+        Rc::new(Self {
+            number,
+            decision: self.decision.clone(),
+            text: self.text.clone(),
+            epoch: self.epoch,
+            may_show_label: self.may_show_label,
+        })
+    }
+}
+
+#[cfg(test)]
+impl Asked {
+    pub(super) fn for_tests() -> Self {
+        Self {
+            number: 1,
+            decision: Arc::new(Decision::allowed_for_tests()),
+            text: Rc::from(&b"SELECT 1"[..]),
+            epoch: 1,
+            may_show_label: false,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! TLS records in our own buffers: rustls' unbuffered state machine, no second copy of what is sent.
+//!
+//! Received records are decrypted one at a time into the plaintext slab (rustls hands each out as an owned piece); what
+//! is sent is encrypted straight into the buffer that is written. Answers that TLS itself owes the peer (key updates)
+//! wait in `owed` and go out before the next data.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::slab::Ingress;
+
+/// Room that one decrypted record may need.
+pub const RECORD_BYTES_MAX: usize = 16 << 10;
+/// Room that one encrypted record may need: header, inner type, tag, and TLS 1.2's explicit nonce.
+pub const SEALED_BYTES_MAX: usize = RECORD_BYTES_MAX + 256;
+
+enum Side {
+    Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
+}
+
+/// One connection's TLS state, shared by its two halves.
+pub struct Tls {
+    side: Side,
+    owed: Vec<u8>,
+    early: Vec<u8>,
+    closed: bool,
+}
+
+/// What one turn of the state machine came to.
+enum Turn {
+    /// Something moved; turn again.
+    Again,
+    /// Bytes from the peer are needed.
+    Blocked,
+    /// `owed` must be sent before anything else moves.
+    Transmit,
+    /// The handshake is over and nothing is waiting.
+    Ready,
+    /// The peer said goodbye.
+    Closed,
+}
+
+/// What a turn may touch.
+enum Work<'a> {
+    Read(&'a mut Ingress),
+    Write(&'a [u8], &'a mut Vec<u8>),
+    Handshake,
+}
+
+impl Tls {
+    /// The client's side towards a server of that name.
+    pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let connection = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self { side: Side::Client(Box::new(connection)), owed: Vec::new(), early: Vec::new(), closed: false })
+    }
+
+    /// The server's side.
+    pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
+        let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self { side: Side::Server(Box::new(connection)), owed: Vec::new(), early: Vec::new(), closed: false })
+    }
+
+    /// Bytes that must be written to the peer now.
+    pub fn take_owed(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.owed)
+    }
+
+    /// Moves the handshake on with what has arrived. True when it is over.
+    pub fn handshake(&mut self, cipher: &mut Ingress) -> io::Result<bool> {
+        loop {
+            match self.turn(cipher, Work::Handshake)? {
+                Turn::Again => {}
+                Turn::Ready => return Ok(true),
+                Turn::Blocked | Turn::Transmit => return Ok(false),
+                Turn::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    /// Decrypts what has arrived into `plain`, as far as whole records and room go. False at the end of the stream.
+    pub fn decrypt(&mut self, cipher: &mut Ingress, plain: &mut Ingress) -> io::Result<bool> {
+        let early = plain.append(&self.early);
+        self.early.drain(..early);
+        while !self.closed && self.early.is_empty() && plain.room() >= RECORD_BYTES_MAX {
+            match self.turn(cipher, Work::Read(plain))? {
+                Turn::Again | Turn::Transmit => {}
+                Turn::Blocked | Turn::Ready => break,
+                Turn::Closed => self.closed = true,
+            }
+        }
+        Ok(!self.closed || !plain.data().is_empty())
+    }
+
+    /// Encrypts `data` behind what is already in `out`.
+    pub fn encrypt(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let mut nothing: [u8; 0] = [];
+        loop {
+            let status = match &mut self.side {
+                Side::Client(client) => act(client.process_tls_records(&mut nothing), Work::Write(data, out), &mut self.owed, &mut self.early),
+                Side::Server(server) => act(server.process_tls_records(&mut nothing), Work::Write(data, out), &mut self.owed, &mut self.early),
+            }?;
+            match status.0 {
+                Turn::Ready => return Ok(()),
+                Turn::Again | Turn::Transmit => {}
+                Turn::Blocked | Turn::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    }
+
+    fn turn(&mut self, cipher: &mut Ingress, work: Work<'_>) -> io::Result<Turn> {
+        let (turn, discard) = match &mut self.side {
+            Side::Client(client) => act(client.process_tls_records(cipher.data_mut()), work, &mut self.owed, &mut self.early),
+            Side::Server(server) => act(server.process_tls_records(cipher.data_mut()), work, &mut self.owed, &mut self.early),
+        }?;
+        cipher.consume(discard);
+        // A turn that ate bytes has moved, even when the state says that it waits.
+        Ok(if discard > 0 && matches!(turn, Turn::Blocked) { Turn::Again } else { turn })
+    }
+}
+
+fn act<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    work: Work<'_>,
+    owed: &mut Vec<u8>,
+    early: &mut Vec<u8>,
+) -> io::Result<(Turn, usize)> {
+    let mut discard = status.discard;
+    let state = status.state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let turn = match (state, work) {
+        (ConnectionState::ReadTraffic(mut traffic), Work::Read(plain)) => {
+            while plain.room() >= RECORD_BYTES_MAX
+                && let Some(record) = traffic.next_record()
+            {
+                let record = record.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                plain.append(record.payload);
+                discard += record.discard;
+            }
+            Turn::Again
+        }
+        (ConnectionState::ReadTraffic(mut traffic), work) => {
+            // Data that arrives with the end of the handshake, or while something is being sent, is kept for the reader.
+            while let Some(record) = traffic.next_record() {
+                let record = record.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                early.extend_from_slice(record.payload);
+                discard += record.discard;
+            }
+            if matches!(work, Work::Handshake) { Turn::Ready } else { Turn::Again }
+        }
+        (ConnectionState::EncodeTlsData(mut data), _) => {
+            let at = owed.len();
+            let needed = match data.encode(&mut []) {
+                Err(EncodeError::InsufficientSize(size)) => size.required_size,
+                Ok(_) | Err(EncodeError::AlreadyEncoded) => 0,
+            };
+            owed.resize(at + needed, 0);
+            data.encode(&mut owed[at..]).map_err(io::Error::other)?;
+            Turn::Again
+        }
+        (ConnectionState::TransmitTlsData(data), _) => {
+            data.done(); // `owed` is sent before anything that is encrypted after it
+            Turn::Transmit
+        }
+        (ConnectionState::WriteTraffic(mut traffic), Work::Write(data, out)) => {
+            let at = out.len();
+            let records = data.len().div_ceil(RECORD_BYTES_MAX);
+            out.resize(at + data.len() + records * (SEALED_BYTES_MAX - RECORD_BYTES_MAX), 0);
+            let written = match traffic.encrypt(data, &mut out[at..]) {
+                Ok(written) => written,
+                Err(EncryptError::InsufficientSize(size)) => {
+                    out.resize(at + size.required_size, 0);
+                    traffic.encrypt(data, &mut out[at..]).map_err(io::Error::other)?
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            out.truncate(at + written);
+            Turn::Ready
+        }
+        (ConnectionState::WriteTraffic(_), _) => Turn::Ready,
+        (ConnectionState::BlockedHandshake, _) => Turn::Blocked,
+        (ConnectionState::PeerClosed | ConnectionState::Closed, Work::Write(..)) => Turn::Again,
+        (ConnectionState::PeerClosed | ConnectionState::Closed, _) => Turn::Closed,
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "early data was not offered")),
+    };
+    Ok((turn, discard))
+}
