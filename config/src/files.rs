@@ -19,12 +19,21 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
         let label = path.display().to_string();
         let mut bytes = Vec::new();
-        let read = fs::File::open(path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes));
+        let read =
+            fs::File::open(path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes));
         if let Err(error) = read {
-            return Err(Mistakes::unreadable(&label, format!("cannot be read: {error}"), None));
+            return Err(Mistakes::unreadable(
+                &label,
+                format!("cannot be read: {error}"),
+                None,
+            ));
         }
         if bytes.len() as u64 > CONFIG_BYTES_MAX {
-            return Err(Mistakes::unreadable(&label, "is longer than 4 MiB".to_owned(), None));
+            return Err(Mistakes::unreadable(
+                &label,
+                "is longer than 4 MiB".to_owned(),
+                None,
+            ));
         }
         let Ok(text) = String::from_utf8(bytes) else {
             return Err(Mistakes::unreadable(&label, "is not UTF-8 text".to_owned(), None));
@@ -37,7 +46,11 @@ impl Config {
     /// Lets relative paths of certificates, keys, authorities and secret files start at `config_dir`. Recordings and
     /// state stay as they are: they belong to the state directory.
     pub fn resolve_paths(&mut self, config_dir: &Path) {
-        let tls = self.data.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key]);
+        let tls = self
+            .data
+            .tls
+            .iter_mut()
+            .flat_map(|tls| [&mut tls.cert, &mut tls.key]);
         let targets = self.targets.iter_mut().flat_map(|target| {
             let secret = match &mut target.credential.password {
                 Some(SecretSource::File(path)) => Some(path),
@@ -59,13 +72,22 @@ impl Config {
         for pattern in &self.policy.files {
             let path = base_dir.join(pattern);
             let before = found.len();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if name.contains('*') {
-                let directory = path.parent().filter(|path| *path != Path::new("")).unwrap_or(Path::new("."));
+                let directory = path
+                    .parent()
+                    .filter(|path| *path != Path::new(""))
+                    .unwrap_or(Path::new("."));
                 let entries = fs::read_dir(directory).map_err(|error| about(pattern, &error))?;
                 for entry in entries {
                     let entry = entry.map_err(|error| about(pattern, &error))?;
-                    let is_match = entry.file_name().to_str().is_some_and(|entry| matches(name, entry));
+                    let is_match = entry
+                        .file_name()
+                        .to_str()
+                        .is_some_and(|entry| matches(name, entry));
                     if is_match && entry.path().is_file() {
                         found.push(entry.path());
                     }
@@ -96,8 +118,12 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
@@ -139,13 +165,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let base = directory.path();
         fs::create_dir_all(base.join("policies/sub.cedar")).unwrap();
-        for name in ["policies/b.cedar", "policies/a.cedar", "policies/note.txt", "extra.cedar"] {
+        for name in [
+            "policies/b.cedar",
+            "policies/a.cedar",
+            "policies/note.txt",
+            "extra.cedar",
+        ] {
             fs::write(base.join(name), "").unwrap();
         }
-        let found = with_files(r#"["policies/*.cedar", "policies/b.cedar", "extra.cedar"]"#).policy_files(base).unwrap();
+        let found = with_files(r#"["policies/*.cedar", "policies/b.cedar", "extra.cedar"]"#)
+            .policy_files(base)
+            .unwrap();
         let expect = ["extra.cedar", "policies/a.cedar", "policies/b.cedar"].map(|name| base.join(name));
         assert_eq!(found, expect);
-        for absent in [r#"["none.cedar"]"#, r#"["policies/*.rego"]"#, r#"["nowhere/*.cedar"]"#] {
+        for absent in [
+            r#"["none.cedar"]"#,
+            r#"["policies/*.rego"]"#,
+            r#"["nowhere/*.cedar"]"#,
+        ] {
             let error = with_files(absent).policy_files(base).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{absent}");
             assert!(error.to_string().contains("policy files `"), "{error}");
@@ -172,10 +209,20 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_one_mistake() {
         let error = Config::load(Path::new("/nonexistent/linegate.toml")).unwrap_err();
-        assert!(error.to_string().starts_with("/nonexistent/linegate.toml: cannot be read: "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("/nonexistent/linegate.toml: cannot be read: "),
+            "{error}"
+        );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("linegate.toml");
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(Config::load(&path).unwrap_err().to_string().ends_with(": is not UTF-8 text"));
+        assert!(
+            Config::load(&path)
+                .unwrap_err()
+                .to_string()
+                .ends_with(": is not UTF-8 text")
+        );
     }
 }

@@ -20,8 +20,8 @@ mod tests;
 
 pub use mistake::{Mistake, Mistakes};
 pub use model::{
-    Algorithm, ClientTls, ColumnName, Config, ControlConfig, Credential, DataConfig, GroupConfig, HoldInTransaction,
-    HostPort, IssuerConfig, LabelConfig, Member, MemberKind, PolicyConfig, Protocol, RecordLevel, RecordingFull, Redact,
-    Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
+    Algorithm, ClientTls, ColumnName, Config, ControlConfig, Credential, DataConfig, GroupConfig,
+    HoldInTransaction, HostPort, IssuerConfig, LabelConfig, Member, MemberKind, PolicyConfig, Protocol,
+    RecordLevel, RecordingFull, Redact, Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
 };
 pub use secret::{SECRET_BYTES_MAX, Secret, SecretSource};

@@ -42,9 +42,18 @@ pub struct Mistakes {
 impl Mistakes {
     /// A file that could not be read at all.
     pub(crate) fn unreadable(path: &str, what: String, hint: Option<&str>) -> Self {
-        let mistake =
-            Mistake { line: 0, column: 0, what, hint: hint.map(str::to_owned), excerpt: None, marked: 0 };
-        Self { path: path.to_owned(), mistakes: vec![mistake] }
+        let mistake = Mistake {
+            line: 0,
+            column: 0,
+            what,
+            hint: hint.map(str::to_owned),
+            excerpt: None,
+            marked: 0,
+        };
+        Self {
+            path: path.to_owned(),
+            mistakes: vec![mistake],
+        }
     }
 }
 
@@ -63,9 +72,18 @@ impl fmt::Display for Mistakes {
                 let width = mistake.line.to_string().len();
                 let (before, marked) = (mistake.column as usize - 1, mistake.marked.max(1) as usize);
                 // Tabs stay tabs, so that the marks stand under what they mark.
-                let indent: String =
-                    excerpt.chars().take(before).map(|one| if one == '\t' { '\t' } else { ' ' }).collect();
-                write!(f, "\n  {} | {excerpt}\n  {:width$} | {indent}{}", mistake.line, "", "^".repeat(marked))?;
+                let indent: String = excerpt
+                    .chars()
+                    .take(before)
+                    .map(|one| if one == '\t' { '\t' } else { ' ' })
+                    .collect();
+                write!(
+                    f,
+                    "\n  {} | {excerpt}\n  {:width$} | {indent}{}",
+                    mistake.line,
+                    "",
+                    "^".repeat(marked)
+                )?;
             }
             if let Some(hint) = &mistake.hint {
                 write!(f, "\n  hint: {hint}")?;
@@ -92,7 +110,11 @@ pub(crate) enum Show {
 pub(crate) fn at(text: &str, span: Range<usize>, show: Show, what: String, hint: Option<String>) -> Mistake {
     let start = floor_char_boundary(text, span.start);
     let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text[line_start..].split('\n').next().unwrap_or_default().trim_end_matches('\r');
+    let line = text[line_start..]
+        .split('\n')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('\r');
     let marked_end = span.end.clamp(start, (line_start + line.len()).max(start));
     let marked_end = floor_char_boundary(text, marked_end);
     let shown = match show {
@@ -114,14 +136,18 @@ pub(crate) fn at(text: &str, span: Range<usize>, show: Show, what: String, hint:
         excerpt: shown
             .filter(|_| (column as usize) < EXCERPT_CHARS_MAX)
             .map(|line| line.chars().take(EXCERPT_CHARS_MAX).collect()),
-        marked: (text[start..marked_end].chars().count() as u32).min(EXCERPT_CHARS_MAX as u32 - column.min(EXCERPT_CHARS_MAX as u32)),
+        marked: (text[start..marked_end].chars().count() as u32)
+            .min(EXCERPT_CHARS_MAX as u32 - column.min(EXCERPT_CHARS_MAX as u32)),
     }
 }
 
 /// The nearest character boundary at or before `index`.
 fn floor_char_boundary(text: &str, index: usize) -> usize {
     let index = index.min(text.len());
-    (0..=index).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+    (0..=index)
+        .rev()
+        .find(|index| text.is_char_boundary(*index))
+        .unwrap_or(0)
 }
 
 fn may_hold_a_secret(line: &str) -> bool {
@@ -214,9 +240,15 @@ mod tests {
     fn a_long_line_is_cut_and_a_secret_one_withheld() {
         let long = format!("x = '{}'", "y".repeat(1000));
         let mistake = at(&long, 4..1006, Show::Line, "w".into(), None);
-        assert_eq!(mistake.excerpt.map(|line| line.chars().count()), Some(EXCERPT_CHARS_MAX));
+        assert_eq!(
+            mistake.excerpt.map(|line| line.chars().count()),
+            Some(EXCERPT_CHARS_MAX)
+        );
         assert!(mistake.marked as usize <= EXCERPT_CHARS_MAX);
-        assert_eq!(at("PASSWORD = 'x'", 0..8, Show::Line, "w".into(), None).excerpt, None);
+        assert_eq!(
+            at("PASSWORD = 'x'", 0..8, Show::Line, "w".into(), None).excerpt,
+            None
+        );
         let key = at("tokn = 'abc'", 0..4, Show::Key, "w".into(), None);
         assert_eq!(key.excerpt.as_deref(), Some("tokn …"));
     }

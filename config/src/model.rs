@@ -42,7 +42,10 @@ impl Config {
     /// The names of the groups that list this member, in file order.
     pub fn groups_of<'a>(&'a self, kind: MemberKind, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lists = move |member: &Member| member.kind == kind && member.name == name;
-        self.groups.iter().filter(move |group| group.members.iter().any(lists)).map(|group| group.name.as_str())
+        self.groups
+            .iter()
+            .filter(move |group| group.members.iter().any(lists))
+            .map(|group| group.name.as_str())
     }
 }
 
@@ -179,7 +182,10 @@ impl Algorithm {
 
     /// The registered name.
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
+        Self::NAMES
+            .iter()
+            .find(|(_, one)| *one == self)
+            .map_or("", |(name, _)| name)
     }
 }
 

@@ -41,10 +41,15 @@ impl SecretSource {
             },
             Self::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
                 Some(directory) => read_bounded(&Path::new(&directory).join(name)),
-                None => Err(io::Error::new(io::ErrorKind::NotFound, "systemd gave no credentials directory")),
+                None => Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "systemd gave no credentials directory",
+                )),
             },
         };
-        bytes.and_then(checked).map_err(|error| io::Error::new(error.kind(), format!("secret {self}: {error}")))
+        bytes
+            .and_then(checked)
+            .map_err(|error| io::Error::new(error.kind(), format!("secret {self}: {error}")))
     }
 }
 
@@ -77,7 +82,10 @@ fn read_bounded(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 
 fn checked(bytes: Zeroizing<Vec<u8>>) -> io::Result<Secret> {
     let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+    let end = bytes
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\n' | b'\r'))
+        .map_or(0, |last| last + 1);
     match &bytes[..end] {
         [] => invalid("it is empty"),
         secret if secret.len() > SECRET_BYTES_MAX => invalid("it is too long"),
@@ -127,7 +135,12 @@ mod tests {
 
     #[test]
     fn a_file_loses_its_last_newlines_only() {
-        for (bytes, secret) in [("s3cret\n", "s3cret"), ("a\r\n", "a"), (" a\nb ", " a\nb "), ("a\n\n", "a")] {
+        for (bytes, secret) in [
+            ("s3cret\n", "s3cret"),
+            ("a\r\n", "a"),
+            (" a\nb ", " a\nb "),
+            ("a\n\n", "a"),
+        ] {
             let (_directory, source) = file_with(bytes.as_bytes());
             assert_eq!(source.load().unwrap().expose(), secret.as_bytes());
         }
@@ -138,13 +151,13 @@ mod tests {
         for (bytes, what) in [
             (b"\n".as_slice(), "it is empty"),
             (b"a\0b".as_slice(), "zero byte"),
-            (&[b'a'; SECRET_BYTES_MAX + 1], "too long"),
+            (&vec![b'a'; SECRET_BYTES_MAX + 1], "too long"),
         ] {
             let (_directory, source) = file_with(bytes);
             let error = source.load().unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("secret file:/"), "{error}");
         }
-        let (_directory, source) = file_with(&[b'a'; SECRET_BYTES_MAX]);
+        let (_directory, source) = file_with(&vec![b'a'; SECRET_BYTES_MAX]);
         assert_eq!(source.load().unwrap().expose().len(), SECRET_BYTES_MAX);
         let absent = SecretSource::Env("LINEGATE_TEST_NO_SUCH_VARIABLE".into());
         assert_eq!(absent.load().unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -153,7 +166,10 @@ mod tests {
     #[test]
     fn an_environment_variable_is_a_source() {
         let path = std::env::var("PATH").unwrap();
-        assert_eq!(SecretSource::Env("PATH".into()).load().unwrap().expose(), path.as_bytes());
+        assert_eq!(
+            SecretSource::Env("PATH".into()).load().unwrap().expose(),
+            path.as_bytes()
+        );
     }
 
     #[test]

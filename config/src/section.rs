@@ -25,7 +25,10 @@ pub(crate) struct Wrong {
 
 impl Wrong {
     pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: Some(hint.into()) }
+        Self {
+            what: what.into(),
+            hint: Some(hint.into()),
+        }
     }
 }
 
@@ -39,12 +42,19 @@ pub(crate) struct Walk<'t> {
 
 impl<'t> Walk<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        Self { text, is_partial: false, found: Vec::new() }
+        Self {
+            text,
+            is_partial: false,
+            found: Vec::new(),
+        }
     }
 
     /// Notes a mistake.
     pub(crate) fn say(&mut self, span: &Span, show: Show, what: String, hint: Option<String>) {
-        self.found.push((span.clone(), mistake::at(self.text, span.clone(), show, what, hint)));
+        self.found.push((
+            span.clone(),
+            mistake::at(self.text, span.clone(), show, what, hint),
+        ));
     }
 
     /// Notes what is wrong about the value at `span`.
@@ -79,10 +89,16 @@ impl<'t> Walk<'t> {
 
     /// All mistakes in file order; on a line that is not TOML only the parser's word counts.
     pub(crate) fn finish(mut self, syntax_count: usize) -> Vec<Mistake> {
-        let broken: Vec<u32> = self.found[..syntax_count].iter().map(|(_, mistake)| mistake.line).collect();
         let judged = self.found.split_off(syntax_count);
+        let broken: Vec<u32> = self.found.iter().map(|(_, mistake)| mistake.line).collect();
         self.found.dedup_by_key(|(_, mistake)| mistake.line); // the parser trips over one slip several times
-        self.found.extend(judged.into_iter().filter(|(_, mistake)| !broken.contains(&mistake.line)));
+        for (span, mistake) in judged {
+            // The parser fills a hole with a value of its own, which has no place in the file.
+            let is_filling = self.is_partial && span.is_empty();
+            if !is_filling && !broken.contains(&mistake.line) {
+                self.found.push((span, mistake));
+            }
+        }
         self.found.sort_by_key(|(span, _)| span.start);
         self.found.into_iter().map(|(_, mistake)| mistake).collect()
     }
@@ -110,19 +126,35 @@ impl<'a, 't> Section<'a, 't> {
     ) -> Self {
         for key in table.keys().filter(|key| !keys.contains(&key.get_ref().as_ref())) {
             let typed = key.get_ref().as_ref();
-            let hint = match (nearest(typed, keys.iter().copied()), crate::sections::home_of(typed)) {
+            let hint = match (
+                nearest(typed, keys.iter().copied()),
+                crate::sections::home_of(typed),
+            ) {
                 (Some(meant), _) => format!("did you mean `{meant}`?"),
                 (None, Some(home)) => format!("`{typed}` belongs in {home}"),
                 (None, None) => format!("{title} knows {}", listed(keys.iter().copied(), "and")),
             };
-            walk.say(&key.span(), Show::Key, format!("unknown key {} in {title}", quoted(typed)), Some(hint));
+            walk.say(
+                &key.span(),
+                Show::Key,
+                format!("unknown key {} in {title}", quoted(typed)),
+                Some(hint),
+            );
         }
-        Self { title, span, is_secret: false, table }
+        Self {
+            title,
+            span,
+            is_secret: false,
+            table,
+        }
     }
 
     /// The same section, with values that no message may show.
     pub(crate) fn secret(self) -> Self {
-        Self { is_secret: true, ..self }
+        Self {
+            is_secret: true,
+            ..self
+        }
     }
 
     fn show(&self) -> Show {
@@ -138,7 +170,12 @@ impl<'a, 't> Section<'a, 't> {
     pub(crate) fn missing(&self, walk: &mut Walk<'_>, key: &str, example: &str) {
         let what = format!("{} has no `{key}`", self.title);
         if self.is_secret && !walk.is_partial {
-            walk.say(&self.span, Show::Nothing, what, Some(format!("add `{key} = {example}`")));
+            walk.say(
+                &self.span,
+                Show::Nothing,
+                what,
+                Some(format!("add `{key} = {example}`")),
+            );
         } else {
             walk.absent(&self.span, what, Some(format!("add `{key} = {example}`")));
         }
@@ -157,7 +194,11 @@ impl<'a, 't> Section<'a, 't> {
             return None;
         };
         if text.trim().is_empty() || text.chars().any(char::is_control) {
-            let what = if text.trim().is_empty() { "is empty" } else { "holds a control character" };
+            let what = if text.trim().is_empty() {
+                "is empty"
+            } else {
+                "holds a control character"
+            };
             walk.say(&value.span(), self.show(), format!("`{key}` {what}"), None);
             return None;
         }
@@ -165,7 +206,12 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// A text that must be there.
-    pub(crate) fn needed_text(&self, walk: &mut Walk<'_>, key: &str, example: &str) -> Option<Found<&'a str>> {
+    pub(crate) fn needed_text(
+        &self,
+        walk: &mut Walk<'_>,
+        key: &str,
+        example: &str,
+    ) -> Option<Found<&'a str>> {
         if self.value(key).is_none() {
             self.missing(walk, key, example);
         }
@@ -204,26 +250,50 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn number(&self, walk: &mut Walk<'_>, key: &str, bounds: RangeInclusive<u32>, default: u32) -> u32 {
-        let Some(value) = self.value(key) else { return default };
+    pub(crate) fn number(
+        &self,
+        walk: &mut Walk<'_>,
+        key: &str,
+        bounds: RangeInclusive<u32>,
+        default: u32,
+    ) -> u32 {
+        self.bounded(walk, key, bounds, &default.to_string())
+            .unwrap_or(default)
+    }
+
+    /// A whole number within bounds, if there is one; `default` is said in hints only.
+    pub(crate) fn bounded(
+        &self,
+        walk: &mut Walk<'_>,
+        key: &str,
+        bounds: RangeInclusive<u32>,
+        default: &str,
+    ) -> Option<u32> {
+        let value = self.value(key)?;
         let Some(integer) = value.get_ref().as_integer() else {
             self.wrong_type(walk, key, value, "a whole number without quotes");
-            return default;
+            return None;
         };
         let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
-        match number.and_then(|number| u32::try_from(number).ok()).filter(|number| bounds.contains(number)) {
-            Some(number) => number,
-            None => {
-                let what = format!("`{key}` is out of range");
-                let hint = format!("{} to {}; the default is {default}", bounds.start(), bounds.end());
-                walk.say(&value.span(), self.show(), what, Some(hint));
-                default
-            }
+        let number = number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let what = format!("`{key}` is out of range");
+            let hint = format!("{} to {}; the default is {default}", bounds.start(), bounds.end());
+            walk.say(&value.span(), self.show(), what, Some(hint));
         }
+        number
     }
 
     /// One of a few words.
-    pub(crate) fn choice<T: Copy>(&self, walk: &mut Walk<'_>, key: &str, words: &[(&'static str, T)], default: T) -> T {
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        walk: &mut Walk<'_>,
+        key: &str,
+        words: &[(&'static str, T)],
+        default: T,
+    ) -> T {
         let read = |text: &str| one_of(key, words, text);
         self.parsed(walk, key, read).map_or(default, |(value, _)| value)
     }
@@ -264,10 +334,20 @@ impl<'a, 't> Section<'a, 't> {
         if self.value(key).is_none() {
             self.missing(walk, key, example);
         }
-        let Some((texts, span)) = self.texts(walk, key) else { return Vec::new() };
-        if self.value(key).and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.iter().next().is_none())
+        let Some((texts, span)) = self.texts(walk, key) else {
+            return Vec::new();
+        };
+        if self
+            .value(key)
+            .and_then(|value| value.get_ref().as_array())
+            .is_some_and(|list| list.iter().next().is_none())
         {
-            walk.say(&span, self.show(), format!("`{key}` is empty"), Some(format!("for example `{key} = {example}`")));
+            walk.say(
+                &span,
+                self.show(),
+                format!("`{key}` is empty"),
+                Some(format!("for example `{key} = {example}`")),
+            );
         }
         let mut values = Vec::new();
         for (text, span) in texts {
@@ -319,7 +399,12 @@ impl Taken {
     pub(crate) fn take(&mut self, walk: &mut Walk<'_>, value: &str, span: &Span, what: &str) {
         let line = walk.line_of(span);
         if let Some(first) = self.lines.get(value) {
-            walk.say(span, Show::Line, format!("{} is {what} on line {first} already", quoted(value)), None);
+            walk.say(
+                span,
+                Show::Line,
+                format!("{} is {what} on line {first} already", quoted(value)),
+                None,
+            );
         } else {
             self.lines.insert(value.to_owned(), line);
         }

@@ -9,8 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::mistake::{Mistakes, Show, listed, nearest, quoted};
 use crate::model::{
-    Algorithm, Config, ControlConfig, DataConfig, GroupConfig, IssuerConfig, PolicyConfig, RecordingFull, Runtime,
-    StateStore, TlsIdentity, Workers,
+    Algorithm, Config, ControlConfig, DataConfig, GroupConfig, IssuerConfig, PolicyConfig, RecordingFull,
+    Runtime, StateStore, TlsIdentity, Workers,
 };
 use crate::section::{Section, Span, Taken, Walk, Wrong, one_of};
 use crate::{target, values};
@@ -33,7 +33,7 @@ const GROUP_KEYS: &[&str] = &["name", "members"];
 const POLICY_KEYS: &[&str] = &["files"];
 
 /// Every section: its name, its title, whether it repeats, and its keys.
-const SECTIONS: &[(&str, &str, bool, &[&str])] = &[
+pub(crate) const SECTIONS: &[(&str, &str, bool, &[&str])] = &[
     ("control", "[control]", false, CONTROL_KEYS),
     ("data", "[data]", false, DATA_KEYS),
     ("issuer", "[[issuer]]", true, ISSUER_KEYS),
@@ -46,7 +46,10 @@ const SECTIONS: &[(&str, &str, bool, &[&str])] = &[
 /// The title of the one section that has this key, for hints about misplaced keys.
 pub(crate) fn home_of(key: &str) -> Option<&'static str> {
     let mut homes = SECTIONS.iter().filter(|(_, _, _, keys)| keys.contains(&key));
-    homes.next().filter(|_| homes.next().is_none()).map(|(_, title, _, _)| *title)
+    homes
+        .next()
+        .filter(|_| homes.next().is_none())
+        .map(|(_, title, _, _)| *title)
 }
 
 impl Config {
@@ -64,8 +67,14 @@ impl Config {
             Some(config) if mistakes.is_empty() => Ok(config),
             _ => {
                 // A section is only given up after a mistake was noted; should that ever fail, it must not pass.
-                assert!(!mistakes.is_empty(), "a configuration was refused without a reason");
-                Err(Mistakes { path: path_label.to_owned(), mistakes })
+                assert!(
+                    !mistakes.is_empty(),
+                    "a configuration was refused without a reason"
+                );
+                Err(Mistakes {
+                    path: path_label.to_owned(),
+                    mistakes,
+                })
             }
         }
     }
@@ -78,12 +87,26 @@ fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Option<Config> {
         if SECTIONS.iter().any(|(name, ..)| *name == typed) {
             continue;
         }
-        let (what, hint) = match (nearest(typed, SECTIONS.iter().map(|(name, ..)| *name)), home_of(typed)) {
+        let (what, hint) = match (
+            nearest(typed, SECTIONS.iter().map(|(name, ..)| *name)),
+            home_of(typed),
+        ) {
             (Some(meant), _) => ("unknown section", format!("did you mean {}?", title_of(meant))),
             (None, Some(home)) => ("unknown section", format!("`{typed}` belongs in {home}")),
-            (None, None) => ("unknown section", format!("there are {}", listed(SECTIONS.iter().map(|(_, title, ..)| *title), "and"))),
+            (None, None) => (
+                "unknown section",
+                format!(
+                    "there are {}",
+                    listed(SECTIONS.iter().map(|(_, title, ..)| *title), "and")
+                ),
+            ),
         };
-        walk.say(&key.span(), Show::Key, format!("{what} {}", quoted(typed)), Some(hint));
+        walk.say(
+            &key.span(),
+            Show::Key,
+            format!("{what} {}", quoted(typed)),
+            Some(hint),
+        );
     }
     let empty = DeTable::new();
     let [control, data, policy] = ["control", "data", "policy"].map(|name| single(walk, root, name));
@@ -95,7 +118,9 @@ fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Option<Config> {
     let has_tls = data.as_ref().is_none_or(|data| data.tls.is_some());
 
     let mut names = Taken::default();
-    let issuers = read_each(walk, root, "issuer", ISSUER_KEYS, |walk, section| read_issuer(walk, section, &mut names));
+    let issuers = read_each(walk, root, "issuer", ISSUER_KEYS, |walk, section| {
+        read_issuer(walk, section, &mut names)
+    });
     let mut targets = Taken::default();
     let targets_read = read_each(walk, root, "target", target::TARGET_KEYS, |walk, section| {
         target::read_target(walk, section, &mut targets, &mut listens, has_tls)
@@ -105,8 +130,12 @@ fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Option<Config> {
         target::read_label(walk, section, &targets, &mut columns)
     });
     let mut names = Taken::default();
-    let groups = read_each(walk, root, "group", GROUP_KEYS, |walk, section| read_group(walk, section, &mut names));
-    let policy = policy.map(|(table, span)| read_policy(walk, span, table)).unwrap_or_default();
+    let groups = read_each(walk, root, "group", GROUP_KEYS, |walk, section| {
+        read_group(walk, section, &mut names)
+    });
+    let policy = policy
+        .map(|(table, span)| read_policy(walk, span, table))
+        .unwrap_or_default();
     Some(Config {
         control: control?,
         data: data?,
@@ -120,7 +149,10 @@ fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Option<Config> {
 
 /// How messages call a section.
 fn title_of(name: &str) -> &'static str {
-    SECTIONS.iter().find(|(one, ..)| *one == name).map_or("", |(_, title, ..)| title)
+    SECTIONS
+        .iter()
+        .find(|(one, ..)| *one == name)
+        .map_or("", |(_, title, ..)| title)
 }
 
 /// A section that occurs once.
@@ -146,10 +178,17 @@ fn read_each<'t, T>(
     let title = title_of(name);
     let mut is_whole = true;
     let mut all = Vec::new();
-    let Some(value) = root.get(name) else { return Some(all) };
+    let Some(value) = root.get(name) else {
+        return Some(all);
+    };
     let mut each = |walk: &mut Walk<'_>, value: &Spanned<DeValue<'t>>| {
         let Some(table) = value.get_ref().as_table() else {
-            walk.say(&value.span(), Show::Line, format!("`{name}` must be sections {title}"), None);
+            walk.say(
+                &value.span(),
+                Show::Line,
+                format!("`{name}` must be sections {title}"),
+                None,
+            );
             return is_whole = false;
         };
         let section = Section::of(walk, title, value.span(), table, keys);
@@ -162,7 +201,12 @@ fn read_each<'t, T>(
         DeValue::Array(list) => list.iter().for_each(|value| each(walk, value)),
         DeValue::Table(_) => {
             let hint = format!("write `[[{name}]]`: the section may occur several times");
-            walk.say(&value.span(), Show::Line, format!("`{name}` needs double brackets"), Some(hint));
+            walk.say(
+                &value.span(),
+                Show::Line,
+                format!("`{name}` needs double brackets"),
+                Some(hint),
+            );
             each(walk, value);
         }
         _ => each(walk, value),
@@ -180,7 +224,9 @@ impl Listens {
         let overlaps = |other: &SocketAddr| {
             other.port() == address.port()
                 && address.port() != 0
-                && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+                && (other.ip() == address.ip()
+                    || other.ip().is_unspecified()
+                    || address.ip().is_unspecified())
         };
         if let Some((other, line)) = self.0.iter().find(|(other, _)| overlaps(other)) {
             let what = if *other == address {
@@ -195,7 +241,12 @@ impl Listens {
     }
 }
 
-fn read_control(walk: &mut Walk<'_>, listens: &mut Listens, span: Span, table: &DeTable<'_>) -> Option<ControlConfig> {
+fn read_control(
+    walk: &mut Walk<'_>,
+    listens: &mut Listens,
+    span: Span,
+    table: &DeTable<'_>,
+) -> Option<ControlConfig> {
     let section = Section::of(walk, "[control]", span, table, CONTROL_KEYS);
     let listen = section.parsed(walk, "listen", values::listen);
     if let Some((listen, span)) = &listen {
@@ -203,13 +254,19 @@ fn read_control(walk: &mut Walk<'_>, listens: &mut Listens, span: Span, table: &
     }
     let state = section.parsed(walk, "state", values::state);
     let default = StateStore::Sqlite(PathBuf::from("state.db"));
-    Some(ControlConfig { listen: listen.map(|(listen, _)| listen), state: state.map_or(default, |(state, _)| state) })
+    Some(ControlConfig {
+        listen: listen.map(|(listen, _)| listen),
+        state: state.map_or(default, |(state, _)| state),
+    })
 }
 
 fn read_data(walk: &mut Walk<'_>, span: Span, table: &DeTable<'_>) -> Option<DataConfig> {
     let section = Section::of(walk, "[data]", span, table, DATA_KEYS);
     let workers = match section.value("workers") {
-        Some(value) if value.get_ref().is_integer() => Workers::Count(section.number(walk, "workers", 1..=256, 1) as u16),
+        Some(value) if value.get_ref().is_integer() => {
+            let count = section.bounded(walk, "workers", 1..=256, "\"auto\"");
+            count.map_or(Workers::Auto, |count| Workers::Count(count as u16))
+        }
         Some(_) => section.choice(walk, "workers", &[("auto", Workers::Auto)], Workers::Auto),
         None => Workers::Auto,
     };
@@ -219,11 +276,21 @@ fn read_data(walk: &mut Walk<'_>, span: Span, table: &DeTable<'_>) -> Option<Dat
     for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
         if let (Some(value), None) = (section.value(one), section.value(other)) {
             let what = format!("`{one}` without `{other}`");
-            walk.absent(&value.span(), what, Some("give both, or none for no TLS".to_owned()));
+            walk.absent(
+                &value.span(),
+                what,
+                Some("give both, or none for no TLS".to_owned()),
+            );
         }
     }
-    let tls = cert.zip(key).map(|((cert, _), (key, _))| TlsIdentity { cert, key });
-    let runtimes = [("auto", Runtime::Auto), ("epoll", Runtime::Epoll), ("io_uring", Runtime::IoUring)];
+    let tls = cert
+        .zip(key)
+        .map(|((cert, _), (key, _))| TlsIdentity { cert, key });
+    let runtimes = [
+        ("auto", Runtime::Auto),
+        ("epoll", Runtime::Epoll),
+        ("io_uring", Runtime::IoUring),
+    ];
     let full = [("pause", RecordingFull::Pause), ("shape", RecordingFull::Shape)];
     let data = DataConfig {
         workers,
@@ -237,7 +304,8 @@ fn read_data(walk: &mut Walk<'_>, span: Span, table: &DeTable<'_>) -> Option<Dat
         tls,
     };
     // Half of an identity was a mistake already: the targets need not be told that there is no TLS.
-    let is_broken = data.tls.is_none() && (section.value("tls_cert").is_some() || section.value("tls_key").is_some());
+    let is_broken =
+        data.tls.is_none() && (section.value("tls_cert").is_some() || section.value("tls_key").is_some());
     (!is_broken).then_some(data)
 }
 
@@ -268,7 +336,10 @@ fn algorithm(text: &str) -> Result<Algorithm, Wrong> {
     one_of("algorithms", Algorithm::NAMES, text).map_err(|wrong| match text {
         "HS256" | "HS384" | "HS512" | "none" => {
             let all = listed(Algorithm::NAMES.iter().map(|(name, _)| *name), "or");
-            let what = format!("{} proves nothing: only the issuer may be able to sign", quoted(text));
+            let what = format!(
+                "{} proves nothing: only the issuer may be able to sign",
+                quoted(text)
+            );
             Wrong::new(what, format!("it can be {all}"))
         }
         _ => wrong,
@@ -287,17 +358,27 @@ fn read_group(walk: &mut Walk<'_>, section: &Section<'_, '_>, names: &mut Taken)
     for (text, span) in section.texts(walk, "members").unwrap_or_default().0 {
         match values::member(text) {
             Ok(member) if members.contains(&member) => {
-                walk.say(&span, Show::Line, format!("{} is a member twice", quoted(text)), None);
+                walk.say(
+                    &span,
+                    Show::Line,
+                    format!("{} is a member twice", quoted(text)),
+                    None,
+                );
             }
             Ok(member) => members.push(member),
             Err(wrong) => walk.wrong(&span, wrong),
         }
     }
-    Some(GroupConfig { name: name?.0, members })
+    Some(GroupConfig {
+        name: name?.0,
+        members,
+    })
 }
 
 fn read_policy(walk: &mut Walk<'_>, span: Span, table: &DeTable<'_>) -> PolicyConfig {
     let section = Section::of(walk, "[policy]", span, table, POLICY_KEYS);
     let files = section.needed_list(walk, "files", "[\"policies/*.cedar\"]", values::policy_file);
-    PolicyConfig { files: files.into_iter().map(|(file, _)| file).collect() }
+    PolicyConfig {
+        files: files.into_iter().map(|(file, _)| file).collect(),
+    }
 }

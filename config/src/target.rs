@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::mistake::{Show, listed, nearest, quoted};
 use crate::model::{
-    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, Protocol, RecordLevel, Redact, TargetConfig,
-    TlsMode,
+    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, Protocol, RecordLevel, Redact,
+    TargetConfig, TlsMode,
 };
 use crate::section::{Section, Taken, Walk, Wrong, one_of};
 use crate::sections::Listens;
@@ -66,11 +66,19 @@ pub(crate) fn read_target(
     let tls_ca = section.parsed(walk, "tls_ca", values::file);
     if let (Some((_, span)), false) = (&tls_ca, tls == TlsMode::VerifyFull) {
         let hint = "set `tls = \"verify-full\"`, or leave `tls_ca` out".to_owned();
-        walk.say(span, Show::Line, "`tls_ca` is not looked at with this `tls`".to_owned(), Some(hint));
+        walk.say(
+            span,
+            Show::Line,
+            "`tls_ca` is not looked at with this `tls`".to_owned(),
+            Some(hint),
+        );
     }
     let credential = read_credential(walk, section);
-    let levels =
-        [("statements", RecordLevel::Statements), ("shape", RecordLevel::Shape), ("rows", RecordLevel::Rows)];
+    let levels = [
+        ("statements", RecordLevel::Statements),
+        ("shape", RecordLevel::Shape),
+        ("rows", RecordLevel::Rows),
+    ];
     let record = section.choice(walk, "record", &levels, RecordLevel::Statements);
     let client = [("optional", ClientTls::Optional), ("require", ClientTls::Require)];
     let client_tls = section.choice(walk, "client_tls", &client, ClientTls::Optional);
@@ -79,7 +87,10 @@ pub(crate) fn read_target(
         let what = "no client could connect: TLS is required but there is no certificate".to_owned();
         walk.absent(&value.span(), what, Some(hint));
     }
-    let inside = [("refuse", HoldInTransaction::Refuse), ("wait", HoldInTransaction::Wait)];
+    let inside = [
+        ("refuse", HoldInTransaction::Refuse),
+        ("wait", HoldInTransaction::Wait),
+    ];
     let hold_in_transaction = section.choice(walk, "hold_in_transaction", &inside, HoldInTransaction::Refuse);
     let hold_seconds = section.number(walk, "hold_seconds", 1..=86_400, 600);
     let connect_seconds = section.number(walk, "connect_seconds", 1..=300, 5);
@@ -114,7 +125,10 @@ fn protocol(text: &str) -> Result<Protocol, Wrong> {
         return Err(Wrong::new(what, "it can be `postgres`"));
     }
     match text {
-        "postgresql" | "pg" => Err(Wrong::new(format!("`protocol` cannot be {}", quoted(text)), "did you mean `postgres`?")),
+        "postgresql" | "pg" => Err(Wrong::new(
+            format!("`protocol` cannot be {}", quoted(text)),
+            "did you mean `postgres`?",
+        )),
         _ => one_of("protocol", &[("postgres", Protocol::Postgres)], text),
     }
 }
@@ -127,14 +141,22 @@ fn read_credential(walk: &mut Walk<'_>, target: &Section<'_, '_>) -> Option<Cred
     };
     let Some(table) = value.get_ref().as_table() else {
         let hint = Some(format!("write `credential = {EXAMPLE}`"));
-        walk.say(&value.span(), Show::Nothing, "`credential` must be a table".to_owned(), hint);
+        walk.say(
+            &value.span(),
+            Show::Nothing,
+            "`credential` must be a table".to_owned(),
+            hint,
+        );
         return None;
     };
     let section = Section::of(walk, "credential", value.span(), table, CREDENTIAL_KEYS).secret();
     let user = section.needed_text(walk, "user", "\"…\"");
     let password = section.parsed(walk, "password", values::secret);
     let password = password.map(|(password, _)| password);
-    Some(Credential { user: user?.0.to_owned(), password })
+    Some(Credential {
+        user: user?.0.to_owned(),
+        password,
+    })
 }
 
 /// Labelled columns: by target and column, what was said first.
@@ -157,7 +179,10 @@ pub(crate) fn read_label(
 ) -> Option<LabelConfig> {
     let name = section.needed(walk, "name", "\"pii\"", values::name);
     let target = section.needed_text(walk, "target", "\"prod\"");
-    if let Some((target, span)) = target.as_ref().filter(|(target, _)| !targets.holds(target) && !targets.is_partial) {
+    if let Some((target, span)) = target
+        .as_ref()
+        .filter(|(target, _)| !targets.holds(target) && !targets.is_partial)
+    {
         let mut known: Vec<&str> = targets.values().collect();
         known.sort_unstable();
         let hint = match nearest(target, known.iter().copied()) {
@@ -169,7 +194,11 @@ pub(crate) fn read_label(
     }
     let columns = section.needed_list(walk, "columns", "[\"schema.table.column\"]", values::column);
     let has_paths = section.value("paths").is_some();
-    let paths = if has_paths { section.needed_list(walk, "paths", "[\"$.name\"]", values::json_path) } else { Vec::new() };
+    let paths = if has_paths {
+        section.needed_list(walk, "paths", "[\"$.name\"]", values::json_path)
+    } else {
+        Vec::new()
+    };
     let redact = section.parsed(walk, "redact", values::redact);
     let is_null = match &redact {
         Some((redact, _)) => *redact == Redact::Null,
@@ -177,7 +206,11 @@ pub(crate) fn read_label(
     };
     if let (Some(value), false) = (section.value("paths"), is_null) {
         let hint = "add `redact = \"null\"`: a value in JSON has no room for another redaction".to_owned();
-        walk.absent(&value.span(), "`paths` need `redact = \"null\"`".to_owned(), Some(hint));
+        walk.absent(
+            &value.span(),
+            "`paths` need `redact = \"null\"`".to_owned(),
+            Some(hint),
+        );
     }
     let redact = redact.map_or(Redact::Blank, |(redact, _)| redact);
     if let (Some((name, _)), Some((target, _))) = (&name, &target) {
@@ -185,7 +218,15 @@ pub(crate) fn read_label(
             let key = ((*target).to_owned(), column.clone());
             let line = walk.line_of(span);
             let Some(first) = labelled.0.get(&key) else {
-                labelled.0.insert(key, First { label: name.clone(), redact, has_paths, line });
+                labelled.0.insert(
+                    key,
+                    First {
+                        label: name.clone(),
+                        redact,
+                        has_paths,
+                        line,
+                    },
+                );
                 continue;
             };
             // Two labels may share a column, and two sets of paths; what it becomes must not depend on their order.
@@ -198,7 +239,12 @@ pub(crate) fn read_label(
                     Some("give a column one redaction".to_owned()),
                 ),
             };
-            walk.say(span, Show::Line, format!("{} {what}", quoted(&column.to_string())), hint);
+            walk.say(
+                span,
+                Show::Line,
+                format!("{} {what}", quoted(&column.to_string())),
+                hint,
+            );
         }
     }
     Some(LabelConfig {

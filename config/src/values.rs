@@ -29,7 +29,10 @@ pub(crate) fn name(text: &str) -> Result<String, Wrong> {
     if text.bytes().all(is_fine) && text.len() <= NAME_BYTES_MAX {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new(format!("{} cannot be a name", quoted(text)), "letters, digits, `-`, `_` and `.`; at most 63"))
+    Err(Wrong::new(
+        format!("{} cannot be a name", quoted(text)),
+        "letters, digits, `-`, `_` and `.`; at most 63",
+    ))
 }
 
 /// An address to listen on.
@@ -51,26 +54,39 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, Wrong> {
     let wrong = |hint: &str| Wrong::new(format!("{} is not a server's address", quoted(text)), hint);
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let Some((host, port)) = rest.split_once("]:") else { return Err(wrong("such as `[::1]:5432`")) };
-            host.parse::<Ipv6Addr>().map_err(|_| wrong("an IPv6 address in brackets, such as `[::1]:5432`"))?;
+            let Some((host, port)) = rest.split_once("]:") else {
+                return Err(wrong("such as `[::1]:5432`"));
+            };
+            host.parse::<Ipv6Addr>()
+                .map_err(|_| wrong("an IPv6 address in brackets, such as `[::1]:5432`"))?;
             (host, port)
         }
         None if text.contains("://") => return Err(wrong("without a scheme: `host:port`")),
         None if text.parse::<Ipv6Addr>().is_ok() => {
-            return Err(wrong("an IPv6 address goes in brackets and needs a port, such as `[::1]:5432`"));
+            return Err(wrong(
+                "an IPv6 address goes in brackets and needs a port, such as `[::1]:5432`",
+            ));
         }
-        None => text.split_once(':').ok_or_else(|| wrong("add the port, such as `:5432`"))?,
+        None => text
+            .split_once(':')
+            .ok_or_else(|| wrong("add the port, such as `:5432`"))?,
     };
     let port = port.parse::<u16>().ok().filter(|port| *port != 0);
     let port = port.ok_or_else(|| wrong("the port is a number from 1 to 65535"))?;
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     let is_name = host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label);
     if !is_name && host.parse::<IpAddr>().is_err() {
         return Err(wrong("the host is a DNS name or an IP address"));
     }
-    Ok(HostPort { host: host.to_owned(), port })
+    Ok(HostPort {
+        host: host.to_owned(),
+        port,
+    })
 }
 
 /// `sqlite:FILE`.
@@ -81,7 +97,10 @@ pub(crate) fn state(text: &str) -> Result<StateStore, Wrong> {
             let what = "only SQLite keeps state in this version";
             Err(Wrong::new(what, "such as `sqlite:state.db`"))
         }
-        _ => Err(Wrong::new("`state` names no store; only SQLite is available", "such as `sqlite:state.db`")),
+        _ => Err(Wrong::new(
+            "`state` names no store; only SQLite is available",
+            "such as `sqlite:state.db`",
+        )),
     }
 }
 
@@ -97,18 +116,30 @@ pub(crate) fn directory(text: &str) -> Result<PathBuf, Wrong> {
 /// A file of this machine.
 pub(crate) fn file(text: &str) -> Result<PathBuf, Wrong> {
     if text.contains("-----BEGIN") || text.contains("://") || text.ends_with('/') {
-        return Err(Wrong::new("this is not the path of a file", "such as `/etc/linegate/tls.pem`"));
+        return Err(Wrong::new(
+            "this is not the path of a file",
+            "such as `/etc/linegate/tls.pem`",
+        ));
     }
     Ok(PathBuf::from(text))
 }
 
 /// An issuer's URL: https, or http where nobody can stand between.
 pub(crate) fn url(text: &str) -> Result<String, Wrong> {
-    let wrong = |hint: &str| Wrong::new(format!("{} is not a URL that keys may come from", quoted(text)), hint);
-    let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("such as `https://idp.example.com`"))?;
+    let wrong = |hint: &str| {
+        Wrong::new(
+            format!("{} is not a URL that keys may come from", quoted(text)),
+            hint,
+        )
+    };
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or_else(|| wrong("such as `https://idp.example.com`"))?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() || authority.contains('@') || text.contains(char::is_whitespace) {
-        return Err(wrong("a scheme, a host and no user, such as `https://idp.example.com`"));
+        return Err(wrong(
+            "a scheme, a host and no user, such as `https://idp.example.com`",
+        ));
     }
     if rest.contains(['?', '#']) {
         return Err(wrong("without `?` and `#`"));
@@ -119,8 +150,12 @@ pub(crate) fn url(text: &str) -> Result<String, Wrong> {
     };
     match scheme {
         "https" => Ok(text.to_owned()),
-        "http" if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback()) => Ok(text.to_owned()),
-        "http" => Err(wrong("use https: whoever can change the answer could sign tokens (http is for loopback only)")),
+        "http" if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback()) => {
+            Ok(text.to_owned())
+        }
+        "http" => Err(wrong(
+            "use https: whoever can change the answer could sign tokens (http is for loopback only)",
+        )),
         _ => Err(wrong("use https")),
     }
 }
@@ -137,7 +172,10 @@ pub(crate) fn template(text: &str) -> Result<String, Wrong> {
             return Err(wrong("has a `{` without its `}`", "claims are written `{claim}`"));
         };
         if claim.is_empty() || claim.contains(['{', ' ']) {
-            return Err(wrong("has a claim without a proper name", "claims are written `{claim}`, such as `{sub}`"));
+            return Err(wrong(
+                "has a claim without a proper name",
+                "claims are written `{claim}`, such as `{sub}`",
+            ));
         }
         (rest, claims) = (after, claims + 1);
     }
@@ -154,9 +192,8 @@ pub(crate) fn column(text: &str) -> Result<ColumnName, Wrong> {
     let (mut parts, mut rest) = (Vec::new(), text);
     loop {
         let (part, after) = match rest.strip_prefix('"') {
-            Some(inside) => {
-                quoted_identifier(inside).ok_or_else(|| wrong("a double quote is open, or a name in quotes is empty"))?
-            }
+            Some(inside) => quoted_identifier(inside)
+                .ok_or_else(|| wrong("a double quote is open, or a name in quotes is empty"))?,
             None => {
                 let end = rest.find('.').unwrap_or(rest.len());
                 let (part, after) = rest.split_at(end);
@@ -172,8 +209,14 @@ pub(crate) fn column(text: &str) -> Result<ColumnName, Wrong> {
         }
     }
     match <[String; 3]>::try_from(parts) {
-        Ok([schema, table, column]) => Ok(ColumnName { schema, table, column }),
-        Err(_) => Err(wrong("write schema, table and column, such as `public.customers.ssn`")),
+        Ok([schema, table, column]) => Ok(ColumnName {
+            schema,
+            table,
+            column,
+        }),
+        Err(_) => Err(wrong(
+            "write schema, table and column, such as `public.customers.ssn`",
+        )),
     }
 }
 
@@ -201,11 +244,15 @@ fn plain_identifier(part: &str) -> Result<(), &'static str> {
         return Err("name each column; `*` is not available");
     }
     if part.chars().any(char::is_uppercase) {
-        return Err("SQL folds names to small letters: write them small, or in double quotes if the name has capitals");
+        return Err(
+            "SQL folds names to small letters: write them small, or in double quotes if the name has capitals",
+        );
     }
     let is_fine = |one: char| one.is_alphanumeric() || one == '_' || one == '$';
     if part.is_empty() || !part.chars().all(is_fine) {
-        return Err("write schema, table and column, such as `public.customers.ssn`; odd names in double quotes");
+        return Err(
+            "write schema, table and column, such as `public.customers.ssn`; odd names in double quotes",
+        );
     }
     Ok(())
 }
@@ -230,11 +277,16 @@ pub(crate) fn redact(text: &str) -> Result<Redact, Wrong> {
 
 /// A JSON path, `$.name.name`.
 pub(crate) fn json_path(text: &str) -> Result<String, Wrong> {
-    let is_path = text.strip_prefix("$.").is_some_and(|rest| rest.split('.').all(|name| !name.is_empty()));
+    let is_path = text
+        .strip_prefix("$.")
+        .is_some_and(|rest| rest.split('.').all(|name| !name.is_empty()));
     if is_path && !text.contains(char::is_whitespace) {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new(format!("{} is not a JSON path", quoted(text)), "such as `$.home.street`"))
+    Err(Wrong::new(
+        format!("{} is not a JSON path", quoted(text)),
+        "such as `$.home.street`",
+    ))
 }
 
 /// `user:NAME` or `workload:NAME`.
@@ -245,7 +297,10 @@ pub(crate) fn member(text: &str) -> Result<Member, Wrong> {
         _ => None,
     };
     match kind.map(|(kind, name)| (kind, name.trim())) {
-        Some((kind, name)) if !name.is_empty() => Ok(Member { kind, name: name.to_owned() }),
+        Some((kind, name)) if !name.is_empty() => Ok(Member {
+            kind,
+            name: name.to_owned(),
+        }),
         _ => Err(Wrong::new(
             format!("{} is not a member", quoted(text)),
             "`user:NAME` for a person, `workload:NAME` for a machine",
@@ -274,7 +329,9 @@ pub(crate) fn secret(text: &str) -> Result<SecretSource, Wrong> {
 fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// A credential's name becomes the last component of a path, so it must not climb.
@@ -286,11 +343,17 @@ fn is_credential(name: &str) -> bool {
 pub(crate) fn policy_file(text: &str) -> Result<String, Wrong> {
     let wrong = |hint: &str| Wrong::new(format!("{} is not a path of policy files", quoted(text)), hint);
     let path = Path::new(text);
-    let Some(last) = path.file_name().and_then(|name| name.to_str()).filter(|_| !text.ends_with('/')) else {
+    let Some(last) = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .filter(|_| !text.ends_with('/'))
+    else {
         return Err(wrong("name files, such as `policies/*.cedar`"));
     };
     if text[..text.len() - last.len()].contains('*') {
-        return Err(wrong("`*` may stand in the last part only, such as `policies/*.cedar`"));
+        return Err(wrong(
+            "`*` may stand in the last part only, such as `policies/*.cedar`",
+        ));
     }
     if text.contains(['?', '[', ']', '{', '}']) {
         return Err(wrong("the only wildcard is `*`"));

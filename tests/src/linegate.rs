@@ -26,6 +26,12 @@ pub struct Options {
     pub backend_tls: &'static str,
     /// Further lines of the `[[target]]` table.
     pub target: String,
+    /// Further lines of the `[data]` table.
+    pub data: String,
+    /// The key and certificate that clients see, PEM files.
+    pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// Record on a disk of so many megabytes, which [`Linegate::enlarge_disk`] enlarges.
+    pub disk_megabytes: Option<u32>,
     /// Further tables at the end of the file.
     pub more: String,
     /// Dial this port instead of the server's.
@@ -40,6 +46,9 @@ impl Default for Options {
             role: "app",
             backend_tls: "disable",
             target: String::new(),
+            data: String::new(),
+            client_cert: None,
+            disk_megabytes: None,
             more: String::new(),
             backend_port: None,
         }
@@ -69,7 +78,10 @@ pub struct Said {
 impl Said {
     /// Runs a command to its end.
     pub fn by(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -79,7 +91,6 @@ impl Said {
     }
 
     /// Panics unless the command succeeded.
-    #[must_use]
     pub fn good(self) -> Self {
         assert!(self.ok, "the command failed: {}\n{}", self.out, self.err);
         self
@@ -87,7 +98,8 @@ impl Said {
 
     /// Standard output as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("not JSON ({error}): {}\n{}", self.out, self.err))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}\n{}", self.out, self.err))
     }
 
     /// Both outputs.
@@ -116,7 +128,10 @@ pub struct Lease {
 impl Lease {
     fn read(value: Value) -> Self {
         let text = |field: &str| {
-            value[field].as_str().unwrap_or_else(|| panic!("a lease has a {field}: {value}")).to_owned()
+            value[field]
+                .as_str()
+                .unwrap_or_else(|| panic!("a lease has a {field}: {value}"))
+                .to_owned()
         };
         Self {
             id: text("lease_id"),
@@ -141,7 +156,11 @@ impl Linegate {
         let port = places::free_port();
         write_config(dir.path(), postgres, port, &options);
         let log = File::create(dir.path().join("log")).expect("our own directory");
-        let mut child = Command::new(places::program("linegate"))
+        let mut command = match options.disk_megabytes {
+            None => Command::new(places::program("linegate")),
+            Some(megabytes) => on_small_disk(&dir.path().join("state/recordings"), megabytes),
+        };
+        let mut child = command
             .args(["up", "--config"])
             .arg(dir.path().join("linegate.toml"))
             .arg("--state-dir")
@@ -152,9 +171,16 @@ impl Linegate {
             .spawn()
             .expect("linegate runs");
         let mut said = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let ready = said.by_ref().map_while(Result::ok).find(|line| line.starts_with("ready"));
+        let ready = said
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("ready"));
         let linegate = Self { child, dir, port };
-        assert!(ready.is_some(), "linegate did not become ready:\n{}", linegate.log());
+        assert!(
+            ready.is_some(),
+            "linegate did not become ready:\n{}",
+            linegate.log()
+        );
         // Keeps the pipe open and empty for as long as the process lives.
         std::thread::spawn(move || said.for_each(drop));
         linegate
@@ -194,8 +220,17 @@ impl Linegate {
     pub fn cli_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(places::program("linegate"));
         let (options, rest) = args.split_at(args.iter().position(|arg| *arg == "--").unwrap_or(args.len()));
-        command.args(options).arg("--state-dir").arg(self.state_dir()).args(rest);
-        for name in ["LINEGATE_CONTROL", "LINEGATE_LEASE_USER", "LINEGATE_LEASE_PASSWORD", "LINEGATE_LEASE_TOKEN"] {
+        command
+            .args(options)
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .args(rest);
+        for name in [
+            "LINEGATE_CONTROL",
+            "LINEGATE_LEASE_USER",
+            "LINEGATE_LEASE_PASSWORD",
+            "LINEGATE_LEASE_TOKEN",
+        ] {
             command.env_remove(name);
         }
         command
@@ -208,7 +243,15 @@ impl Linegate {
 
     /// A lease with a life of its own.
     pub fn lease_for(&self, principal: &str, actors: &[&str], scope: &str, ttl: &str) -> Lease {
-        let mut args = vec!["lease", "create", "--json", "--target", shop::TARGET, "--as", principal];
+        let mut args = vec![
+            "lease",
+            "create",
+            "--json",
+            "--target",
+            shop::TARGET,
+            "--as",
+            principal,
+        ];
         for actor in actors {
             args.extend(["--actor", actor]);
         }
@@ -224,8 +267,11 @@ impl Linegate {
 
     /// The same, where a refusal is an answer.
     pub fn try_derive(&self, parent: &Lease, actor: &str, scope: &str) -> Said {
-        let mut command = self.cli_command(&["lease", "derive", "--json", "--actor", actor, "--scope", scope]);
-        command.env("LINEGATE_LEASE_USER", &parent.username).env("LINEGATE_LEASE_PASSWORD", &parent.password);
+        let mut command =
+            self.cli_command(&["lease", "derive", "--json", "--actor", actor, "--scope", scope]);
+        command
+            .env("LINEGATE_LEASE_USER", &parent.username)
+            .env("LINEGATE_LEASE_PASSWORD", &parent.password);
         Said::by(&mut command)
     }
 
@@ -272,25 +318,36 @@ impl Linegate {
     /// How many statements wait now.
     pub fn holds_count(&self) -> usize {
         let list = self.cli(&["holds", "--json"]).good().json();
-        list.as_array().or_else(|| list["holds"].as_array()).map_or(0, Vec::len)
+        list.as_array()
+            .or_else(|| list["holds"].as_array())
+            .map_or(0, Vec::len)
     }
 
     /// The process id of one of the programs that `linegate up` started.
     pub fn process(&self, program: &str) -> Option<i32> {
         let parent = self.child.id().to_string();
-        std::fs::read_dir("/proc").ok()?.filter_map(Result::ok).find_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-            let ours = status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|ppid| ppid.trim() == parent));
-            let name = std::fs::read_link(entry.path().join("exe")).ok()?;
-            (ours && name.file_name()?.to_str()? == program).then_some(pid)
-        })
+        std::fs::read_dir("/proc")
+            .ok()?
+            .filter_map(Result::ok)
+            .find_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+                let ours = status.lines().any(|line| {
+                    line.strip_prefix("PPid:")
+                        .is_some_and(|ppid| ppid.trim() == parent)
+                });
+                let name = std::fs::read_link(entry.path().join("exe")).ok()?;
+                (ours && name.file_name()?.to_str()? == program).then_some(pid)
+            })
     }
 
     /// Kills one of the programs that `linegate up` started.
     pub fn kill(&self, program: &str) {
-        let pid = self.process(program).unwrap_or_else(|| panic!("{program} does not run"));
-        kill_process(Pid::from_raw(pid).expect("a process id"), Signal::KILL).expect("the tests may signal their own");
+        let pid = self
+            .process(program)
+            .unwrap_or_else(|| panic!("{program} does not run"));
+        kill_process(Pid::from_raw(pid).expect("a process id"), Signal::KILL)
+            .expect("the tests may signal their own");
     }
 
     /// Sends a signal to `linegate up` itself.
@@ -302,6 +359,17 @@ impl Linegate {
     pub fn stop(&mut self) -> Option<i32> {
         self.tell(Signal::TERM);
         self.wait()
+    }
+
+    /// Makes the small disk of [`Options::disk_megabytes`] larger.
+    pub fn enlarge_disk(&self, megabytes: u32) {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.child.id().to_string(), "--mount"]);
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.args(["mount", "-o", &format!("remount,size={megabytes}m")]);
+        places::must(command.arg(self.recordings()));
     }
 
     /// Waits for `linegate up` to end by itself.
@@ -318,7 +386,11 @@ impl Linegate {
 
     /// Whether both processes are still there: no fault of a client may have ended them.
     pub fn assert_unharmed(&self) {
-        assert!(self.process("linegated").is_some(), "linegated is gone:\n{}", self.log());
+        assert!(
+            self.process("linegated").is_some(),
+            "linegated is gone:\n{}",
+            self.log()
+        );
     }
 }
 
@@ -348,12 +420,36 @@ trait Tap: Sized {
 
 impl Tap for Command {}
 
+/// `linegate` in a mount namespace of its own, where the directory is a file system in memory of that size.
+fn on_small_disk(directory: &Path, megabytes: u32) -> Command {
+    std::fs::create_dir_all(directory).expect("our own directory");
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let script = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\" && exec \"$@\"");
+    command
+        .args(["sh", "-c", &script])
+        .arg(directory)
+        .arg(places::program("linegate"));
+    command
+}
+
 fn write_config(dir: &Path, postgres: &Postgres, port: u16, options: &Options) {
     let policies = dir.join("policies");
     std::fs::create_dir(&policies).expect("our own directory");
     std::fs::write(policies.join("shop.cedar"), &options.policies).expect("our own directory");
     let password = dir.join("password");
     std::fs::write(&password, "app-secret\n").expect("our own directory");
+    let mut data = options.data.clone();
+    if let Some((key, cert)) = &options.client_cert {
+        data.push_str(&format!(
+            "\ntls_cert = \"{}\"\ntls_key = \"{}\"\n",
+            cert.display(),
+            key.display()
+        ));
+    }
     let text = format!(
         r#"
 [control]
@@ -362,6 +458,7 @@ state = "sqlite:state.db"
 [data]
 workers = 1
 recordings = "{recordings}"
+{data}
 
 [[target]]
 name = "shop"
@@ -386,6 +483,7 @@ files = ["policies/*.cedar"]
         password = password.display(),
         record = options.record,
         target = options.target,
+        data = data,
         labels = shop::LABELS,
         groups = shop::GROUPS,
         more = options.more,

@@ -8,13 +8,22 @@ use std::process::Command;
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its executable");
     // target/debug/deps/test-… → target/debug/NAME
-    let found = test.ancestors().skip(1).map(|dir| dir.join(name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{name} is not built; run `make test`, or `cargo build --workspace --bins` first"))
+    let found = test
+        .ancestors()
+        .skip(1)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is not built; run `make test`, or `cargo build --workspace --bins` first")
+    })
 }
 
 /// The repository.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the repository")
+        .to_path_buf()
 }
 
 /// The directory of the newest PostgreSQL server's programs.
@@ -44,13 +53,19 @@ fn on_path(program: &str) -> Option<PathBuf> {
 /// A port that nothing listens on now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }
 
 /// A directory under /tmp: short enough for Unix sockets in it, readable by the server's user.
 pub fn temporary(prefix: &str) -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
-    let dir = tempfile::Builder::new().prefix(prefix).tempdir_in("/tmp").expect("/tmp is writable");
+    let dir = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in("/tmp")
+        .expect("/tmp is writable");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("our own directory");
     dir
 }
@@ -67,9 +82,15 @@ pub fn unprivileged(program: &Path) -> Command {
 
 /// Runs a command to its end and panics with its output unless it succeeded.
 pub fn must(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?} failed ({}):\n{said}{complained}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?} failed ({}):\n{said}{complained}",
+        output.status
+    );
     said
 }

@@ -48,14 +48,24 @@ impl Postgres {
         let template = template();
         let dir = places::temporary("lg-pg-");
         let data = dir.path().join("data");
-        must(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data));
+        must(
+            Command::new("cp")
+                .args(["-a", "--reflink=auto"])
+                .arg(&template)
+                .arg(&data),
+        );
         give_to_server(dir.path());
         if settings.contains(&"ssl=on") {
             certificate(&data);
         }
         let port = places::free_port();
         let mut command = unprivileged(&places::postgres_bin().join("postgres"));
-        command.arg("-D").arg(&data).arg("-k").arg(dir.path()).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+        command.arg("-D").arg(&data).arg("-k").arg(dir.path()).args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+        ]);
         for setting in settings {
             command.args(["-c", setting]);
         }
@@ -67,7 +77,9 @@ impl Postgres {
             .spawn()
             .expect("setpriv and postgres run");
         let postgres = Self { child, dir, port };
-        eventually("PostgreSQL accepts connections", || postgres.try_sql("postgres", "SELECT 1").then_some(()));
+        eventually("PostgreSQL accepts connections", || {
+            postgres.try_sql("postgres", "SELECT 1").then_some(())
+        });
         postgres
     }
 
@@ -87,12 +99,21 @@ impl Postgres {
     }
 
     fn try_sql(&self, database: &str, text: &str) -> bool {
-        self.superuser(database, text).output().is_ok_and(|output| output.status.success())
+        self.superuser(database, text)
+            .output()
+            .is_ok_and(|output| output.status.success())
     }
 
     fn superuser(&self, database: &str, text: &str) -> Command {
         let mut command = Command::new("psql");
-        command.arg("-h").arg(self.dir.path()).args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database]);
+        command.arg("-h").arg(self.dir.path()).args([
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            "postgres",
+            "-d",
+            database,
+        ]);
         command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", text]);
         command
     }
@@ -100,7 +121,17 @@ impl Postgres {
     /// A psql that dials the server itself as `app`, for comparisons.
     pub fn direct(&self) -> Command {
         let mut command = Command::new("psql");
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "app", "-d", "shop", "-X"]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            "app",
+            "-d",
+            "shop",
+            "-X",
+        ]);
         command.env("PGPASSWORD", "app-secret");
         command
     }
@@ -144,7 +175,10 @@ pub(crate) fn signal(child: &Child, signal: Signal) {
 fn template() -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
     let bin = places::postgres_bin();
-    let major = bin.parent().and_then(Path::file_name).map_or_else(String::new, |name| name.to_string_lossy().into());
+    let major = bin
+        .parent()
+        .and_then(Path::file_name)
+        .map_or_else(String::new, |name| name.to_string_lossy().into());
     let home = PathBuf::from(format!("/tmp/linegate-tests-{user}"));
     std::fs::create_dir_all(&home).expect("/tmp is writable");
     std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).expect("our own directory");
@@ -155,7 +189,12 @@ fn template() -> PathBuf {
         let making = places::temporary("lg-template-");
         give_to_server(making.path());
         make_template(&bin, making.path());
-        must(Command::new("cp").arg("-a").arg(making.path().join("data")).arg(home.join("half")));
+        must(
+            Command::new("cp")
+                .arg("-a")
+                .arg(making.path().join("data"))
+                .arg(home.join("half")),
+        );
         std::fs::rename(home.join("half"), &done).expect("a rename within our own directory");
     }
     done
@@ -175,7 +214,8 @@ fn make_template(bin: &Path, dir: &Path) {
         "--wal-segsize=1",
     ]));
     let mut settings = std::fs::read_to_string(data.join("postgresql.conf")).expect("initdb wrote it");
-    settings.push_str("fsync = off\nfull_page_writes = off\nsynchronous_commit = off\nmax_connections = 60\n");
+    settings
+        .push_str("fsync = off\nfull_page_writes = off\nsynchronous_commit = off\nmax_connections = 60\n");
     settings.push_str("shared_buffers = 32MB\nmax_wal_size = 256MB\n");
     std::fs::write(data.join("postgresql.conf"), settings).expect("our own file");
     std::fs::write(data.join("pg_hba.conf"), HBA).expect("our own file");
@@ -192,8 +232,16 @@ fn make_template(bin: &Path, dir: &Path) {
             .expect("postgres runs");
         // In this mode a statement ends with `;` and an empty line.
         let text = sql.replace(";\n", ";\n\n");
-        child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("postgres reads its input");
-        assert!(child.wait().expect("our own child").success(), "the template's schema was not accepted");
+        child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(text.as_bytes())
+            .expect("postgres reads its input");
+        assert!(
+            child.wait().expect("our own child").success(),
+            "the template's schema was not accepted"
+        );
     };
     single("postgres", shop::ROLES);
     single("shop", shop::SCHEMA);
@@ -217,8 +265,23 @@ fn certificate(data: &Path) {
 pub fn self_signed(key: &Path, crt: &Path) {
     must(
         Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+            ])
+            .args([
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            ])
             .arg("-keyout")
             .arg(key)
             .arg("-out")

@@ -58,7 +58,10 @@ impl Message {
     /// The cells as text; `NULL` for NULL.
     pub fn text_cells(&self) -> Vec<String> {
         let text = |cell: Vec<u8>| String::from_utf8_lossy(&cell).into_owned();
-        self.cells().into_iter().map(|cell| cell.map_or_else(|| "NULL".to_owned(), text)).collect()
+        self.cells()
+            .into_iter()
+            .map(|cell| cell.map_or_else(|| "NULL".to_owned(), text))
+            .collect()
     }
 }
 
@@ -74,7 +77,9 @@ impl RawClient {
     pub fn dial(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("linegate listens");
         stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
-        stream.set_write_timeout(Some(SOON)).expect("a timeout can be set");
+        stream
+            .set_write_timeout(Some(SOON))
+            .expect("a timeout can be set");
         stream.set_nodelay(true).expect("TCP");
         Self { stream, key: None }
     }
@@ -89,7 +94,7 @@ impl RawClient {
     pub fn try_login(port: u16, user: &str, password: &str, database: &str) -> Result<Self, Message> {
         let mut client = Self::dial(port);
         client.startup(&[("user", user), ("database", database)]);
-        client.authenticate(user, password)?;
+        client.authenticate(password)?;
         loop {
             let message = client.read().expect("the server answers");
             match message.tag {
@@ -115,10 +120,10 @@ impl RawClient {
         self.send_untagged(&body);
     }
 
-    fn authenticate(&mut self, user: &str, password: &str) -> Result<(), Message> {
+    fn authenticate(&mut self, password: &str) -> Result<(), Message> {
         let mut nonce = [0; 18];
         rand::fill(&mut nonce).expect("the system has random bytes");
-        let mut scram = ScramClient::new(user, password, nonce);
+        let mut scram = Some(ScramClient::new(password, nonce));
         loop {
             let message = self.read().expect("the server answers");
             if message.tag == b'E' {
@@ -126,20 +131,27 @@ impl RawClient {
             }
             assert_eq!(message.tag, b'R', "an authentication request");
             let (kind, data) = message.body.split_at(4);
+            let client = |scram: &mut Option<ScramClient>| scram.take().expect("the exchange goes on");
             match u32::from_be_bytes(kind.try_into().expect("four bytes")) {
                 0 => return Ok(()),
                 10 => {
-                    let first = scram.first_message();
+                    let first = scram.as_ref().expect("the exchange begins").first();
                     let mut body = b"SCRAM-SHA-256\0".to_vec();
                     body.extend_from_slice(&i32::try_from(first.len()).expect("short").to_be_bytes());
-                    body.extend_from_slice(first.as_bytes());
+                    body.extend_from_slice(&first);
                     self.send(b'p', &body);
                 }
                 11 => {
-                    let last = scram.respond(data).expect("a SCRAM challenge");
-                    self.send(b'p', last.as_bytes());
+                    let last = scram
+                        .as_mut()
+                        .expect("the exchange goes on")
+                        .respond(data)
+                        .expect("a SCRAM challenge");
+                    self.send(b'p', &last);
                 }
-                12 => scram.verify(data).expect("the server knows the verifier"),
+                12 => client(&mut scram)
+                    .verify(data)
+                    .expect("the server knows the verifier"),
                 other => panic!("authentication request {other} is not SCRAM"),
             }
         }
@@ -180,7 +192,9 @@ impl RawClient {
     pub fn read_to_ready(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
-            let message = self.read().unwrap_or_else(|error| panic!("{error} after {:?}", tags(&messages)));
+            let message = self
+                .read()
+                .unwrap_or_else(|error| panic!("{error} after {:?}", tags(&messages)));
             messages.push(message);
             if messages.last().is_some_and(|last| last.tag == b'Z') {
                 return messages;
@@ -191,7 +205,9 @@ impl RawClient {
     /// Reads until a message of that tag has come.
     pub fn read_to(&mut self, tag: u8) -> Message {
         loop {
-            let message = self.read().unwrap_or_else(|error| panic!("no {:?}: {error}", char::from(tag)));
+            let message = self
+                .read()
+                .unwrap_or_else(|error| panic!("no {:?}: {error}", char::from(tag)));
             if message.tag == tag {
                 return message;
             }
@@ -225,9 +241,16 @@ impl RawClient {
 
     /// Whether bytes come within a while.
     pub fn is_quiet_for(&mut self, wait: Duration) -> bool {
-        self.stream.set_read_timeout(Some(wait)).expect("a timeout can be set");
-        let quiet = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        self.stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+        self.stream
+            .set_read_timeout(Some(wait))
+            .expect("a timeout can be set");
+        let quiet = self
+            .stream
+            .peek(&mut [0])
+            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.stream
+            .set_read_timeout(Some(SOON))
+            .expect("a timeout can be set");
         quiet
     }
 
@@ -310,10 +333,20 @@ pub fn error_of(messages: &[Message]) -> Option<(String, String)> {
 
 /// Every DataRow's cells as text.
 pub fn rows(messages: &[Message]) -> Vec<Vec<String>> {
-    messages.iter().filter(|message| message.tag == b'D').map(Message::text_cells).collect()
+    messages
+        .iter()
+        .filter(|message| message.tag == b'D')
+        .map(Message::text_cells)
+        .collect()
 }
 
 /// The transaction status of the last ReadyForQuery.
 pub fn status(messages: &[Message]) -> Option<char> {
-    messages.iter().rev().find(|message| message.tag == b'Z')?.body.first().map(|byte| char::from(*byte))
+    messages
+        .iter()
+        .rev()
+        .find(|message| message.tag == b'Z')?
+        .body
+        .first()
+        .map(|byte| char::from(*byte))
 }

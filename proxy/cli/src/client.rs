@@ -62,7 +62,11 @@ impl Control {
     }
 
     fn socket(&self, door: Door) -> PathBuf {
-        if self.place.is_dir() || !self.place.exists() { self.place.join(door.socket()) } else { self.place.clone() }
+        if self.place.is_dir() || !self.place.exists() {
+            self.place.join(door.socket())
+        } else {
+            self.place.clone()
+        }
     }
 
     /// Asks and returns the answer's JSON.
@@ -75,7 +79,13 @@ impl Control {
         self.call(door, Method::POST, path, Some(body)).await
     }
 
-    async fn call(&self, door: Door, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    async fn call(
+        &self,
+        door: Door,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let socket = self.socket(door);
         match tokio::time::timeout(ANSWER_TIMEOUT, exchange(&socket, method, path, body)).await {
             Ok(answer) => answer,
@@ -91,7 +101,11 @@ pub(crate) fn place(global: &Global) -> PathBuf {
         .control
         .clone()
         .or_else(|| global.state_dir.clone())
-        .or_else(|| std::env::var_os(CONTROL_ENV).filter(|value| !value.is_empty()).map(PathBuf::from))
+        .or_else(|| {
+            std::env::var_os(CONTROL_ENV)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        })
         .unwrap_or_else(|| PathBuf::from(STATE_DIR_DEFAULT))
 }
 
@@ -105,10 +119,13 @@ pub(crate) fn state_dir(global: &Global) -> PathBuf {
 }
 
 async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| unreachable_control(socket, error.kind()))?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| unreachable_control(socket, error.kind()))?;
     let broken = |error: hyper::Error| Failure::new(format!("the control plane broke off: {error}"));
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
     let connection = tokio::spawn(connection);
     let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
     let request = Request::builder()
@@ -123,7 +140,11 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value
     let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
         .collect()
         .await
-        .map_err(|error| Failure::new(format!("the control plane's answer did not arrive whole: {error}")))?
+        .map_err(|error| {
+            Failure::new(format!(
+                "the control plane's answer did not arrive whole: {error}"
+            ))
+        })?
         .to_bytes();
     connection.abort();
     answer(status, &bytes)
@@ -131,7 +152,11 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Option<&Value
 
 /// The JSON of a good answer, or the control plane's own words for why not.
 fn answer(status: StatusCode, bytes: &[u8]) -> Result<Value, Failure> {
-    let value: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(bytes).unwrap_or(Value::Null) };
+    let value: Value = if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(bytes).unwrap_or(Value::Null)
+    };
     if status.is_success() {
         return Ok(value);
     }
@@ -150,7 +175,8 @@ fn unreachable_control(socket: &Path, kind: ErrorKind) -> Failure {
     let failure = Failure::new(format!("no control plane at {} ({kind})", socket.display()));
     match kind {
         ErrorKind::PermissionDenied => failure.hint("this socket belongs to the operator; run as that user"),
-        _ => failure.hint("start it with `linegate up`, or name it with --state-dir, --control or LINEGATE_CONTROL"),
+        _ => failure
+            .hint("start it with `linegate up`, or name it with --state-dir, --control or LINEGATE_CONTROL"),
     }
 }
 
@@ -160,7 +186,8 @@ pub(crate) fn id(text: &str) -> Result<&str, Failure> {
     if !text.is_empty() && text.len() <= 128 && text.chars().all(plain) {
         Ok(text)
     } else {
-        Err(Failure::new("that is not an id").hint("ids look like lg_… and h_…; `linegate holds` and `lease list` show them"))
+        Err(Failure::new("that is not an id")
+            .hint("ids look like lg_… and h_…; `linegate holds` and `lease list` show them"))
     }
 }
 
@@ -169,19 +196,30 @@ mod tests {
     use super::*;
 
     fn global(control: Option<&str>, state_dir: Option<&str>) -> Global {
-        Global { json: false, control: control.map(Into::into), state_dir: state_dir.map(Into::into) }
+        Global {
+            json: false,
+            control: control.map(Into::into),
+            state_dir: state_dir.map(Into::into),
+        }
     }
 
     #[test]
     fn a_named_control_plane_wins_over_the_state_directory() {
         assert_eq!(place(&global(Some("/a"), Some("/b"))), PathBuf::from("/a"));
         assert_eq!(place(&global(None, Some("/b"))), PathBuf::from("/b"));
-        assert_eq!(state_dir(&global(Some("/a/admin.sock"), None)), PathBuf::from("/a"));
+        assert_eq!(
+            state_dir(&global(Some("/a/admin.sock"), None)),
+            PathBuf::from("/a")
+        );
     }
 
     #[test]
     fn an_error_speaks_in_the_control_planes_words() {
-        let failure = answer(StatusCode::FORBIDDEN, br#"{"error":"scope is wider","hint":"ask for read"}"#).unwrap_err();
+        let failure = answer(
+            StatusCode::FORBIDDEN,
+            br#"{"error":"scope is wider","hint":"ask for read"}"#,
+        )
+        .unwrap_err();
         assert_eq!(failure.message(), "scope is wider");
         assert_eq!(answer(StatusCode::CREATED, br#"{"a":1}"#).expect("good")["a"], 1);
         assert!(answer(StatusCode::BAD_GATEWAY, b"<html>").is_err());
@@ -199,6 +237,10 @@ mod tests {
     async fn nobody_there_is_said_with_a_hint() {
         let control = Control::find(&global(None, Some("/nonexistent/linegate")));
         let failure = control.get(Door::Admin, "/v1/health").await.unwrap_err();
-        assert!(failure.message().contains("no control plane"), "{}", failure.message());
+        assert!(
+            failure.message().contains("no control plane"),
+            "{}",
+            failure.message()
+        );
     }
 }

@@ -12,7 +12,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that needs no hint.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The same failure, and what to try.

@@ -42,10 +42,18 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
     }
     let mut text = String::new();
     for hold in list {
-        text.push_str(&format!("{}  {}\n", output::cell(&hold["id"]), output::flat(&output::cell(&hold["target"]))));
-        for (label, field) in
-            [("chain", "chain"), ("effects", "effects"), ("tables", "relations"), ("reason", "reason"), ("may approve", "approvers")]
-        {
+        text.push_str(&format!(
+            "{}  {}\n",
+            output::cell(&hold["id"]),
+            output::flat(&output::cell(&hold["target"]))
+        ));
+        for (label, field) in [
+            ("chain", "chain"),
+            ("effects", "effects"),
+            ("tables", "relations"),
+            ("reason", "reason"),
+            ("may approve", "approvers"),
+        ] {
             text.push_str(&format!("  {label:<12}{}\n", chain_or_cell(&hold[field])));
         }
         for line in output::cell(&hold["statement"]).lines() {
@@ -53,9 +61,16 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
             text.extend(line.chars().map(|c| if c.is_control() { ' ' } else { c }));
             text.push('\n');
         }
-        let parameters = hold["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let parameters = hold["parameters"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         for (index, parameter) in parameters.iter().enumerate() {
-            text.push_str(&format!("  ${} = {}\n", index + 1, output::flat(&output::cell(parameter))));
+            text.push_str(&format!(
+                "  ${} = {}\n",
+                index + 1,
+                output::flat(&output::cell(parameter))
+            ));
         }
     }
     output::write(&text)?;
@@ -65,9 +80,10 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
 /// A chain comes as text or as its parts.
 fn chain_or_cell(value: &Value) -> String {
     match (value["principal"]["name"].as_str(), value["actors"].as_array()) {
-        (Some(name), Some(actors)) => {
-            std::iter::once(name.to_owned()).chain(actors.iter().map(output::cell)).collect::<Vec<_>>().join(" → ")
-        }
+        (Some(name), Some(actors)) => std::iter::once(name.to_owned())
+            .chain(actors.iter().map(output::cell))
+            .collect::<Vec<_>>()
+            .join(" → "),
         _ => output::flat(&output::cell(value)),
     }
 }
@@ -95,7 +111,9 @@ async fn decide(global: &Global, id: &str, verb: &str, body: &Value) -> Result<u
         output::json(&answer)?;
         return Ok(0);
     }
-    let waits = answer["state"].as_str().is_some_and(|state| state == "waiting");
+    let waits = answer["state"]
+        .as_str()
+        .is_some_and(|state| state.starts_with("waiting"));
     let said = match (verb, waits) {
         ("approve", true) => "approved; more approvals are needed",
         ("approve", false) => "approved",

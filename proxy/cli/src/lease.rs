@@ -87,7 +87,10 @@ impl Held {
     /// Both halves, or nothing.
     pub(crate) fn from_environment() -> Option<Self> {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Some(Self { username: read(USER_ENV)?, password: read(PASSWORD_ENV)? })
+        Some(Self {
+            username: read(USER_ENV)?,
+            password: read(PASSWORD_ENV)?,
+        })
     }
 }
 
@@ -96,7 +99,14 @@ pub(crate) async fn lease(global: &Global, command: LeaseCommand) -> Result<u8, 
     let control = Control::find(global);
     match command {
         LeaseCommand::Create(args) => {
-            let lease = create(&control, &args.target, &args.principal, &args.actors, &args.bounds).await?;
+            let lease = create(
+                &control,
+                &args.target,
+                &args.principal,
+                &args.actors,
+                &args.bounds,
+            )
+            .await?;
             show(global, &lease)?;
         }
         LeaseCommand::Derive(args) => {
@@ -117,7 +127,8 @@ pub(crate) async fn create(
     actors: &[String],
     bounds: &LeaseBounds,
 ) -> Result<Value, Failure> {
-    let mut body = json!({ "target": target, "as": principal, "actors": actors, "ttl_seconds": bounds.ttl.seconds });
+    let mut body =
+        json!({ "target": target, "as": principal, "actors": actors, "ttl_seconds": bounds.ttl.seconds });
     if let Some(scope) = &bounds.scope {
         body["scope"] = json!(scope);
     }
@@ -143,7 +154,13 @@ pub(crate) async fn derive(
 /// Ends one's own lease.
 pub(crate) async fn revoke_held(control: &Control, held: &Held) -> Result<Value, Failure> {
     let path = format!("/v1/leases/{}/revoke", client::id(&held.username)?);
-    control.post(Door::Agents, &path, &json!({ "username": held.username, "password": held.password })).await
+    control
+        .post(
+            Door::Agents,
+            &path,
+            &json!({ "username": held.username, "password": held.password }),
+        )
+        .await
 }
 
 /// The proof of the parent, from the options or the environment. Secrets are not taken from the command line, which
@@ -151,8 +168,9 @@ pub(crate) async fn revoke_held(control: &Control, held: &Held) -> Result<Value,
 fn parent(args: &DeriveArgs) -> Result<Value, Failure> {
     let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let none = || {
-        Failure::new("no parent lease")
-            .hint(format!("set {USER_ENV} and {PASSWORD_ENV}, or {TOKEN_ENV}, as `linegate run` does"))
+        Failure::new("no parent lease").hint(format!(
+            "set {USER_ENV} and {PASSWORD_ENV}, or {TOKEN_ENV}, as `linegate run` does"
+        ))
     };
     let password = match &args.parent_password_file {
         Some(file) => Some(
@@ -163,7 +181,11 @@ fn parent(args: &DeriveArgs) -> Result<Value, Failure> {
         ),
         None => read(PASSWORD_ENV),
     };
-    match (args.parent_user.clone().or_else(|| read(USER_ENV)), password, read(TOKEN_ENV)) {
+    match (
+        args.parent_user.clone().or_else(|| read(USER_ENV)),
+        password,
+        read(TOKEN_ENV),
+    ) {
         (Some(username), Some(password), _) => {
             Ok(json!({ "parent_username": username, "parent_password": password }))
         }
@@ -205,14 +227,22 @@ async fn list(global: &Global, control: &Control, all: bool) -> Result<(), Failu
         return output::json(&answer);
     }
     let list = items(&answer, "leases");
-    let rows = output::rows(list, &["lease_id", "chain", "target", "scope", "expires_at_text", "state"]);
-    output::write(&output::table(&["LEASE", "CHAIN", "TARGET", "SCOPE", "EXPIRES", "STATE"], &rows))
+    let rows = output::rows(
+        list,
+        &["lease_id", "chain", "target", "scope", "expires_at_text", "state"],
+    );
+    output::write(&output::table(
+        &["LEASE", "CHAIN", "TARGET", "SCOPE", "EXPIRES", "STATE"],
+        &rows,
+    ))
 }
 
 async fn revoke(global: &Global, control: &Control, args: RevokeArgs) -> Result<(), Failure> {
     let answer = match (&args.id, Held::from_environment()) {
         (Some(id), _) => {
-            let by = args.by.unwrap_or_else(|| format!("user:{}", crate::run::login_name()));
+            let by = args
+                .by
+                .unwrap_or_else(|| format!("user:{}", crate::run::login_name()));
             let path = format!("/v1/leases/{}/revoke", client::id(id)?);
             control.post(Door::Admin, &path, &json!({ "by": by })).await?
         }
@@ -228,5 +258,9 @@ async fn revoke(global: &Global, control: &Control, args: RevokeArgs) -> Result<
 
 /// A list that stands alone or under its name.
 pub(crate) fn items<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer.as_array().or_else(|| answer[name].as_array()).map(Vec::as_slice).unwrap_or_default()
+    answer
+        .as_array()
+        .or_else(|| answer[name].as_array())
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }

@@ -4,7 +4,6 @@
 //! and reads configuration, policy and recordings by itself where no process has to run (`check`, `explain`, `audit`,
 //! `replay`). Each command family is one module; this file holds the grammar of the command line and nothing else.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -95,9 +94,6 @@ pub(crate) struct LeaseBounds {
     pub(crate) ttl: Ttl,
 }
 
-/// The command that `run` starts.
-pub(crate) type Argv = Vec<OsString>;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.global.json;
@@ -145,17 +141,21 @@ mod tests {
 
     #[test]
     fn a_command_after_the_dashes_keeps_its_own_options() {
-        let cli =
-            Cli::try_parse_from(["linegate", "run", "--target", "shop", "--", "psql", "--json", "-c", "SELECT 1"])
-                .expect("parses");
+        let cli = Cli::try_parse_from([
+            "linegate", "run", "--target", "shop", "--", "psql", "--json", "-c", "SELECT 1",
+        ])
+        .expect("parses");
         assert!(!cli.global.json);
-        let Command::Run(args) = cli.command else { panic!("not a run") };
+        let Command::Run(args) = cli.command else {
+            panic!("not a run")
+        };
         assert_eq!(args.command, ["psql", "--json", "-c", "SELECT 1"]);
     }
 
     #[test]
     fn global_options_may_stand_anywhere() {
-        let cli = Cli::try_parse_from(["linegate", "lease", "list", "--state-dir", "/s", "--json"]).expect("parses");
+        let cli = Cli::try_parse_from(["linegate", "lease", "list", "--state-dir", "/s", "--json"])
+            .expect("parses");
         assert!(cli.global.json);
         assert_eq!(cli.global.state_dir.as_deref(), Some(std::path::Path::new("/s")));
     }

@@ -28,8 +28,10 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
 /// A heading and rows, padded so that columns line up.
 pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let heading: Vec<String> = heading.iter().map(|cell| (*cell).to_owned()).collect();
-    let lines: Vec<Vec<String>> =
-        std::iter::once(&heading).chain(rows).map(|row| row.iter().map(|cell| flat(cell)).collect()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(&heading)
+        .chain(rows)
+        .map(|row| row.iter().map(|cell| flat(cell)).collect())
+        .collect();
     let mut widths = vec![0usize; heading.len()];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
@@ -41,7 +43,10 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
         let mut row = String::new();
         for (cell, width) in line.iter().zip(&widths) {
             row.push_str(cell);
-            row.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count()) + 2));
+            row.extend(std::iter::repeat_n(
+                ' ',
+                width.saturating_sub(cell.chars().count()) + 2,
+            ));
         }
         text.push_str(row.trim_end());
         text.push('\n');
@@ -74,7 +79,9 @@ pub(crate) fn cell(value: &Value) -> String {
 
 /// Rows of cells taken from a list of JSON objects, by field name.
 pub(crate) fn rows(list: &[Value], fields: &[&str]) -> Vec<Vec<String>> {
-    list.iter().map(|item| fields.iter().map(|field| cell(&item[*field])).collect()).collect()
+    list.iter()
+        .map(|item| fields.iter().map(|field| cell(&item[*field])).collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -83,7 +90,13 @@ mod tests {
 
     #[test]
     fn columns_line_up_whatever_their_script() {
-        let text = table(&["ID", "CHAIN"], &[vec!["1".into(), "é → b".into()], vec!["long-id".into(), "c".into()]]);
+        let text = table(
+            &["ID", "CHAIN"],
+            &[
+                vec!["1".into(), "é → b".into()],
+                vec!["long-id".into(), "c".into()],
+            ],
+        );
         assert_eq!(text, "ID       CHAIN\n1        é → b\nlong-id  c\n");
     }
 

@@ -14,7 +14,13 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     let ask = move || {
         set_parent_process_death_signal(Some(Signal::TERM))?;
         // The parent may have gone between fork and prctl; then no signal would ever come.
-        if getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error())) }
+        if getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(
+                rustix::io::Errno::SRCH.raw_os_error(),
+            ))
+        }
     };
     // SAFETY: `ask` makes two system calls and allocates nothing, so it is safe between fork and exec.
     unsafe { command.pre_exec(ask) };

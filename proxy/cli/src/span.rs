@@ -21,7 +21,11 @@ impl FromStr for Ttl {
         let mut rest = text;
         while !rest.is_empty() {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-            let count: u64 = rest.get(..digits).unwrap_or_default().parse().map_err(|_| wrong())?;
+            let count: u64 = rest
+                .get(..digits)
+                .unwrap_or_default()
+                .parse()
+                .map_err(|_| wrong())?;
             let mut after = rest.get(digits..).unwrap_or_default().chars();
             let unit = match after.next() {
                 Some('s') => 1,
@@ -30,7 +34,10 @@ impl FromStr for Ttl {
                 Some('d') => 24 * 3600,
                 _ => return Err(wrong()),
             };
-            seconds = count.checked_mul(unit).and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+            seconds = count
+                .checked_mul(unit)
+                .and_then(|part| seconds.checked_add(part))
+                .ok_or_else(wrong)?;
             rest = after.as_str();
         }
         match seconds {
@@ -47,14 +54,33 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h", 3600), ("1h30m", 5400), ("7d", 604_800)] {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("1h", 3600),
+            ("1h30m", 5400),
+            ("7d", 604_800),
+        ] {
             assert_eq!(text.parse(), Ok(Ttl { seconds }), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "0s", "15", "m", "-5m", "1.5h", "15 m", "1w", "8d", "99999999999999999999s", "5m!", "１m"] {
+        for text in [
+            "",
+            "0s",
+            "15",
+            "m",
+            "-5m",
+            "1.5h",
+            "15 m",
+            "1w",
+            "8d",
+            "99999999999999999999s",
+            "5m!",
+            "１m",
+        ] {
             assert!(text.parse::<Ttl>().is_err(), "{text}");
         }
     }

@@ -46,11 +46,14 @@ enum Said {
 
 /// Starts both, prints `ready`, stays until told to stop.
 pub(crate) async fn up(global: &Global, args: &ConfigArg) -> Result<u8, Failure> {
-    let programs = Programs { config: args.config.clone(), state_dir: client::state_dir(global) };
-    std::fs::create_dir_all(&programs.state_dir)
-        .map_err(|error| Failure::new(format!("cannot use {}: {error}", programs.state_dir.display())))?;
+    let programs = Programs {
+        config: args.config.clone(),
+        state_dir: client::state_dir(global),
+    };
     let mut signals = Signals::listen()?;
-    let Some((control, _)) = start(&programs, CONTROL, &mut signals).await? else { return Ok(0) };
+    let Some((control, _)) = start(&programs, CONTROL, &mut signals).await? else {
+        return Ok(0);
+    };
     let Some((data, listening)) = start(&programs, DATA, &mut signals).await? else {
         stop(control, CONTROL, &mut signals).await;
         return Ok(0);
@@ -61,8 +64,10 @@ pub(crate) async fn up(global: &Global, args: &ConfigArg) -> Result<u8, Failure>
 
 fn announce(global: &Global, listening: &[Listening]) -> Result<(), Failure> {
     if global.json {
-        let targets: Vec<_> =
-            listening.iter().map(|one| json!({ "target": one.target, "address": one.address })).collect();
+        let targets: Vec<_> = listening
+            .iter()
+            .map(|one| json!({ "target": one.target, "address": one.address }))
+            .collect();
         return output::write(&format!("{}\n", json!({ "ready": true, "targets": targets })));
     }
     let mut text = String::from("ready");
@@ -88,7 +93,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -96,10 +102,26 @@ impl Signals {
         })
     }
 
+    /// Waits for the next one.
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.terminate.recv() => Order::Stop,
+            _ = self.interrupt.recv() => Order::Stop,
+            _ = self.hangup.recv() => Order::Reload,
+        }
+    }
+
     /// Waits until told to stop.
     async fn stop(&mut self) {
-        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+        while self.next().await != Order::Stop {}
     }
+}
+
+/// What an operator's signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Stop,
+    Reload,
 }
 
 /// A started process and what it still says.
@@ -118,11 +140,8 @@ impl Running {
 
     /// Waits for its end, and keeps reading so that it never blocks on a full pipe.
     async fn ended(&mut self) -> String {
-        loop {
-            match self.lines.next_line().await {
-                Ok(Some(line)) => eprintln!("{line}"),
-                Ok(None) | Err(_) => break,
-            }
+        while let Ok(Some(line)) = self.lines.next_line().await {
+            eprintln!("{line}");
         }
         described(self.child.wait().await)
     }
@@ -137,16 +156,26 @@ fn spawn(programs: &Programs, program: &str) -> Result<Running, Failure> {
         .map_err(|error| Failure::new(format!("cannot find my own executable: {error}")))?
         .with_file_name(program);
     let mut command = Command::new(&beside);
-    command.arg("--config").arg(&programs.config).arg("--state-dir").arg(&programs.state_dir);
+    command
+        .arg("--config")
+        .arg(&programs.config)
+        .arg("--state-dir")
+        .arg(&programs.state_dir);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     // A terminal's Ctrl-C goes to this process only, so that the order of stopping stays its own.
     command.process_group(0);
     parent_death::end_with_parent(&mut command);
-    let mut child = command
-        .spawn()
-        .map_err(|error| Failure::new(format!("cannot start {}: {error}", beside.display())).hint("all three programs belong in one directory"))?;
-    let Some(stdout) = child.stdout.take() else { return Err(Failure::new(format!("{program} has no output"))) };
-    Ok(Running { child, lines: BufReader::new(stdout).lines() })
+    let mut child = command.spawn().map_err(|error| {
+        Failure::new(format!("cannot start {}: {error}", beside.display()))
+            .hint("all three programs belong in one directory")
+    })?;
+    let Some(stdout) = child.stdout.take() else {
+        return Err(Failure::new(format!("{program} has no output")));
+    };
+    Ok(Running {
+        child,
+        lines: BufReader::new(stdout).lines(),
+    })
 }
 
 /// Starts a process and waits until it serves; `None` when told to stop meanwhile.
@@ -193,16 +222,22 @@ async fn until_ready(running: &mut Running) -> Option<Vec<Listening>> {
 fn said(line: &str) -> Said {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
-        ["listening", target, address] => {
-            Said::Listening(Listening { target: (*target).to_owned(), address: (*address).to_owned() })
-        }
+        ["listening", target, address] => Said::Listening(Listening {
+            target: (*target).to_owned(),
+            address: (*address).to_owned(),
+        }),
         ["control" | "data", "ready", ..] => Said::Ready,
         _ => Said::Other,
     }
 }
 
 /// Both serve: pass signals on, start the control plane again when it dies, end when the data plane does.
-async fn watch(programs: &Programs, control: Running, mut data: Running, signals: &mut Signals) -> Result<u8, Failure> {
+async fn watch(
+    programs: &Programs,
+    control: Running,
+    mut data: Running,
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
     let mut control = Some(control);
     let mut pause = PAUSE_FIRST;
     let mut started = tokio::time::Instant::now();
@@ -229,19 +264,21 @@ async fn watch(programs: &Programs, control: Running, mut data: Running, signals
                     Err(failure) => failure.print(false),
                 }
             }
-            _ = signals.hangup.recv() => {
-                data.tell(Signal::HUP);
-                if let Some(control) = &control {
-                    control.tell(Signal::HUP);
+            order = signals.next() => match order {
+                Order::Reload => {
+                    data.tell(Signal::HUP);
+                    if let Some(control) = &control {
+                        control.tell(Signal::HUP);
+                    }
                 }
-            }
-            () = signals.stop() => {
-                stop(data, DATA, signals).await;
-                if let Some(control) = control {
-                    stop(control, CONTROL, signals).await;
+                Order::Stop => {
+                    stop(data, DATA, signals).await;
+                    if let Some(control) = control {
+                        stop(control, CONTROL, signals).await;
+                    }
+                    return Ok(0);
                 }
-                return Ok(0);
-            }
+            },
         }
     }
 }
@@ -270,7 +307,10 @@ mod tests {
 
     #[test]
     fn ready_lines_are_told_from_everything_else() {
-        let prod = Listening { target: "prod".into(), address: "127.0.0.1:6432".into() };
+        let prod = Listening {
+            target: "prod".into(),
+            address: "127.0.0.1:6432".into(),
+        };
         assert_eq!(said("listening prod 127.0.0.1:6432"), Said::Listening(prod));
         assert_eq!(said("control ready"), Said::Ready);
         assert_eq!(said("data ready prod=127.0.0.1:6432"), Said::Ready);

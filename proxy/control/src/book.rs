@@ -167,7 +167,8 @@ impl Book {
 
     /// Whether one more lease fits.
     pub fn room_for(&self, grant: &LeaseGrant, root: &LeaseId) -> Result<(), Refusal> {
-        if self.lease_bytes + grant_bytes(grant) > LEASE_BYTES_MAX || self.revoked.len() >= REVOKED_COUNT_MAX {
+        if self.lease_bytes + grant_bytes(grant) > LEASE_BYTES_MAX || self.revoked.len() >= REVOKED_COUNT_MAX
+        {
             return Err(Refusal::unavailable(
                 "too many leases are in effect",
                 "revoke what is no longer needed, or use shorter leases",
@@ -188,7 +189,10 @@ impl Book {
     pub fn add(&mut self, grant: LeaseGrant, root: LeaseId) -> Told {
         self.version += 1;
         self.insert(grant.clone(), root);
-        self.tell(&ToData::LeaseAdded { version: self.version, lease: grant })
+        self.tell(&ToData::LeaseAdded {
+            version: self.version,
+            lease: grant,
+        })
     }
 
     /// A live lease and all its live descendants, the lease first.
@@ -205,7 +209,12 @@ impl Book {
         let (mut tree, mut seen) = (vec![id], BTreeSet::from([id]));
         let mut next = 0;
         while let Some(&parent) = tree.get(next) {
-            let found = children.get(parent).into_iter().flatten().copied().filter(|child| seen.insert(child));
+            let found = children
+                .get(parent)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|child| seen.insert(child));
             tree.extend(found);
             next += 1;
         }
@@ -235,19 +244,29 @@ impl Book {
                 self.revoked.insert(id.clone(), lease.grant.expires_at);
             }
         }
-        self.tell(&ToData::LeasesRevoked { version: self.version, ids: ids.to_vec(), by: by.to_owned() })
+        self.tell(&ToData::LeasesRevoked {
+            version: self.version,
+            ids: ids.to_vec(),
+            by: by.to_owned(),
+        })
     }
 
     /// Keys of an issuer, told to every data plane.
     pub fn set_keys(&mut self, keys: IssuerKeys) -> Told {
         self.version += 1;
         self.issuers.insert(keys.name.clone(), keys.clone());
-        self.tell(&ToData::Issuer { version: self.version, keys })
+        self.tell(&ToData::Issuer {
+            version: self.version,
+            keys,
+        })
     }
 
     /// Puts back keys that were fetched before a restart.
     pub fn restore_issuers(&mut self, issuers: Vec<IssuerKeys>) {
-        self.issuers = issuers.into_iter().map(|keys| (keys.name.clone(), keys)).collect();
+        self.issuers = issuers
+            .into_iter()
+            .map(|keys| (keys.name.clone(), keys))
+            .collect();
     }
 
     /// Replaces the keys of all issuers and gives every data plane a whole snapshot.
@@ -267,8 +286,12 @@ impl Book {
         });
         self.lease_bytes -= freed;
         self.revoked.retain(|_, expires_at| now < *expires_at);
-        let ended: Vec<String> =
-            self.holds.iter().filter(|(_, hold)| hold.request.expires_at <= now).map(|(id, _)| id.clone()).collect();
+        let ended: Vec<String> = self
+            .holds
+            .iter()
+            .filter(|(_, hold)| hold.request.expires_at <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in &ended {
             self.holds.remove(id);
         }
@@ -286,13 +309,22 @@ impl Book {
     }
 
     /// Takes in a data plane; its queue begins with the snapshot, and every later change follows in order.
-    pub fn connect(&mut self, name: String, now: UnixMillis) -> Result<(u64, mpsc::Receiver<Line>), LineError> {
+    pub fn connect(
+        &mut self,
+        name: String,
+        now: UnixMillis,
+    ) -> Result<(u64, mpsc::Receiver<Line>), LineError> {
         let snapshot: Line = encode(&self.snapshot())?.into();
         let (queue, lines) = mpsc::channel(QUEUE_COUNT_MAX);
         // The channel is new and holds more than one message.
         let _ = queue.try_send(snapshot);
         self.planes_seen += 1;
-        let plane = Plane { name, queue, acked: watch::Sender::new(0), connected_since: now };
+        let plane = Plane {
+            name,
+            queue,
+            acked: watch::Sender::new(0),
+            connected_since: now,
+        };
         self.planes.insert(self.planes_seen, plane);
         Ok((self.planes_seen, lines))
     }
@@ -322,7 +354,10 @@ impl Book {
     /// Sends one message to one data plane; false when it is not connected or was cut off.
     pub fn tell_one(&mut self, plane: u64, message: &ToData) -> bool {
         let Ok(line) = encode(message) else { return false };
-        let sent = self.planes.get(&plane).is_some_and(|plane| plane.queue.try_send(line.into()).is_ok());
+        let sent = self
+            .planes
+            .get(&plane)
+            .is_some_and(|plane| plane.queue.try_send(line.into()).is_ok());
         if !sent {
             self.disconnect(plane);
         }
@@ -335,7 +370,10 @@ impl Book {
             Err(error) => {
                 // Only a snapshot can be that long; without it data planes keep what they have.
                 tracing::error!(%error, "a change could not be told");
-                return Told { version: self.version, planes: Vec::new() };
+                return Told {
+                    version: self.version,
+                    planes: Vec::new(),
+                };
             }
         };
         let behind: Vec<u64> = self
@@ -348,8 +386,15 @@ impl Book {
             tracing::warn!(plane = id, "a data plane fell behind and was cut off");
             self.disconnect(id);
         }
-        let planes = self.planes.values().map(|plane| (plane.name.clone(), plane.acked.subscribe())).collect();
-        Told { version: self.version, planes }
+        let planes = self
+            .planes
+            .values()
+            .map(|plane| (plane.name.clone(), plane.acked.subscribe()))
+            .collect();
+        Told {
+            version: self.version,
+            planes,
+        }
     }
 
     /// Every connected data plane.

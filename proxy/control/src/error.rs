@@ -30,7 +30,11 @@ struct Body<'a> {
 impl Refusal {
     /// A refusal of that status.
     pub fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status, error: error.into(), hint: hint.into() }
+        Self {
+            status,
+            error: error.into(),
+            hint: hint.into(),
+        }
     }
 
     /// 400: the request itself is wrong.
@@ -70,7 +74,11 @@ impl Refusal {
     /// 500: ours; the cause is in the log.
     pub fn ours(what: &str, cause: &dyn fmt::Display) -> Self {
         tracing::error!(%cause, "{what}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, what, "the log of linegate-control has the cause")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            what,
+            "the log of linegate-control has the cause",
+        )
     }
 }
 
@@ -84,7 +92,14 @@ impl std::error::Error for Refusal {}
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(Body { error: &self.error, hint: &self.hint })).into_response()
+        (
+            self.status,
+            Json(Body {
+                error: &self.error,
+                hint: &self.hint,
+            }),
+        )
+            .into_response()
     }
 }
 

@@ -93,7 +93,13 @@ impl Control {
         if let Err(refusal) = refused {
             tracing::warn!(hold = id, %refusal, "a hold was refused");
             let by = "linegate".to_owned();
-            let decided = ToData::HoldDecided { hold: id, digest, approved: false, by, reason: Some(refusal.error) };
+            let decided = ToData::HoldDecided {
+                hold: id,
+                digest,
+                approved: false,
+                by,
+                reason: Some(refusal.error),
+            };
             self.book().tell_one(plane, &decided);
         }
     }
@@ -103,7 +109,10 @@ impl Control {
         let _turn = self.turn.lock().await;
         let is_new = !self.book().holds.contains_key(&hold.id);
         if is_new && self.book().holds.len() >= HOLD_COUNT_MAX {
-            return Err(Refusal::unavailable("too many statements wait for approval", "try again later"));
+            return Err(Refusal::unavailable(
+                "too many statements wait for approval",
+                "try again later",
+            ));
         }
         if self.book().is_revoked(&hold.lease) {
             return Err(Refusal::conflict("the lease was revoked", ""));
@@ -117,7 +126,10 @@ impl Control {
             .await?
             .ok_or_else(|| Refusal::unavailable("the hold was not kept", "try again"))?;
         if known.digest != hold.digest {
-            return Err(Refusal::conflict("this hold's id already stands for another statement", ""));
+            return Err(Refusal::conflict(
+                "this hold's id already stands for another statement",
+                "",
+            ));
         }
         let mut book = self.book();
         match known.state.as_str() {
@@ -125,7 +137,11 @@ impl Control {
                 tracing::info!(hold = hold.id, target = hold.target, chain = %hold.chain, "a statement waits");
                 book.holds.insert(
                     hold.id.clone(),
-                    PendingHold { request: hold, plane: Some(plane), approvals: known.approvals },
+                    PendingHold {
+                        request: hold,
+                        plane: Some(plane),
+                        approvals: known.approvals,
+                    },
                 );
             }
             state @ ("approved" | "denied") => {
@@ -156,7 +172,9 @@ impl Control {
             if control.book().holds.remove(&id).is_some() {
                 tracing::info!(hold = id, why, "a hold is over");
                 let now = control.now();
-                control.store(move |store| store.end_hold(&id, &why, None, None, now)).await?;
+                control
+                    .store(move |store| store.end_hold(&id, &why, None, None, now))
+                    .await?;
             }
             Ok(())
         });
@@ -184,7 +202,9 @@ impl Control {
             let decided_by = (missing == 0).then(|| approvals.join(", "));
             let (now, by) = (control.now(), decided_by.clone());
             let row = (id.clone(), approver.clone());
-            let kept = control.store(move |store| store.approve(&row.0, &row.1, by.as_deref(), now)).await?;
+            let kept = control
+                .store(move |store| store.approve(&row.0, &row.1, by.as_deref(), now))
+                .await?;
             if !kept {
                 return Err(no_longer(&id, "over"));
             }
@@ -201,7 +221,11 @@ impl Control {
                     format!("waiting for {missing} more")
                 }
             };
-            Ok(Decision { state, id, by: approvals })
+            Ok(Decision {
+                state,
+                id,
+                by: approvals,
+            })
         })
         .await
     }
@@ -209,7 +233,10 @@ impl Control {
     /// One person refuses; one is enough.
     pub async fn deny(self: &Arc<Self>, id: String, request: DenyRequest) -> Result<Decision, Refusal> {
         let reason = request.reason.filter(|reason| !reason.trim().is_empty());
-        if reason.as_ref().is_some_and(|text| text.len() > REASON_BYTES_MAX || text.chars().any(char::is_control)) {
+        if reason
+            .as_ref()
+            .is_some_and(|text| text.len() > REASON_BYTES_MAX || text.chars().any(char::is_control))
+        {
             return Err(Refusal::bad(
                 "the reason cannot be shown to the client",
                 format!("one line of at most {REASON_BYTES_MAX} bytes"),
@@ -229,7 +256,11 @@ impl Control {
             }
             tracing::info!(hold = id, by, "denied");
             control.decided(&hold, false, by.clone(), reason);
-            Ok(Decision { state: "denied".to_owned(), id, by: vec![by] })
+            Ok(Decision {
+                state: "denied".to_owned(),
+                id,
+                by: vec![by],
+            })
         })
         .await
     }
@@ -253,7 +284,10 @@ impl Control {
                 "try again when `linegate holds` shows it",
             )),
             Some(hold) => Err(no_longer(id, &hold.state)),
-            None => Err(Refusal::missing(format!("no hold {id}"), "`linegate holds` shows what waits")),
+            None => Err(Refusal::missing(
+                format!("no hold {id}"),
+                "`linegate holds` shows what waits",
+            )),
         }
     }
 
@@ -265,10 +299,17 @@ impl Control {
         if is_approval && (chain.contains(&person.name) || chain.contains(&name)) {
             return Err(Refusal::forbidden(
                 "nobody approves their own chain",
-                format!("{name} is part of the chain that asked; another member of {} is needed", groups(hold)),
+                format!(
+                    "{name} is part of the chain that asked; another member of {} is needed",
+                    groups(hold)
+                ),
             ));
         }
-        if !person.groups.iter().any(|group| hold.request.approvers.contains(group)) {
+        if !person
+            .groups
+            .iter()
+            .any(|group| hold.request.approvers.contains(group))
+        {
             return Err(Refusal::forbidden(
                 format!("{name} may not decide this"),
                 format!("it takes a member of {}", groups(hold)),
@@ -303,7 +344,10 @@ fn groups(hold: &PendingHold) -> String {
 
 fn no_longer(id: &str, state: &str) -> Refusal {
     let (what, hint) = match state {
-        "approved" => ("was already approved", "an approval is used once; run the statement again to ask again"),
+        "approved" => (
+            "was already approved",
+            "an approval is used once; run the statement again to ask again",
+        ),
         "denied" => ("was already denied", "run the statement again to ask again"),
         "expired" => ("has expired", "run the statement again to ask again"),
         "cancelled" | "disconnected" => ("is gone: its client no longer waits", "nothing is left to decide"),
@@ -316,7 +360,12 @@ fn no_longer(id: &str, state: &str) -> Refusal {
 /// A hold that approvers could not read, or that would not fit, is refused instead of shown.
 fn check(hold: &HoldRequest) -> Result<(), Refusal> {
     let parameter_bytes: usize = hold.parameters.iter().flatten().map(String::len).sum();
-    let lists = [hold.parameters.len(), hold.effects.len(), hold.relations.len(), hold.approvers.len()];
+    let lists = [
+        hold.parameters.len(),
+        hold.effects.len(),
+        hold.relations.len(),
+        hold.approvers.len(),
+    ];
     let is_digest = hold.digest.len() == 64 && hold.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fits = hold.statement.len() <= TEXT_BYTES_MAX
         && parameter_bytes <= TEXT_BYTES_MAX

@@ -71,7 +71,10 @@ impl fmt::Display for FetchError {
                 Ok(())
             }
             Self::Status(status) => write!(f, "the issuer answered {status}"),
-            Self::TooLong => write!(f, "the issuer's document is longer than {DOCUMENT_BYTES_MAX} bytes"),
+            Self::TooLong => write!(
+                f,
+                "the issuer's document is longer than {DOCUMENT_BYTES_MAX} bytes"
+            ),
             Self::Malformed => f.write_str("the issuer's document is not what it should be"),
             Self::OtherIssuer => f.write_str("the discovery document names another issuer"),
             Self::NoKeys => f.write_str("the key set has no public signing key"),
@@ -103,7 +106,9 @@ impl Fetchers {
             let task = tokio::spawn(keep_fresh(Arc::clone(control), issuer.clone(), Arc::clone(&kick)));
             (issuer.name.clone(), (kick, task.abort_handle()))
         };
-        Self { tasks: settings.issuers.iter().map(start).collect() }
+        Self {
+            tasks: settings.issuers.iter().map(start).collect(),
+        }
     }
 
     /// Asks for a fetch before its time.
@@ -177,9 +182,15 @@ fn keys(issuer: &IssuerSettings, row: &KeysRow) -> IssuerKeys {
 /// Cached keys that the configuration still points at.
 pub fn usable(settings: &Settings, cached: &[KeysRow]) -> Vec<IssuerKeys> {
     let cached = |issuer: &&IssuerSettings| {
-        cached.iter().find(|row| row.name == issuer.name && row.source == issuer.source())
+        cached
+            .iter()
+            .find(|row| row.name == issuer.name && row.source == issuer.source())
     };
-    settings.issuers.iter().filter_map(|issuer| Some(keys(issuer, cached(&issuer)?))).collect()
+    settings
+        .issuers
+        .iter()
+        .filter_map(|issuer| Some(keys(issuer, cached(&issuer)?)))
+        .collect()
 }
 
 /// Fetches an issuer's public keys.
@@ -212,7 +223,11 @@ async fn discover(client: &Client, url: &str) -> Result<String, FetchError> {
 }
 
 async fn get(client: &Client, url: &str) -> Result<Vec<u8>, FetchError> {
-    let mut answer = client.get(checked(url)?).send().await.map_err(FetchError::Transport)?;
+    let mut answer = client
+        .get(checked(url)?)
+        .send()
+        .await
+        .map_err(FetchError::Transport)?;
     if answer.status().as_u16() != 200 {
         return Err(FetchError::Status(answer.status().as_u16()));
     }
@@ -231,7 +246,10 @@ fn checked(url: &str) -> Result<Url, FetchError> {
     let url = Url::parse(url).map_err(|_| FetchError::Address)?;
     let host = url.host_str().ok_or(FetchError::Address)?;
     let is_local = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_local => Ok(url),
@@ -244,9 +262,12 @@ fn public_keys(document: &[u8]) -> Result<String, FetchError> {
     /// Members that a verifier reads (RFC 7517, section 4; RFC 7518, section 6; RFC 8037, section 2).
     const MEMBERS: [&str; 10] = ["kty", "use", "key_ops", "alg", "kid", "crv", "x", "y", "n", "e"];
     let mut set: Value = serde_json::from_slice(document).map_err(|_| FetchError::Malformed)?;
-    let Some(Value::Array(keys)) = set.get_mut("keys").map(Value::take) else { return Err(FetchError::Malformed) };
+    let Some(Value::Array(keys)) = set.get_mut("keys").map(Value::take) else {
+        return Err(FetchError::Malformed);
+    };
     let signs = |key: &Value| {
-        matches!(key["kty"].as_str(), Some("RSA" | "EC" | "OKP")) && matches!(key["use"].as_str(), None | Some("sig"))
+        matches!(key["kty"].as_str(), Some("RSA" | "EC" | "OKP"))
+            && matches!(key["use"].as_str(), None | Some("sig"))
     };
     let mut kept = Vec::new();
     for mut key in keys.into_iter().filter(signs) {
@@ -268,10 +289,21 @@ mod tests {
 
     #[test]
     fn keys_travel_over_https_or_not_at_all() {
-        for good in ["https://issuer.example/x", "http://127.0.0.1:80/x", "http://[::1]/x", "http://localhost:9/x"] {
+        for good in [
+            "https://issuer.example/x",
+            "http://127.0.0.1:80/x",
+            "http://[::1]/x",
+            "http://localhost:9/x",
+        ] {
             assert!(checked(good).is_ok(), "{good}");
         }
-        for bad in ["http://issuer.example/x", "http://127.0.0.1.example/", "ftp://localhost/", "file:///etc", "x"] {
+        for bad in [
+            "http://issuer.example/x",
+            "http://127.0.0.1.example/",
+            "ftp://localhost/",
+            "file:///etc",
+            "x",
+        ] {
             assert!(checked(bad).is_err(), "{bad}");
         }
     }
@@ -284,10 +316,18 @@ mod tests {
             {"kty":"EC","kid":"c","use":"enc","crv":"P-256"},
             {"kty":"OKP","kid":"d","crv":"Ed25519","x":"AQ"}]}"#;
         let kept: Value = serde_json::from_str(&public_keys(set).expect("two keys")).expect("json");
-        let ids: Vec<_> = kept["keys"].as_array().expect("keys").iter().map(|key| key["kid"].as_str()).collect();
+        let ids: Vec<_> = kept["keys"]
+            .as_array()
+            .expect("keys")
+            .iter()
+            .map(|key| key["kid"].as_str())
+            .collect();
         assert_eq!(ids, [Some("a"), Some("d")]);
         assert!(kept["keys"][0].get("d").is_none(), "private members stay out");
-        assert!(matches!(public_keys(br#"{"keys":[{"kty":"oct","k":"x"}]}"#), Err(FetchError::NoKeys)));
+        assert!(matches!(
+            public_keys(br#"{"keys":[{"kty":"oct","k":"x"}]}"#),
+            Err(FetchError::NoKeys)
+        ));
         assert!(matches!(public_keys(b"[]"), Err(FetchError::Malformed)));
     }
 }

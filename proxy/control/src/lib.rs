@@ -49,7 +49,9 @@ pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 /// The system's clock.
 pub fn system_clock() -> Clock {
     Arc::new(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     })
 }
@@ -140,7 +142,10 @@ impl Control {
 
     /// A data plane met a token whose key it does not hold.
     pub fn key_is_unknown(&self, issuer: &str) {
-        self.fetchers.lock().unwrap_or_else(PoisonError::into_inner).kick(issuer);
+        self.fetchers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .kick(issuer);
     }
 
     /// Runs database work where it may block.

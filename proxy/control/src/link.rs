@@ -70,7 +70,9 @@ async fn plane(control: Arc<Control>, stream: UnixStream) {
 async fn speak(mut lines: mpsc::Receiver<Line>, mut write: impl AsyncWrite + Unpin) -> io::Result<()> {
     while let Some(line) = lines.recv().await {
         for piece in line.chunks(256 << 10) {
-            tokio::time::timeout(WRITE_WAIT, write.write_all(piece)).await.map_err(io::Error::other)??;
+            tokio::time::timeout(WRITE_WAIT, write.write_all(piece))
+                .await
+                .map_err(io::Error::other)??;
         }
     }
     Err(io::Error::other("it fell behind"))
@@ -110,7 +112,11 @@ async fn read_line(
     loop {
         let bytes = read.fill_buf().await?;
         if bytes.is_empty() {
-            return if line.is_empty() { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            return if line.is_empty() {
+                Ok(false)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
         }
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let taken = end.unwrap_or(bytes.len());
@@ -135,7 +141,10 @@ mod tests {
         for capacity in 1..=text.len() {
             let mut read = BufReader::with_capacity(capacity, text);
             let (mut line, mut lines) = (Vec::new(), Vec::new());
-            while read_line(&mut read, &mut line, 16).await.expect("no line is too long") {
+            while read_line(&mut read, &mut line, 16)
+                .await
+                .expect("no line is too long")
+            {
                 lines.push(String::from_utf8(line.clone()).expect("text"));
             }
             assert_eq!(lines, ["{}", "{\"a\":1}", ""], "pieces of {capacity}");
@@ -146,7 +155,15 @@ mod tests {
     async fn a_long_line_and_half_a_line_are_errors() {
         let mut line = Vec::new();
         let long = [b'x'; 100];
-        assert!(read_line(&mut BufReader::new(long.as_slice()), &mut line, 99).await.is_err());
-        assert!(read_line(&mut BufReader::new(b"half".as_slice()), &mut line, 99).await.is_err());
+        assert!(
+            read_line(&mut BufReader::new(long.as_slice()), &mut line, 99)
+                .await
+                .is_err()
+        );
+        assert!(
+            read_line(&mut BufReader::new(b"half".as_slice()), &mut line, 99)
+                .await
+                .is_err()
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! The part of the configuration that the control plane acts on.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
+use linegate_config::{Config, MemberKind, Protocol, StateStore};
 use linegate_identity::{NameError, Principal, PrincipalKind};
 use serde::Serialize;
 
@@ -86,10 +88,53 @@ impl Settings {
             _ => (default, text),
         };
         let refused = |error: NameError| {
-            Refusal::bad(error.public(), "`as` is NAME, user:NAME or workload:NAME; NAME is printable and short")
+            Refusal::bad(
+                error.public(),
+                "`as` is NAME, user:NAME or workload:NAME; NAME is printable and short",
+            )
         };
         Principal::new(kind, name, &self.groups_of(kind, name)).map_err(refused)
     }
+}
+
+/// The settings in a configuration, and the database's file; a relative one starts at the state directory.
+pub fn from_config(config: &Config) -> (Settings, PathBuf) {
+    let StateStore::Sqlite(database) = &config.control.state;
+    let targets = config.targets.iter().map(|target| {
+        let Protocol::Postgres = target.protocol;
+        let (host, port) = dialled(target.listen);
+        let (name, database) = (target.name.clone(), target.database.clone());
+        TargetSettings {
+            name,
+            protocol: "postgres".to_owned(),
+            host,
+            port,
+            database,
+        }
+    });
+    let issuers = config.issuers.iter().map(|issuer| IssuerSettings {
+        name: issuer.name.clone(),
+        url: issuer.url.clone(),
+        audience: issuer.audience.clone(),
+        principal: issuer.principal.clone(),
+        jwks_url: issuer.jwks_url.clone(),
+    });
+    let groups = config.groups.iter().map(|group| {
+        let member = |member: &linegate_config::Member| match member.kind {
+            MemberKind::User => qualified(PrincipalKind::User, &member.name),
+            MemberKind::Workload => qualified(PrincipalKind::Workload, &member.name),
+        };
+        GroupSettings {
+            name: group.name.clone(),
+            members: group.members.iter().map(member).collect(),
+        }
+    });
+    let settings = Settings {
+        targets: targets.collect(),
+        issuers: issuers.collect(),
+        groups: groups.collect(),
+    };
+    (settings, database.clone())
 }
 
 /// `user:NAME` or `workload:NAME`.
@@ -121,19 +166,39 @@ mod tests {
 
     #[test]
     fn a_principal_has_a_kind_a_name_and_its_groups() {
-        let group = |name: &str, member: &str| GroupSettings { name: name.into(), members: vec![member.into()] };
+        let group = |name: &str, member: &str| GroupSettings {
+            name: name.into(),
+            members: vec![member.into()],
+        };
         let settings = Settings {
-            groups: vec![group("writers", "workload:ci"), group("builders", "workload:ci"), group("people", "user:ci")],
+            groups: vec![
+                group("writers", "workload:ci"),
+                group("builders", "workload:ci"),
+                group("people", "user:ci"),
+            ],
             ..Settings::default()
         };
         let ci = settings.principal("ci", PrincipalKind::Workload).expect("a name");
-        assert_eq!((ci.kind, ci.groups), (PrincipalKind::Workload, vec!["builders".into(), "writers".into()]));
-        let person = settings.principal("user:ci", PrincipalKind::Workload).expect("a name");
-        assert_eq!((person.kind, person.groups), (PrincipalKind::User, vec!["people".into()]));
-        let subject = settings.principal("repo:shop:ref", PrincipalKind::Workload).expect("a name");
+        assert_eq!(
+            (ci.kind, ci.groups),
+            (PrincipalKind::Workload, vec!["builders".into(), "writers".into()])
+        );
+        let person = settings
+            .principal("user:ci", PrincipalKind::Workload)
+            .expect("a name");
+        assert_eq!(
+            (person.kind, person.groups),
+            (PrincipalKind::User, vec!["people".into()])
+        );
+        let subject = settings
+            .principal("repo:shop:ref", PrincipalKind::Workload)
+            .expect("a name");
         assert_eq!(subject.name, "repo:shop:ref", "only the two kinds are a prefix");
         for wrong in ["", "user:", " ci", "a\nb", "a → b"] {
-            assert!(settings.principal(wrong, PrincipalKind::User).is_err(), "{wrong:?}");
+            assert!(
+                settings.principal(wrong, PrincipalKind::User).is_err(),
+                "{wrong:?}"
+            );
         }
     }
 }

@@ -154,12 +154,16 @@ impl Store {
         if schema > SCHEMA {
             return Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_SCHEMA),
-                Some(format!("the database has schema {schema}, this program knows {SCHEMA}")),
+                Some(format!(
+                    "the database has schema {schema}, this program knows {SCHEMA}"
+                )),
             ));
         }
         connection.execute_batch(TABLES)?;
         connection.pragma_update(None, "user_version", SCHEMA)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self {
+            connection: Mutex::new(connection),
+        })
     }
 
     /// A panic while the lock was held left at worst an open transaction, which SQLite rolled back when it was dropped.
@@ -171,9 +175,13 @@ impl Store {
     pub fn version(&self) -> rusqlite::Result<u64> {
         let version = self
             .connection()
-            .query_row("SELECT value FROM meta WHERE key = 'version'", [], |row| row.get::<_, i64>(0))
+            .query_row("SELECT value FROM meta WHERE key = 'version'", [], |row| {
+                row.get::<_, i64>(0)
+            })
             .optional()?;
-        Ok(version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0))
+        Ok(version
+            .and_then(|version| u64::try_from(version).ok())
+            .unwrap_or(0))
     }
 
     /// Records a change that has no row of its own.
@@ -302,7 +310,10 @@ impl Store {
     ) -> rusqlite::Result<bool> {
         let mut connection = self.connection();
         let change = connection.transaction()?;
-        if !change.prepare_cached("SELECT 1 FROM holds WHERE id = ?1 AND state = 'pending'")?.exists([id])? {
+        if !change
+            .prepare_cached("SELECT 1 FROM holds WHERE id = ?1 AND state = 'pending'")?
+            .exists([id])?
+        {
             return Ok(false);
         }
         change
@@ -369,8 +380,12 @@ impl Store {
     /// Forgets leases and holds that ended before `before`; the recordings keep what they did.
     pub fn forget(&self, before: UnixMillis) -> rusqlite::Result<()> {
         let connection = self.connection();
-        connection.prepare_cached("DELETE FROM leases WHERE expires_at < ?1")?.execute([sql(before.0)])?;
-        connection.prepare_cached("DELETE FROM holds WHERE expires_at < ?1")?.execute([sql(before.0)])?;
+        connection
+            .prepare_cached("DELETE FROM leases WHERE expires_at < ?1")?
+            .execute([sql(before.0)])?;
+        connection
+            .prepare_cached("DELETE FROM holds WHERE expires_at < ?1")?
+            .execute([sql(before.0)])?;
         Ok(())
     }
 }

@@ -110,8 +110,8 @@ impl ActorChain {
             .chain(&self.principal.groups)
             .chain(&self.actors);
         names
-            .map(|name| validate_name(name))
-            .collect::<Result<(), _>>()
+            .map(String::as_str)
+            .try_for_each(validate_name)
             .map_err(ChainError::Name)
     }
 

@@ -476,7 +476,7 @@ mod tests {
             ("read,grant,insert", "read,insert,grant"),
             (
                 r#"read,table:"My, App"."a""b",table:x.*"#,
-                r#"read,table:"My, App"."a""b",table:x.*"#,
+                r#"read,table:x.*,table:"My, App"."a""b""#,
             ),
             ("read,table:*,table:a.b", "read"),
             ("none,no-table", "none,no-table"),

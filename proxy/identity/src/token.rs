@@ -21,6 +21,7 @@ use biscuit_auth::{Biscuit, BlockBuilder, KeyPair, PrivateKey, PublicKey, Unveri
 use zeroize::Zeroizing;
 
 use crate::chain::validate_name;
+use crate::scope::SCOPE_BYTES_MAX;
 use crate::{
     ActorChain, ChainError, Fault, LeaseGrant, LeaseId, Principal, PrincipalKind, Scope, UnixMillis,
 };
@@ -31,6 +32,9 @@ pub const TOKEN_PREFIX: &str = "lgt_";
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// The most blocks, the authority block included. Each costs a signature check.
 pub const BLOCKS_MAX: usize = 16;
+
+/// What blocks of plain facts are written in (the specification's Datalog 3.0); whatever came later is not understood.
+const BLOCK_VERSION: u32 = 3;
 
 /// The key that control signs tokens with (Ed25519).
 pub struct TokenKey(KeyPair);
@@ -59,7 +63,7 @@ impl TokenKey {
                 &[text(principal.kind.as_str()), text(&principal.name)],
             ),
             fact("target", &[text(&lease.target)]),
-            fact("scope", &[text(&lease.scope.to_string())]),
+            scope_fact(&lease.scope)?,
             expires(lease.expires_at)?,
         ];
         facts.extend(principal.groups.iter().map(|group| fact("group", &[text(group)])));
@@ -114,7 +118,7 @@ pub fn attenuate(token: &str, narrower: &Attenuation, next_key: &[u8; 32]) -> Re
         facts.push(fact("hop", &[text(actor)]));
     }
     if let Some(scope) = &narrower.scope {
-        facts.push(fact("scope", &[text(&scope.to_string())]));
+        facts.push(scope_fact(scope)?);
     }
     if let Some(at) = narrower.expires_at {
         facts.push(expires(at)?);
@@ -162,6 +166,10 @@ pub fn verify(
     let unverified = UnverifiedBiscuit::from(bytes.as_slice()).map_err(|_| TokenError::Malformed)?;
     if unverified.block_count() > BLOCKS_MAX {
         return Err(TokenError::TooManyBlocks); // before any signature is computed
+    }
+    // Fields that the format does not know are neither signed nor kept: one token, one spelling.
+    if unverified.to_vec().map_err(|_| TokenError::Malformed)? != *bytes {
+        return Err(TokenError::Malformed);
     }
     let token = unverified.verify(key).map_err(|_| TokenError::Signature)?;
     if token.external_public_keys().iter().any(Option::is_some) || token.context().iter().any(Option::is_some)
@@ -216,6 +224,15 @@ fn expires(at: UnixMillis) -> Result<Fact, TokenError> {
     ))
 }
 
+/// An intersection may have grown past what [`Scope::parse`] reads.
+fn scope_fact(scope: &Scope) -> Result<Fact, TokenError> {
+    let words = scope.to_string();
+    if words.len() > SCOPE_BYTES_MAX {
+        return Err(TokenError::TooLong);
+    }
+    Ok(fact("scope", &[text(&words)]))
+}
+
 /// A string term. Blocks are read from their printed form, which does not escape: what would end or escape a string
 /// there is written as `%` and two hex digits.
 fn text(value: &str) -> Term {
@@ -243,6 +260,10 @@ enum ReadTerm {
 /// the last two do not have a fact's shape.
 fn block_facts(token: &Biscuit, block: usize) -> Result<Vec<ReadFact>, TokenError> {
     let not_understood = TokenError::NotUnderstood { block };
+    let version = token.block_version(block).map_err(|_| TokenError::Malformed)?;
+    if version != BLOCK_VERSION {
+        return Err(not_understood); // plain facts need no later version; scopes and newer terms do
+    }
     let symbols = token.block_symbols(block).map_err(|_| TokenError::Malformed)?;
     if symbols
         .iter()
@@ -377,7 +398,7 @@ fn narrow(token: &mut VerifiedToken, block: usize, facts: Vec<ReadFact>) -> Resu
 /// Why a token does not open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// More than [`TOKEN_BYTES_MAX`].
+    /// More than [`TOKEN_BYTES_MAX`], or a scope of more than [`SCOPE_BYTES_MAX`].
     TooLong,
     /// More than [`BLOCKS_MAX`].
     TooManyBlocks,

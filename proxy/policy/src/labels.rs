@@ -56,12 +56,19 @@ impl MaskScope {
     /// Asks policy `read_raw` for every label and every member of the chain; whoever is not allowed sees it masked.
     pub fn of(engine: &Engine, subject: &Subject, labels: &[LabelSpec]) -> Self {
         let hidden = labels.iter().map(|label| &label.name);
-        Self { hidden: hidden.filter(|name| !decide::may_read_raw(engine, subject, name)).cloned().collect() }
+        Self {
+            hidden: hidden
+                .filter(|name| !decide::may_read_raw(engine, subject, name))
+                .cloned()
+                .collect(),
+        }
     }
 
     /// Every label masked.
     pub fn all(labels: &[LabelSpec]) -> Self {
-        Self { hidden: labels.iter().map(|label| label.name.clone()).collect() }
+        Self {
+            hidden: labels.iter().map(|label| label.name.clone()).collect(),
+        }
     }
 
     /// Nothing is masked for the session.
@@ -130,26 +137,47 @@ impl LabelIndex {
     pub fn resolve(catalog: &Catalog, labels: &[LabelSpec]) -> (Self, Vec<String>) {
         let mut index = Self {
             epoch: catalog.epoch,
-            labels: labels.iter().map(|label| (label.name.clone(), label.redact)).collect(),
+            labels: labels
+                .iter()
+                .map(|label| (label.name.clone(), label.redact))
+                .collect(),
             user_functions: catalog.user_functions.clone(),
             ..Self::default()
         };
         let mut by_oid = HashMap::new();
         for relation in &catalog.relations {
-            let columns_max = relation.columns.iter().map(|column| column.number).max().unwrap_or(0);
+            let columns_max = relation
+                .columns
+                .iter()
+                .map(|column| column.number)
+                .max()
+                .unwrap_or(0);
             let (schema, name) = (relation.schema.clone(), relation.name.clone());
             index.by_name.entry(name.clone()).or_default().push(relation.oid);
-            index.relations.insert(relation.oid, Entry { schema, name, columns_max, marks: None });
+            index.relations.insert(
+                relation.oid,
+                Entry {
+                    schema,
+                    name,
+                    columns_max,
+                    marks: None,
+                },
+            );
             by_oid.insert(relation.oid, relation);
         }
         let mut missing = Vec::new();
         let mut marked = Vec::new();
         for (number, label) in labels.iter().enumerate() {
             for (schema, table, column) in &label.columns {
-                let relation = catalog.relations.iter().find(|r| r.schema == *schema && r.name == *table);
+                let relation = catalog
+                    .relations
+                    .iter()
+                    .find(|r| r.schema == *schema && r.name == *table);
                 let attribute = relation.and_then(|r| r.columns.iter().find(|c| c.name == *column));
                 match (relation, attribute) {
-                    (Some(relation), Some(attribute)) => marked.push((relation.oid, attribute.number, number)),
+                    (Some(relation), Some(attribute)) => {
+                        marked.push((relation.oid, attribute.number, number))
+                    }
                     (Some(_), None) => missing.push(format!(
                         "label {}: relation {schema}.{table} has no column {column}",
                         label.name
@@ -167,21 +195,34 @@ impl LabelIndex {
     fn spread_columns(&mut self, by_oid: &HashMap<u32, &Relation>, mut work: Vec<(u32, i16, usize)>) {
         let mut kin: HashMap<u32, Vec<u32>> = HashMap::new();
         for relation in by_oid.values().filter(|relation| is_table(relation)) {
-            for source in relation.sources.iter().filter(|source| by_oid.get(source).is_some_and(|r| is_table(r))) {
+            for source in relation
+                .sources
+                .iter()
+                .filter(|source| by_oid.get(source).is_some_and(|r| is_table(r)))
+            {
                 kin.entry(relation.oid).or_default().push(*source);
                 kin.entry(*source).or_default().push(relation.oid);
             }
         }
         while let Some((oid, attribute, label)) = work.pop() {
-            let Some(entry) = self.relations.get_mut(&oid) else { continue };
+            let Some(entry) = self.relations.get_mut(&oid) else {
+                continue;
+            };
             let marks = entry.marks.get_or_insert_default();
             marks.whole.insert(label);
             if !marks.columns.entry(attribute).or_default().insert(label) {
                 continue;
             }
-            let name = by_oid[&oid].columns.iter().find(|c| c.number == attribute).map(|c| c.name.as_str());
+            let name = by_oid[&oid]
+                .columns
+                .iter()
+                .find(|c| c.number == attribute)
+                .map(|c| c.name.as_str());
             for other in kin.get(&oid).into_iter().flatten() {
-                let twin = by_oid[other].columns.iter().find(|column| Some(column.name.as_str()) == name);
+                let twin = by_oid[other]
+                    .columns
+                    .iter()
+                    .find(|column| Some(column.name.as_str()) == name);
                 work.extend(twin.map(|column| (*other, column.number, label)));
             }
         }
@@ -197,12 +238,20 @@ impl LabelIndex {
                 }
             }
         }
-        let mut work: Vec<u32> =
-            self.relations.iter().filter(|(_, entry)| entry.marks.is_some()).map(|(oid, _)| *oid).collect();
+        let mut work: Vec<u32> = self
+            .relations
+            .iter()
+            .filter(|(_, entry)| entry.marks.is_some())
+            .map(|(oid, _)| *oid)
+            .collect();
         while let Some(oid) = work.pop() {
-            let Some(whole) = self.marks(oid).map(|marks| marks.whole.clone()) else { continue };
+            let Some(whole) = self.marks(oid).map(|marks| marks.whole.clone()) else {
+                continue;
+            };
             for other in dependents.get(&oid).into_iter().flatten() {
-                let Some(entry) = self.relations.get_mut(other) else { continue };
+                let Some(entry) = self.relations.get_mut(other) else {
+                    continue;
+                };
                 let marks = entry.marks.get_or_insert_default();
                 let before = (marks.whole.len(), marks.derived);
                 marks.whole.extend(&whole);
@@ -225,19 +274,27 @@ impl LabelIndex {
 
     fn matching<'i>(&'i self, name: &'i Name) -> impl Iterator<Item = (u32, &'i Entry)> {
         let oids = self.by_name.get(&name.name).map_or(&[][..], Vec::as_slice);
-        let entries = oids.iter().filter_map(|oid| Some((*oid, self.relations.get(oid)?)));
+        let entries = oids
+            .iter()
+            .filter_map(|oid| Some((*oid, self.relations.get(oid)?)));
         entries.filter(|(_, entry)| name.schema.as_ref().is_none_or(|schema| *schema == entry.schema))
     }
 
     /// Every relation that a name may mean, as (schema, name). Without a schema that is every relation of the name.
     pub fn candidates<'i>(&'i self, name: &'i Name) -> impl Iterator<Item = (&'i str, &'i str)> {
-        self.matching(name).map(|(_, entry)| (entry.schema.as_str(), entry.name.as_str()))
+        self.matching(name)
+            .map(|(_, entry)| (entry.schema.as_str(), entry.name.as_str()))
     }
 
     /// Labels on anything that a name may mean, sorted.
     pub fn labels_of(&self, name: &Name) -> BTreeSet<&str> {
-        let marks = self.matching(name).filter_map(|(_, entry)| entry.marks.as_deref());
-        marks.flat_map(|marks| &marks.whole).map(|label| self.labels[*label].0.as_str()).collect()
+        let marks = self
+            .matching(name)
+            .filter_map(|(_, entry)| entry.marks.as_deref());
+        marks
+            .flat_map(|marks| &marks.whole)
+            .map(|label| self.labels[*label].0.as_str())
+            .collect()
     }
 
     /// Whether a name may mean a relation that carries or is built over a label.
@@ -247,7 +304,12 @@ impl LabelIndex {
 
     /// Whether a name may mean a relation with something that is masked for the session.
     pub fn touches_masked(&self, name: &Name, masks: &MaskScope) -> bool {
-        self.matching(name).any(|(_, entry)| entry.marks.as_deref().is_some_and(|m| self.hides_any(&m.whole, masks)))
+        self.matching(name).any(|(_, entry)| {
+            entry
+                .marks
+                .as_deref()
+                .is_some_and(|m| self.hides_any(&m.whole, masks))
+        })
     }
 
     fn hides_any(&self, labels: &BTreeSet<usize>, masks: &MaskScope) -> bool {
@@ -259,11 +321,18 @@ impl LabelIndex {
         if masks.is_empty() {
             return Origin::Clear;
         }
-        let Some(entry) = self.relations.get(&table_oid) else { return Origin::Unknown };
-        let Some(marks) = entry.marks.as_deref() else { return Origin::Clear };
+        let Some(entry) = self.relations.get(&table_oid) else {
+            return Origin::Unknown;
+        };
+        let Some(marks) = entry.marks.as_deref() else {
+            return Origin::Clear;
+        };
         let hidden = |labels: &BTreeSet<usize>| {
             let labels = labels.iter().map(|label| &self.labels[*label]);
-            labels.filter(|(name, _)| masks.hides(name)).map(|(_, redact)| *redact).reduce(RedactSpec::stricter)
+            labels
+                .filter(|(name, _)| masks.hides(name))
+                .map(|(_, redact)| *redact)
+                .reduce(RedactSpec::stricter)
         };
         if let Some(redact) = marks.columns.get(&attribute).and_then(hidden) {
             return Origin::Masked(redact);
@@ -291,7 +360,9 @@ fn is_table(relation: &Relation) -> bool {
 /// Whether a source stands for inheritance, not for a rule: a child has every column of its parent, by name.
 fn is_inheritance(one: &Relation, two: &Relation) -> bool {
     let holds = |all: &Relation, some: &Relation| {
-        some.columns.iter().all(|column| all.columns.iter().any(|other| other.name == column.name))
+        some.columns
+            .iter()
+            .all(|column| all.columns.iter().any(|other| other.name == column.name))
     };
     is_table(one) && is_table(two) && (holds(one, two) || holds(two, one))
 }
@@ -303,7 +374,11 @@ pub(crate) mod tests {
 
     fn relation(oid: u32, schema: &str, name: &str, kind: u8, columns: &[&str], sources: &[u32]) -> Relation {
         let columns = (1..).zip(columns);
-        let columns = columns.map(|(number, name)| Column { number, name: (*name).to_owned(), type_oid: 25 });
+        let columns = columns.map(|(number, name)| Column {
+            number,
+            name: (*name).to_owned(),
+            type_oid: 25,
+        });
         Relation {
             oid,
             schema: schema.to_owned(),
@@ -319,8 +394,22 @@ pub(crate) mod tests {
         Catalog {
             epoch: 7,
             relations: vec![
-                relation(10, "app", "customers", b'p', &["id", "name", "email", "ssn"], &[11]),
-                relation(11, "app", "customers_eu", b'r', &["ssn", "email", "id", "name", "vat"], &[10]),
+                relation(
+                    10,
+                    "app",
+                    "customers",
+                    b'p',
+                    &["id", "name", "email", "ssn"],
+                    &[11],
+                ),
+                relation(
+                    11,
+                    "app",
+                    "customers_eu",
+                    b'r',
+                    &["ssn", "email", "id", "name", "vat"],
+                    &[10],
+                ),
                 relation(12, "app", "orders", b'r', &["id", "customer_id", "total"], &[]),
                 relation(13, "app", "people", b'v', &["id", "name"], &[10]),
                 relation(14, "app", "people_daily", b'm', &["day", "count"], &[13]),
@@ -359,13 +448,21 @@ pub(crate) mod tests {
 
     fn name(text: &str) -> Name {
         match text.split_once('.') {
-            Some((schema, name)) => Name { schema: Some(schema.to_owned()), name: name.to_owned() },
-            None => Name { schema: None, name: text.to_owned() },
+            Some((schema, name)) => Name {
+                schema: Some(schema.to_owned()),
+                name: name.to_owned(),
+            },
+            None => Name {
+                schema: None,
+                name: text.to_owned(),
+            },
         }
     }
 
     fn hiding(labels: &[&str]) -> MaskScope {
-        MaskScope { hidden: labels.iter().map(|label| (*label).to_owned()).collect() }
+        MaskScope {
+            hidden: labels.iter().map(|label| (*label).to_owned()).collect(),
+        }
     }
 
     #[test]
@@ -373,13 +470,28 @@ pub(crate) mod tests {
         let masks = MaskScope::all(&specs());
         let index = index();
         assert_eq!(index.origin(10, 3, &masks), Origin::Masked(RedactSpec::Blank));
-        assert_eq!(index.origin(11, 2, &masks), Origin::Masked(RedactSpec::Blank), "email of the partition");
-        assert_eq!(index.origin(11, 1, &masks), Origin::Masked(RedactSpec::Blank), "ssn: the stricter of two labels");
-        assert_eq!(index.origin(11, 1, &hiding(&["cards"])), Origin::Masked(RedactSpec::KeepLast(4)));
+        assert_eq!(
+            index.origin(11, 2, &masks),
+            Origin::Masked(RedactSpec::Blank),
+            "email of the partition"
+        );
+        assert_eq!(
+            index.origin(11, 1, &masks),
+            Origin::Masked(RedactSpec::Blank),
+            "ssn: the stricter of two labels"
+        );
+        assert_eq!(
+            index.origin(11, 1, &hiding(&["cards"])),
+            Origin::Masked(RedactSpec::KeepLast(4))
+        );
         assert_eq!(index.origin(11, 3, &masks), Origin::Clear);
         assert_eq!(index.origin(10, 0, &masks), Origin::MaskedWhole);
         assert_eq!(index.origin(10, -1, &masks), Origin::MaskedWhole);
-        assert_eq!(index.origin(10, 9, &masks), Origin::Unknown, "a column newer than the catalog");
+        assert_eq!(
+            index.origin(10, 9, &masks),
+            Origin::Unknown,
+            "a column newer than the catalog"
+        );
         assert_eq!(index.origin(12, 0, &masks), Origin::Clear);
         assert_eq!(index.origin(999, 1, &masks), Origin::Unknown);
         assert_eq!(index.origin(10, 3, &MaskScope::default()), Origin::Clear);
@@ -390,7 +502,11 @@ pub(crate) mod tests {
             redact: RedactSpec::Null,
         };
         let (index, _) = LabelIndex::resolve(&shop(), &[child_first]);
-        assert_eq!(index.origin(10, 3, &masks), Origin::Masked(RedactSpec::Null), "a scan of the parent shows the child");
+        assert_eq!(
+            index.origin(10, 3, &masks),
+            Origin::Masked(RedactSpec::Null),
+            "a scan of the parent shows the child"
+        );
     }
 
     #[test]
@@ -402,7 +518,10 @@ pub(crate) mod tests {
         assert_eq!(index.origin(17, 1, &masks), Origin::Clear);
         assert_eq!(index.origin(13, 1, &hiding(&["other"])), Origin::Clear);
         assert!(index.touches(&name("app.people_daily")) && !index.touches(&name("order_totals")));
-        assert_eq!(index.labels_of(&name("people")).into_iter().collect::<Vec<_>>(), ["cards", "pii"]);
+        assert_eq!(
+            index.labels_of(&name("people")).into_iter().collect::<Vec<_>>(),
+            ["cards", "pii"]
+        );
     }
 
     #[test]
@@ -421,7 +540,9 @@ pub(crate) mod tests {
     #[test]
     fn a_rule_that_reads_a_labelled_relation_derives_its_table() {
         let mut catalog = shop();
-        catalog.relations.push(relation(20, "app", "inbox", b'r', &["line"], &[10]));
+        catalog
+            .relations
+            .push(relation(20, "app", "inbox", b'r', &["line"], &[10]));
         let (index, _) = LabelIndex::resolve(&catalog, &specs());
         assert_eq!(index.origin(20, 1, &MaskScope::all(&specs())), Origin::Derived);
     }
@@ -436,7 +557,10 @@ pub(crate) mod tests {
         let (_, missing) = LabelIndex::resolve(&shop(), &specs);
         assert_eq!(
             missing,
-            ["label pii: relation app.customers has no column fax", "label pii: no relation app.clients"]
+            [
+                "label pii: relation app.customers has no column fax",
+                "label pii: no relation app.clients"
+            ]
         );
     }
 

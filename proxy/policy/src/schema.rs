@@ -38,7 +38,10 @@ pub(crate) fn load() -> Result<(Schema, Nouns), String> {
         target: kind("Target")?,
         table: kind("Table")?,
         label: kind("Label")?,
-        effects: Effects::NAMES.iter().map(|(effect, name)| (*effect, action(name))).collect(),
+        effects: Effects::NAMES
+            .iter()
+            .map(|(effect, name)| (*effect, action(name)))
+            .collect(),
         connect: action("connect"),
         read_raw: action("read_raw"),
     };
@@ -97,7 +100,10 @@ mod tests {
         let (schema, nouns) = load().expect("the embedded schema loads");
         for (effect, name) in Effects::NAMES {
             let action = nouns.action(*effect).expect("an action");
-            assert!(schema.actions().any(|known| known == action), "{name} is not in the schema");
+            assert!(
+                schema.actions().any(|known| known == action),
+                "{name} is not in the schema"
+            );
             let resources = schema.resources_for_action(action).expect("resources");
             assert_eq!(resources.count(), 2, "{name}");
         }

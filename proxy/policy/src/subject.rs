@@ -58,7 +58,10 @@ impl Subject {
         let head_groups = engine.groups_of(head.kind, &head.name).iter().chain(&head.groups);
         let head_groups: HashSet<EntityUid> = head_groups.map(|group| nouns.group(group)).collect();
         let mut ancestors = head_groups.clone();
-        let mut members = vec![Member { uid: head_uid.clone(), agent: None }];
+        let mut members = vec![Member {
+            uid: head_uid.clone(),
+            agent: None,
+        }];
         let mut entities = vec![
             Entity::new_no_attrs(head_uid.clone(), head_groups),
             Entity::new_no_attrs(target_uid.clone(), HashSet::new()),
@@ -68,20 +71,39 @@ impl Subject {
             if members.iter().any(|member| member.uid == uid) {
                 continue; // the same entity twice in a chain is asked once
             }
-            let groups = engine.groups_of(PrincipalKind::Workload, actor).iter().map(|group| nouns.group(group));
+            let groups = engine
+                .groups_of(PrincipalKind::Workload, actor)
+                .iter()
+                .map(|group| nouns.group(group));
             let parents: HashSet<EntityUid> = groups.chain([head_uid.clone()]).collect();
             ancestors.extend(parents.iter().cloned());
             entities.push(Entity::new_no_attrs(uid.clone(), parents));
-            members.push(Member { uid, agent: Some(actor.clone()) });
+            members.push(Member {
+                uid,
+                agent: Some(actor.clone()),
+            });
         }
         ancestors.extend(members.iter().map(|member| member.uid.clone()));
-        let slice = Slice { engine, members: &members, ancestors: &ancestors, target, target_uid: &target_uid };
-        let policies = engine.policies.policies().filter(|policy| slice.keeps(policy)).cloned();
+        let slice = Slice {
+            engine,
+            members: &members,
+            ancestors: &ancestors,
+            target,
+            target_uid: &target_uid,
+        };
+        let policies = engine
+            .policies
+            .policies()
+            .filter(|policy| slice.keeps(policy))
+            .cloned();
         let policies = PolicySet::from_policies(policies);
         let entities = Entities::from_entities(entities, None);
         // Neither can fail: ids are unique in the engine, and entities are distinct without a cycle. Doubt denies.
         let is_sound = policies.is_ok() && entities.is_ok();
-        let names = std::iter::once(&head.name).chain(&chain.actors).cloned().collect();
+        let names = std::iter::once(&head.name)
+            .chain(&chain.actors)
+            .cloned()
+            .collect();
         Self {
             members,
             entities: entities.unwrap_or_else(|_| Entities::empty()),
@@ -123,7 +145,10 @@ impl Subject {
         let pairs = [
             ("effects", set(&mut statement.effects.names().map(str::to_owned))),
             ("bounded", RestrictedExpression::new_bool(statement.bounded)),
-            ("opaque", RestrictedExpression::new_bool(!statement.opaque.is_empty())),
+            (
+                "opaque",
+                RestrictedExpression::new_bool(!statement.opaque.is_empty()),
+            ),
             ("approved", RestrictedExpression::new_bool(approved)),
             ("chain", set(&mut self.chain.iter().cloned())),
             ("actor", text(self.chain.last().map_or("", String::as_str))),
@@ -131,8 +156,20 @@ impl Subject {
             ("lease", text(&self.lease)),
             ("target", text(&self.target)),
             ("database", text(&self.database)),
-            ("functions", set(&mut statement.functions.iter().map(|function| function.name.to_lowercase()))),
-            ("settings", set(&mut statement.settings.iter().map(|setting| setting_name(setting).to_owned()))),
+            (
+                "functions",
+                set(&mut statement
+                    .functions
+                    .iter()
+                    .map(|function| function.name.to_lowercase())),
+            ),
+            (
+                "settings",
+                set(&mut statement
+                    .settings
+                    .iter()
+                    .map(|setting| setting_name(setting).to_owned())),
+            ),
         ];
         let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value));
         self.is_sound.then(|| Context::from_pairs(pairs).ok()).flatten()
@@ -178,7 +215,8 @@ impl Slice<'_> {
             resource == self.target_uid
         } else if kind == self.engine.nouns.table_kind() {
             let id: &str = resource.id().as_ref();
-            id.strip_prefix(self.target).is_some_and(|rest| rest.starts_with('/'))
+            id.strip_prefix(self.target)
+                .is_some_and(|rest| rest.starts_with('/'))
         } else {
             true
         }
@@ -192,9 +230,15 @@ mod tests {
     use linegate_identity::{Effects, Principal};
 
     fn chain(actors: &[&str]) -> ActorChain {
-        let principal =
-            Principal { kind: PrincipalKind::User, name: "dev".to_owned(), groups: vec!["staff".to_owned()] };
-        ActorChain { principal, actors: actors.iter().map(|actor| (*actor).to_owned()).collect() }
+        let principal = Principal {
+            kind: PrincipalKind::User,
+            name: "dev".to_owned(),
+            groups: vec!["staff".to_owned()],
+        };
+        ActorChain {
+            principal,
+            actors: actors.iter().map(|actor| (*actor).to_owned()).collect(),
+        }
     }
 
     #[test]
@@ -212,25 +256,41 @@ mod tests {
             permit (principal, action, resource == Table::\"shop/app.orders\");
             permit (principal, action, resource == Table::\"shop2/app.orders\");
             permit (principal, action, resource in Label::\"pii\");";
-        let groups = [GroupSpec { name: "builders".to_owned(), members: vec!["workload:migrate".to_owned()] }];
+        let groups = [GroupSpec {
+            name: "builders".to_owned(),
+            members: vec!["workload:migrate".to_owned()],
+        }];
         let engine = Engine::compile(&[("t".to_owned(), text.to_owned())], &groups).expect("compiles");
-        let scope = Scope { effects: Effects::all(), tables: None };
+        let scope = Scope {
+            effects: Effects::all(),
+            tables: None,
+        };
         let lease = LeaseId("lg_test".to_owned());
         let with_agent = Subject::new(&engine, &chain(&["migrate"]), &lease, &scope, "shop");
         assert_eq!(with_agent.policies_count(), 9);
         let alone = Subject::new(&engine, &chain(&[]), &lease, &scope, "shop");
-        assert_eq!(alone.policies_count(), 6, "no agent: not builders, not migrate, no Workload");
+        assert_eq!(
+            alone.policies_count(),
+            6,
+            "no agent: not builders, not migrate, no Workload"
+        );
     }
 
     #[test]
     fn a_name_twice_in_a_chain_is_one_entity() {
         let engine = Engine::compile(&[], &[]).expect("compiles");
-        let scope = Scope { effects: Effects::all(), tables: None };
+        let scope = Scope {
+            effects: Effects::all(),
+            tables: None,
+        };
         let mut chain = chain(&["build", "build", "ci"]);
         chain.principal.kind = PrincipalKind::Workload;
         chain.principal.name = "ci".to_owned();
         let subject = Subject::new(&engine, &chain, &LeaseId("lg_test".to_owned()), &scope, "shop");
         assert_eq!(subject.members.len(), 2);
-        assert!(subject.context(&Statement::empty(), false).is_some(), "built soundly");
+        assert!(
+            subject.context(&Statement::empty(), false).is_some(),
+            "built soundly"
+        );
     }
 }

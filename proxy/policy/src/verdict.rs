@@ -45,7 +45,7 @@ pub enum Reason {
     TableOutOfScope {
         /// The relation as written.
         name: Name,
-        /// It has no schema and more than the covered relation could be meant.
+        /// It has no schema, so a relation that is not covered could be meant.
         ambiguous: bool,
     },
     /// The lease is bound to relations, and this part could touch any.
@@ -119,22 +119,42 @@ impl Reason {
         match self {
             Self::NotUnderstood => "linegate cannot read this statement".to_owned(),
             Self::EffectsOutOfScope(effects) => format!("the lease does not cover {effects}"),
-            Self::TableOutOfScope { name, .. } => format!("the lease does not cover relation {}", name_shown(name)),
-            Self::UnboundedInScope(what) => format!("the lease is bound to named relations and does not cover {what}"),
+            Self::TableOutOfScope { name, .. } => {
+                format!("the lease does not cover relation {}", name_shown(name))
+            }
+            Self::UnboundedInScope(what) => {
+                format!("the lease is bound to named relations and does not cover {what}")
+            }
             Self::AroundMask(channel) => format!("columns are masked for this session: {channel}"),
             Self::CatalogMissing => {
                 "columns are masked for this session and the database's catalog is not known yet".to_owned()
             }
-            Self::NotPermitted { effect, relation, agent } => {
-                let on = relation.as_ref().map(|name| format!(" on {}", shown(name))).unwrap_or_default();
+            Self::NotPermitted {
+                effect,
+                relation,
+                agent,
+            } => {
+                let on = relation
+                    .as_ref()
+                    .map(|name| format!(" on {}", shown(name)))
+                    .unwrap_or_default();
                 format!("no policy permits {effect}{on}{}", for_agent(agent))
             }
-            Self::NoSession { agent } => format!("no policy permits a session on this target{}", for_agent(agent)),
-            Self::Forbidden { policy, reason: Some(reason) } => format!("forbidden by policy \"{policy}\": {reason}"),
+            Self::NoSession { agent } => {
+                format!("no policy permits a session on this target{}", for_agent(agent))
+            }
+            Self::Forbidden {
+                policy,
+                reason: Some(reason),
+            } => format!("forbidden by policy \"{policy}\": {reason}"),
             Self::Forbidden { policy, reason: None } => format!("forbidden by policy \"{policy}\""),
-            Self::RuleFailed { policy: Some(policy) } => format!("policy \"{policy}\" could not be evaluated"),
+            Self::RuleFailed { policy: Some(policy) } => {
+                format!("policy \"{policy}\" could not be evaluated")
+            }
             Self::RuleFailed { policy: None } => "the policies could not be evaluated".to_owned(),
-            Self::TooManyRelations => "the statement names more relations than can be decided at once".to_owned(),
+            Self::TooManyRelations => {
+                "the statement names more relations than can be decided at once".to_owned()
+            }
         }
     }
 
@@ -146,7 +166,9 @@ impl Reason {
                 "Ask for a lease with a wider scope."
             }
             Self::AroundMask(Channel::Copy(_)) => "SELECT the columns instead: its rows can be masked.",
-            Self::AroundMask(Channel::Function(_)) => "Only known built-in functions run while columns are masked.",
+            Self::AroundMask(Channel::Function(_)) => {
+                "Only known built-in functions run while columns are masked."
+            }
             Self::CatalogMissing => "Try again in a moment.",
             Self::TooManyRelations => "Split the statement.",
             _ => return None,
@@ -159,7 +181,11 @@ impl Reason {
         match self {
             // feature_not_supported
             Self::AroundMask(
-                Channel::FunctionCall | Channel::Replication | Channel::Copy(_) | Channel::Opaque(_) | Channel::Server,
+                Channel::FunctionCall
+                | Channel::Replication
+                | Channel::Copy(_)
+                | Channel::Opaque(_)
+                | Channel::Server,
             ) => *b"0A000",
             // statement_too_complex
             Self::TooManyRelations => *b"54001",
@@ -228,7 +254,11 @@ impl Decision {
     /// Whether it touches a masked label, given whether any earlier PREPARE or DECLARE of the session did. Narrower than
     /// `touches_label` for EXECUTE and FETCH, which otherwise count as touching one.
     pub fn touches(&self, prepared_touched: bool) -> bool {
-        if self.runs_prepared_only() { prepared_touched } else { self.touches_label }
+        if self.runs_prepared_only() {
+            prepared_touched
+        } else {
+            self.touches_label
+        }
     }
 
     /// EXECUTE, FETCH and the like, which name no relation themselves.
@@ -245,7 +275,12 @@ impl Decision {
             Verdict::Allow => "allow".to_owned(),
             Verdict::Deny(reason) => format!("deny ({reason})"),
             Verdict::Hold(terms) => {
-                format!("hold for {} of {} ({})", terms.quorum, terms.approvers.join(", "), terms.reason)
+                format!(
+                    "hold for {} of {} ({})",
+                    terms.quorum,
+                    terms.approvers.join(", "),
+                    terms.reason
+                )
             }
         };
         let names = |names: &[Name]| names.iter().map(name_shown).collect::<Vec<_>>().join(", ");
@@ -270,7 +305,10 @@ impl Decision {
     /// Bytes it holds on the heap, roughly; what the cache's bound counts.
     pub fn heap_bytes(&self) -> usize {
         let names = |names: &Vec<Name>| {
-            let text: usize = names.iter().map(|n| n.name.len() + n.schema.as_ref().map_or(0, String::len)).sum();
+            let text: usize = names
+                .iter()
+                .map(|n| n.name.len() + n.schema.as_ref().map_or(0, String::len))
+                .sum();
             text + names.capacity() * size_of::<Name>()
         };
         let texts = |texts: &Vec<String>| {
@@ -300,7 +338,10 @@ mod tests {
 
     #[test]
     fn what_is_said_aloud_is_bounded_and_printable() {
-        let name = Name { schema: None, name: format!("a\n{}", "x".repeat(500)) };
+        let name = Name {
+            schema: None,
+            name: format!("a\n{}", "x".repeat(500)),
+        };
         let text = Reason::AroundMask(Channel::Flow(name)).public();
         assert!(!text.contains('\n') && text.len() < 300, "{text}");
     }
@@ -308,7 +349,10 @@ mod tests {
     #[test]
     fn refused_features_and_refused_rights_differ_in_code() {
         assert_eq!(Reason::AroundMask(Channel::FunctionCall).sqlstate(), *b"0A000");
-        assert_eq!(Reason::AroundMask(Channel::Setting("role".to_owned())).sqlstate(), *b"42501");
+        assert_eq!(
+            Reason::AroundMask(Channel::Setting("role".to_owned())).sqlstate(),
+            *b"42501"
+        );
         assert_eq!(Reason::NotUnderstood.sqlstate(), *b"42501");
     }
 }

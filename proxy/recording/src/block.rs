@@ -32,7 +32,10 @@ pub(crate) struct BlockHeader {
 /// Fills in the header of a finished block (`block` is room for it, then the content) and returns its hash.
 pub(crate) fn close(block: &mut [u8], first: u64, entries: u32, before: &Hash) -> Hash {
     let content_bytes = block.len() - BLOCK_HEADER_BYTES;
-    assert!(entries > 0 && content_bytes <= CONTENT_BYTES_MAX, "the writer made a block outside its limits");
+    assert!(
+        entries > 0 && content_bytes <= CONTENT_BYTES_MAX,
+        "the writer made a block outside its limits"
+    );
     block[..4].copy_from_slice(&MAGIC);
     block[4..8].copy_from_slice(&(content_bytes as u32).to_le_bytes());
     block[8..16].copy_from_slice(&first.to_le_bytes());
@@ -83,7 +86,12 @@ fn check(header: &[u8], before: &Hash) -> [u8; 4] {
 }
 
 fn hash(header: &[u8], content: &[u8], before: &Hash) -> Hash {
-    *blake3::Hasher::new().update(before).update(header).update(content).finalize().as_bytes()
+    *blake3::Hasher::new()
+        .update(before)
+        .update(header)
+        .update(content)
+        .finalize()
+        .as_bytes()
 }
 
 #[cfg(test)]
@@ -97,7 +105,10 @@ mod tests {
         let hash = close(&mut block, 5, 3, &[1; 32]);
         let (head, content) = block.split_first_chunk::<BLOCK_HEADER_BYTES>().unwrap();
         let read = header(head, &[1; 32]).unwrap();
-        assert_eq!((read.first, read.last, read.entries, read.content_bytes), (5, 7, 3, 7));
+        assert_eq!(
+            (read.first, read.last, read.entries, read.content_bytes),
+            (5, 7, 3, 7)
+        );
         assert_eq!(read.hash, hash);
         assert!(holds(head, content, &[1; 32]));
         assert!(!holds(head, b"contenT", &[1; 32]));

@@ -49,7 +49,8 @@ impl SessionId {
     /// The id as an entry header holds it; `None` if the bytes cannot be one.
     pub(crate) fn from_bytes(id: [u8; Self::BYTES]) -> Option<Self> {
         let text = id.iter().take_while(|byte| **byte != 0).count();
-        let well_formed = id[..text].iter().all(u8::is_ascii_graphic) && id[text..].iter().all(|byte| *byte == 0);
+        let well_formed =
+            id[..text].iter().all(u8::is_ascii_graphic) && id[text..].iter().all(|byte| *byte == 0);
         well_formed.then_some(Self(id))
     }
 
@@ -389,7 +390,11 @@ impl Entry {
         if kind == EntryKind::Rows {
             let (head, bytes) = payload.split_first_chunk::<ROWS_HEADER_BYTES>()?;
             let (statement, offset) = (u64_at(head, 0), u64_at(head, 8));
-            return Some(Self::Rows { statement, offset, bytes: bytes.to_vec() });
+            return Some(Self::Rows {
+                statement,
+                offset,
+                bytes: bytes.to_vec(),
+            });
         }
         let entry: Self = serde_json::from_slice(payload).ok()?;
         (entry.kind() == kind).then_some(entry)
@@ -430,7 +435,9 @@ pub(crate) fn step(content: &[u8]) -> Result<(RawEntry<'_>, usize), &'static str
         return Err("an entry header is cut off");
     };
     let payload_bytes = u32_at(header, 0) as usize;
-    let payload = rest.get(..payload_bytes).ok_or("an entry is longer than its block")?;
+    let payload = rest
+        .get(..payload_bytes)
+        .ok_or("an entry is longer than its block")?;
     let kind = EntryKind::from_byte(header[4]).ok_or("an entry has an unknown kind")?;
     if header[5..8] != [0; 3] {
         return Err("an entry has unknown flags");
@@ -438,18 +445,30 @@ pub(crate) fn step(content: &[u8]) -> Result<(RawEntry<'_>, usize), &'static str
     let mut id = [0; SessionId::BYTES];
     id.copy_from_slice(&header[24..]);
     let session = SessionId::from_bytes(id).ok_or("an entry has a malformed session id")?;
-    let entry = RawEntry { kind, sequence: u64_at(header, 8), at: u64_at(header, 16), session, payload };
+    let entry = RawEntry {
+        kind,
+        sequence: u64_at(header, 8),
+        at: u64_at(header, 16),
+        session,
+        payload,
+    };
     Ok((entry, ENTRY_HEADER_BYTES + payload_bytes))
 }
 
 /// The little-endian u32 at `at`, which the caller's fixed shape contains.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte))
+    bytes[at..at + 4]
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u32::from(*byte))
 }
 
 /// The little-endian u64 at `at`, which the caller's fixed shape contains.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 8].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    bytes[at..at + 8]
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 /// BLAKE3 over bytes that come in pieces, such as a result's rows.
@@ -500,7 +519,10 @@ mod tests {
         for wrong in ["", "s_12345678901234x", "s_ 1", "s_\n", "s_é"] {
             assert_eq!(SessionId::parse(wrong), None, "{wrong:?}");
         }
-        assert_eq!(SessionId::parse("s_1").map(|id| id.to_string()), Some("s_1".to_owned()));
+        assert_eq!(
+            SessionId::parse("s_1").map(|id| id.to_string()),
+            Some("s_1".to_owned())
+        );
     }
 
     #[test]
@@ -513,7 +535,9 @@ mod tests {
 
     #[test]
     fn a_payload_of_another_kind_is_refused() {
-        let entry = Entry::Downgraded { reason: "ring full".into() };
+        let entry = Entry::Downgraded {
+            reason: "ring full".into(),
+        };
         let payload = serde_json::to_vec(&entry).unwrap();
         assert_eq!(Entry::from_payload(EntryKind::Downgraded, &payload), Some(entry));
         assert_eq!(Entry::from_payload(EntryKind::Hold, &payload), None);

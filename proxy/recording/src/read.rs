@@ -46,25 +46,42 @@ impl Reader {
         for (stream, directory) in streams(root)? {
             let stream: Arc<str> = stream.into();
             let segments = listing(&directory)?.segments;
-            files.extend(segments.into_iter().map(|number| (stream.clone(), directory.join(segment_name(number)))));
+            files.extend(
+                segments
+                    .into_iter()
+                    .map(|number| (stream.clone(), directory.join(segment_name(number)))),
+            );
         }
-        Ok(Self { root: root.to_owned(), files, session: None, without_rows: false, current: None, at: 0 })
+        Ok(Self {
+            root: root.to_owned(),
+            files,
+            session: None,
+            without_rows: false,
+            current: None,
+            at: 0,
+        })
     }
 
     /// Only this session's entries.
     #[must_use]
     pub fn session(self, session: SessionId) -> Self {
-        Self { session: Some(session), ..self }
+        Self {
+            session: Some(session),
+            ..self
+        }
     }
 
     /// Leaves out Rows entries.
     #[must_use]
     pub fn without_rows(self) -> Self {
-        Self { without_rows: true, ..self }
+        Self {
+            without_rows: true,
+            ..self
+        }
     }
 
     /// The next entry of the current block that is asked for.
-    fn from_block(&mut self) -> Option<Result<Record, Problem>> {
+    fn next_in_block(&mut self) -> Option<Result<Record, Problem>> {
         let (stream, path, scan) = self.current.as_ref()?;
         while self.at < scan.content().len() {
             let problem = |what| Some(Err(problem(&self.root, path, scan.offset, what)));
@@ -87,7 +104,13 @@ impl Reader {
                 return problem("an entry's payload is not of its kind");
             };
             let (stream, session) = (stream.clone(), raw.session);
-            return Some(Ok(Record { stream, sequence: raw.sequence, at: raw.at, session, entry }));
+            return Some(Ok(Record {
+                stream,
+                sequence: raw.sequence,
+                at: raw.at,
+                session,
+                entry,
+            }));
         }
         None
     }
@@ -98,10 +121,10 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(item) = self.from_block() {
+            if let Some(item) = self.next_in_block() {
                 return Some(item);
             }
-            let (stream, path, scan) = match &mut self.current {
+            let (_, path, scan) = match &mut self.current {
                 Some(current) => current,
                 None => {
                     let (stream, path) = self.files.pop_front()?;
@@ -111,7 +134,6 @@ impl Iterator for Reader {
                     }
                 }
             };
-            let _ = stream;
             self.at = 0;
             match scan.step() {
                 Ok(Part::Block(_)) => {}
@@ -129,7 +151,11 @@ impl Iterator for Reader {
 /// A problem at a place under `root`.
 pub(crate) fn problem(root: &Path, path: &Path, offset: u64, what: impl Into<String>) -> Problem {
     let file = path.strip_prefix(root).unwrap_or(path).display().to_string();
-    Problem { file, offset, what: what.into() }
+    Problem {
+        file,
+        offset,
+        what: what.into(),
+    }
 }
 
 /// A scan's error as a problem; `offset` is where it stood if the file could not be read.
@@ -157,13 +183,23 @@ mod tests {
             let mut recorder = Recorder::open(root.path(), stream, &key(), NOW).unwrap();
             for number in 0..4 {
                 recorder.append(NOW, session(number % 2), &error(number)).unwrap();
-                recorder.append_rows(NOW, session(number % 2), 1, 0, b"x").unwrap();
+                recorder
+                    .append_rows(NOW, session(number % 2), 1, 0, b"x")
+                    .unwrap();
             }
             recorder.commit().unwrap();
         }
-        let of_one = Reader::open(root.path()).unwrap().session(session(1)).without_rows();
-        let seen: Vec<_> = of_one.map(|record| record.unwrap()).map(|r| (r.stream.to_string(), r.entry)).collect();
-        let expected = ["core-2", "core-10"].map(|stream| [1, 3].map(|n| (stream.to_owned(), error(n)))).concat();
+        let of_one = Reader::open(root.path())
+            .unwrap()
+            .session(session(1))
+            .without_rows();
+        let seen: Vec<_> = of_one
+            .map(|record| record.unwrap())
+            .map(|r| (r.stream.to_string(), r.entry))
+            .collect();
+        let expected = ["core-2", "core-10"]
+            .map(|stream| [1, 3].map(|n| (stream.to_owned(), error(n))))
+            .concat();
         assert_eq!(seen, expected);
     }
 

@@ -17,7 +17,11 @@ pub(crate) enum Part {
     /// A whole block; its content is in [`Scan::content`].
     Block(BlockHeader),
     /// The seal, and nothing after it.
-    Seal { seal: Seal, hash: Hash, bytes: Box<[u8; SEAL_BYTES]> },
+    Seal {
+        seal: Seal,
+        hash: Hash,
+        bytes: Box<[u8; SEAL_BYTES]>,
+    },
     /// The end of a segment without a seal, with this many bytes of an unfinished write.
     Tail { bytes: u64 },
 }
@@ -60,7 +64,10 @@ impl Scan {
         let file = File::open(path)?;
         let file_bytes = file.metadata()?.len();
         if file_bytes < SEGMENT_HEADER_BYTES as u64 {
-            return Err(ScanError::Damaged { offset: 0, what: "the segment header is cut off" });
+            return Err(ScanError::Damaged {
+                offset: 0,
+                what: "the segment header is cut off",
+            });
         }
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         file.read_exact_at(&mut bytes, 0)?;
@@ -115,13 +122,16 @@ impl Scan {
         if header.first != self.next {
             return damaged("the sequence has a gap");
         }
-        let Some(next) = header.last.checked_add(1) else { return damaged("the sequence has run out") };
+        let Some(next) = header.last.checked_add(1) else {
+            return damaged("the sequence has run out");
+        };
         let content_bytes = u64::from(header.content_bytes);
         if left - (BLOCK_HEADER_BYTES as u64) < content_bytes {
             return Ok(Part::Tail { bytes: left });
         }
         self.content.resize(header.content_bytes as usize, 0); // bounded by `block` and by the file's length
-        self.file.read_exact_at(&mut self.content, offset + BLOCK_HEADER_BYTES as u64)?;
+        self.file
+            .read_exact_at(&mut self.content, offset + BLOCK_HEADER_BYTES as u64)?;
         if !block::holds(&head, &self.content, &self.chain) {
             return damaged("a block was changed");
         }
@@ -133,10 +143,17 @@ impl Scan {
     }
 
     fn seal(&self, left: u64) -> Result<Part, ScanError> {
-        let damaged = |what| Err(ScanError::Damaged { offset: self.offset, what });
+        let damaged = |what| {
+            Err(ScanError::Damaged {
+                offset: self.offset,
+                what,
+            })
+        };
         let mut bytes = Box::new([0; SEAL_BYTES]);
         self.file.read_exact_at(&mut bytes[..], self.offset)?;
-        let Some((seal, hash)) = Seal::decode(&bytes) else { return damaged("the seal was changed") };
+        let Some((seal, hash)) = Seal::decode(&bytes) else {
+            return damaged("the seal was changed");
+        };
         let expected = Seal {
             number: self.header.number,
             blocks: self.blocks,

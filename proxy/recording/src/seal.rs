@@ -48,9 +48,16 @@ impl SigningKey {
         }
         // Linked into place when complete: a crash leaves no half key, and of two creators one wins.
         let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(format!(".{}.tmp", hex::encode(&blake3::hash(&random).as_bytes()[..8])));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        unfinished.push(format!(
+            ".{}.tmp",
+            hex::encode(&blake3::hash(&random).as_bytes()[..8])
+        ));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
         let written = writeln!(file, "{}", hex::encode(random))
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::hard_link(&unfinished, path));
@@ -65,7 +72,10 @@ impl SigningKey {
     fn load(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.permissions().mode() & 0o077 != 0 {
-            return Err(invalid(format!("{}: the signing key is open to others; set mode 0600", path.display())));
+            return Err(invalid(format!(
+                "{}: the signing key is open to others; set mode 0600",
+                path.display()
+            )));
         }
         let mut text = String::new();
         file.take(256).read_to_string(&mut text)?;
@@ -77,7 +87,8 @@ impl SigningKey {
 
     /// The key of a seed.
     pub fn from_seed(seed: &[u8; 32]) -> io::Result<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| invalid("not an Ed25519 seed".into()))?;
+        let pair =
+            Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| invalid("not an Ed25519 seed".into()))?;
         Ok(Self(Arc::new(pair)))
     }
 
@@ -106,11 +117,17 @@ impl std::fmt::Debug for SigningKey {
 }
 
 fn message(domain: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    [domain].iter().chain(parts).flat_map(|part| part.iter().copied()).collect()
+    [domain]
+        .iter()
+        .chain(parts)
+        .flat_map(|part| part.iter().copied())
+        .collect()
 }
 
 fn is_signed(key: &PublicKey, domain: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ED25519, key).verify(&message(domain, parts), signature).is_ok()
+    UnparsedPublicKey::new(&ED25519, key)
+        .verify(&message(domain, parts), signature)
+        .is_ok()
 }
 
 /// A segment's header.
@@ -134,7 +151,10 @@ impl SegmentHeader {
         bytes[24..32].copy_from_slice(&self.opened_at.to_le_bytes());
         bytes[32..64].copy_from_slice(&self.seal_before);
         bytes[64..96].copy_from_slice(&self.key);
-        assert!(self.stream.len() <= STREAM_BYTES_MAX, "stream names are checked when a recorder opens");
+        assert!(
+            self.stream.len() <= STREAM_BYTES_MAX,
+            "stream names are checked when a recorder opens"
+        );
         bytes[96..96 + self.stream.len()].copy_from_slice(self.stream.as_bytes());
         let hash = *blake3::hash(&bytes[..160]).as_bytes();
         bytes[160..].copy_from_slice(&hash);
@@ -156,7 +176,9 @@ impl SegmentHeader {
             opened_at: u64_at(bytes, 24),
             seal_before: array(&bytes[32..64]),
             key: array(&bytes[64..96]),
-            stream: stream.ok_or("the segment header's stream name is malformed")?.to_owned(),
+            stream: stream
+                .ok_or("the segment header's stream name is malformed")?
+                .to_owned(),
         };
         Ok((header, array(&bytes[160..])))
     }
@@ -243,14 +265,23 @@ impl Head {
             return None;
         }
         let sealed = u64_at(bytes, 16) == 1;
-        Some(Self { number: u64_at(bytes, 8), sealed, sequence: u64_at(bytes, 24), hash: array(&bytes[32..64]) })
+        Some(Self {
+            number: u64_at(bytes, 8),
+            sealed,
+            sequence: u64_at(bytes, 24),
+            hash: array(&bytes[32..64]),
+        })
     }
 }
 
 /// Whether a directory of this name can be a stream: 1–63 of `a-z`, `0-9`, `-`, `_`, not starting with a sign.
 pub(crate) fn is_stream_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let starts = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     starts && name.len() <= STREAM_BYTES_MAX && name.bytes().all(allowed)
 }
 
@@ -282,19 +313,37 @@ mod tests {
         assert_eq!(made.public_hex(), again.public_hex());
         assert_eq!(made.public_hex().len(), 64);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            fs::read_dir(home.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(SigningKey::load_or_create(&path, [4; 32]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            SigningKey::load_or_create(&path, [4; 32]).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "short").unwrap();
-        assert_eq!(SigningKey::load_or_create(&path, [4; 32]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            SigningKey::load_or_create(&path, [4; 32]).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         assert!(!format!("{made:?}").contains(&hex::encode([3; 32])));
     }
 
     #[test]
     fn a_head_is_bound_to_its_stream_and_key() {
-        let (key, other) = (SigningKey::from_seed(&[1; 32]).unwrap(), SigningKey::from_seed(&[2; 32]).unwrap());
-        let head = Head { number: 4, sealed: true, sequence: 99, hash: [7; 32] };
+        let (key, other) = (
+            SigningKey::from_seed(&[1; 32]).unwrap(),
+            SigningKey::from_seed(&[2; 32]).unwrap(),
+        );
+        let head = Head {
+            number: 4,
+            sealed: true,
+            sequence: 99,
+            hash: [7; 32],
+        };
         let bytes = head.encode("core-0", &key);
         assert_eq!(Head::decode(&bytes, "core-0", &key.public()), Some(head));
         assert_eq!(Head::decode(&bytes, "core-1", &key.public()), None);

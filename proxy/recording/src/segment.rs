@@ -5,7 +5,7 @@
 //! same call is made again later, and it first cuts off what the failed one left behind. A failed `fdatasync` may have
 //! dropped pages, so everything since the last good one is then written again.
 //!
-//! After a crash, [`Recorder::open`] cuts the last segment back to its last whole block, keeps the cut bytes in a
+//! After a crash, [`Recorder::open`] (in `recover`) cuts the last segment back to its last whole block, keeps the cut bytes in a
 //! `.torn` file, says so in the next segment's first entry, and seals.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -17,9 +17,9 @@ use crate::block::{self, BLOCK_HEADER_BYTES, CONTENT_BYTES, Hash};
 use crate::entry::{
     ENTRY_HEADER_BYTES, Entry, EntryKind, PAYLOAD_BYTES_MAX, ROWS_HEADER_BYTES, SessionId, entry_header,
 };
-use crate::scan::{Part, Scan, ScanError, listing, segment_name};
+use crate::scan::segment_name;
 use crate::seal::{
-    Head, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SigningKey, invalid, is_stream_name, sync_directory,
+    Head, SEGMENT_HEADER_BYTES, Seal, SegmentHeader, SigningKey, is_stream_name, sync_directory,
 };
 
 /// Held in memory at most, but for one more call's bytes, before an append commits by itself.
@@ -39,7 +39,10 @@ pub struct Options {
 impl Default for Options {
     /// 64 MiB or an hour.
     fn default() -> Self {
-        Self { segment_bytes_max: 64 << 20, segment_ms_max: 60 * 60 * 1000 }
+        Self {
+            segment_bytes_max: 64 << 20,
+            segment_ms_max: 60 * 60 * 1000,
+        }
     }
 }
 
@@ -126,7 +129,10 @@ impl Recorder {
         options: Options,
     ) -> io::Result<Self> {
         if !is_stream_name(stream) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a stream's name is a-z, 0-9, - and _"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a stream's name is a-z, 0-9, - and _",
+            ));
         }
         let directory = root.join(stream);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
@@ -134,7 +140,10 @@ impl Recorder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another recorder has this stream open"));
+                return Err(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another recorder has this stream open",
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -169,18 +178,28 @@ impl Recorder {
     /// Buffers one entry and returns its sequence. On error nothing was appended: the disk is full or failing, and the
     /// call can be made again later. `InvalidInput` means that the entry is longer than any may be.
     pub fn append(&mut self, now: u64, session: SessionId, entry: &Entry) -> io::Result<u64> {
-        if let Entry::Rows { statement, offset, bytes } = entry {
+        if let Entry::Rows {
+            statement,
+            offset,
+            bytes,
+        } = entry
+        {
             return self.append_rows(now, session, *statement, *offset, bytes);
         }
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
-        let appended = serde_json::to_writer(&mut payload, entry).map_err(io::Error::from).and_then(|()| {
-            if payload.len() > PAYLOAD_BYTES_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the entry is too long to be recorded"));
-            }
-            self.hear(now)?;
-            Ok(self.push(entry.kind(), session, &payload, &[]))
-        });
+        let appended = serde_json::to_writer(&mut payload, entry)
+            .map_err(io::Error::from)
+            .and_then(|()| {
+                if payload.len() > PAYLOAD_BYTES_MAX {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "the entry is too long to be recorded",
+                    ));
+                }
+                self.hear(now)?;
+                Ok(self.push(entry.kind(), session, &payload, &[]))
+            });
         payload.shrink_to(CONTENT_BYTES);
         self.scratch = payload;
         appended
@@ -227,7 +246,10 @@ impl Recorder {
             let why = if self.is_large() { "size" } else { "age" };
             let _ = self.seal_as(why);
         }
-        Ok(Committed { sequence: self.durable - 1, bytes })
+        Ok(Committed {
+            sequence: self.durable - 1,
+            bytes,
+        })
     }
 
     /// Seals a segment that has reached its age although nothing is appended; call it now and then.
@@ -268,13 +290,13 @@ impl Recorder {
 
     /// Makes room: finishes what an earlier call could not, and writes whole blocks.
     fn ready(&mut self) -> io::Result<()> {
-        if self.phase == Phase::Sealing {
-            self.seal_segment()?;
-        }
         if self.unsynced.len() >= UNSYNCED_BYTES_MAX {
             self.commit()?;
         } else if self.open_at - self.written >= CONTENT_BYTES {
             self.write()?;
+        }
+        if self.phase == Phase::Sealing {
+            self.seal_segment()?;
         }
         if let Phase::Sealed(before) = self.phase {
             self.next_segment(before)?;
@@ -284,7 +306,9 @@ impl Recorder {
 
     /// Bytes of entries in the open block.
     fn open_bytes(&self) -> usize {
-        self.unsynced.len().saturating_sub(self.open_at + BLOCK_HEADER_BYTES)
+        self.unsynced
+            .len()
+            .saturating_sub(self.open_at + BLOCK_HEADER_BYTES)
     }
 
     fn push(&mut self, kind: EntryKind, session: SessionId, head: &[u8], body: &[u8]) -> u64 {
@@ -322,7 +346,9 @@ impl Recorder {
 
     /// Writes the closed blocks that are not yet written, without a sync.
     fn write(&mut self) -> io::Result<()> {
-        let Some(segment) = &self.segment else { return Ok(()) };
+        let Some(segment) = &self.segment else {
+            return Ok(());
+        };
         let from = segment.bytes + self.written as u64;
         if self.stray {
             segment.file.set_len(from)?;
@@ -356,7 +382,9 @@ impl Recorder {
             return Ok(0);
         }
         self.write()?;
-        let Some(segment) = &mut self.segment else { return Ok(0) };
+        let Some(segment) = &mut self.segment else {
+            return Ok(0);
+        };
         if let Err(error) = segment.file.sync_data() {
             (self.written, self.stray) = (0, true);
             return Err(error);
@@ -371,22 +399,30 @@ impl Recorder {
     }
 
     fn is_large(&self) -> bool {
-        self.segment.as_ref().is_some_and(|segment| segment.bytes >= self.options.segment_bytes_max)
+        self.segment
+            .as_ref()
+            .is_some_and(|segment| segment.bytes >= self.options.segment_bytes_max)
     }
 
     fn is_due(&self) -> bool {
-        let is_old = |segment: &Segment| self.now.saturating_sub(segment.opened_at) >= self.options.segment_ms_max;
+        let is_old =
+            |segment: &Segment| self.now.saturating_sub(segment.opened_at) >= self.options.segment_ms_max;
         self.phase == Phase::Live && (self.is_large() || self.segment.as_ref().is_some_and(is_old))
     }
 
     /// Whether the live segment holds more than its own first entry.
     fn has_events(&self) -> bool {
-        self.segment.as_ref().is_some_and(|segment| self.next - segment.first > 1)
+        self.segment
+            .as_ref()
+            .is_some_and(|segment| self.next - segment.first > 1)
     }
 
     fn seal_as(&mut self, why: &str) -> io::Result<()> {
         if self.phase == Phase::Live {
-            let entry = Entry::Sealed { segment: self.number, why: why.to_owned() };
+            let entry = Entry::Sealed {
+                segment: self.number,
+                why: why.to_owned(),
+            };
             let payload = serde_json::to_vec(&entry).map_err(io::Error::from)?;
             self.push(EntryKind::Sealed, SessionId::NONE, &payload, &[]);
             self.phase = Phase::Sealing;
@@ -400,7 +436,9 @@ impl Recorder {
     /// Sealing → Sealed.
     fn seal_segment(&mut self) -> io::Result<()> {
         self.flush()?;
-        let Some(segment) = &self.segment else { return Ok(()) };
+        let Some(segment) = &self.segment else {
+            return Ok(());
+        };
         let last = self.next - 1;
         let seal = Seal {
             number: self.number,
@@ -418,7 +456,12 @@ impl Recorder {
         }
         segment.file.write_all_at(&bytes, segment.bytes)?; // written again over itself if a later step fails
         segment.file.sync_all()?;
-        self.write_head(Head { number: self.number, sealed: true, sequence: last, hash })?;
+        self.write_head(Head {
+            number: self.number,
+            sealed: true,
+            sequence: last,
+            hash,
+        })?;
         self.segment = None;
         self.phase = Phase::Sealed(hash);
         Ok(())
@@ -447,8 +490,16 @@ impl Recorder {
         file.sync_all()?;
         fs::rename(&unfinished, self.directory.join(segment_name(number)))?;
         sync_directory(Some(&self.directory))?;
-        self.write_head(Head { number, sealed: false, sequence: self.next, hash: chain })?;
-        let opened = Entry::SegmentOpened { segment: number, cut_bytes: self.cut_bytes };
+        self.write_head(Head {
+            number,
+            sealed: false,
+            sequence: self.next,
+            hash: chain,
+        })?;
+        let opened = Entry::SegmentOpened {
+            segment: number,
+            cut_bytes: self.cut_bytes,
+        };
         let payload = serde_json::to_vec(&opened).map_err(io::Error::from)?;
         self.segment = Some(Segment {
             file,
@@ -471,69 +522,6 @@ impl Recorder {
         fs::rename(&unfinished, self.directory.join(Head::FILE))?;
         sync_directory(Some(&self.directory))
     }
-
-    /// Takes up the stream where it ended, sealing what a crash left open.
-    fn recover(&mut self) -> io::Result<()> {
-        let head = match fs::read(self.directory.join(Head::FILE)) {
-            Ok(bytes) => Some(Head::decode(&bytes, &self.stream, &self.key.public()).ok_or_else(|| {
-                invalid(format!("{}: HEAD is not signed by this key", self.directory.display()))
-            })?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let newest = listing(&self.directory)?.segments.last().copied();
-        let number = match (newest, head) {
-            (None, None) => return Ok(()), // a new stream
-            (Some(number), Some(head)) if number == head.number || (head.sealed && number == head.number + 1) => number,
-            (Some(1), None) => 1, // ended between the first segment's creation and its HEAD
-            _ => return Err(invalid(format!("{}: HEAD and segments disagree", self.directory.display()))),
-        };
-        let path = self.directory.join(segment_name(number));
-        let refuse = |what: &str| Err(invalid(format!("{}: {what}", path.display())));
-        let mut scan = match Scan::open(&path) {
-            Ok(scan) => scan,
-            Err(ScanError::Io(error)) => return Err(error),
-            Err(ScanError::Damaged { what, .. }) => return refuse(what),
-        };
-        if scan.header.key != self.key.public() || scan.header.stream != self.stream {
-            return refuse("the segment belongs to another key or stream");
-        }
-        let cut_from = loop {
-            match scan.step() {
-                Ok(Part::Block(_)) => {}
-                Ok(Part::Seal { hash, bytes, .. }) => {
-                    if !Seal::is_signed(&bytes, &self.key.public()) {
-                        return refuse("the seal is not signed by this key");
-                    }
-                    if head.is_some_and(|head| head.sealed && head.number == number && head.hash != hash) {
-                        return refuse("the seal is not the one that HEAD names");
-                    }
-                    (self.number, self.next, self.durable) = (number, scan.next, scan.next);
-                    self.phase = Phase::Sealed(hash);
-                    return Ok(());
-                }
-                // Blocks past the last sync may be anything after a power loss, so damage counts as a torn tail here.
-                Ok(Part::Tail { .. }) | Err(ScanError::Damaged { .. }) => break scan.offset,
-                Err(ScanError::Io(error)) => return Err(error),
-            }
-        };
-        if head.is_some_and(|head| head.sealed && head.number == number) {
-            return refuse("the segment was sealed and no longer is");
-        }
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        self.cut_bytes = cut(&file, cut_from, &path.with_extension("torn"))?;
-        (self.number, self.next, self.durable) = (number, scan.next, scan.next);
-        self.segment = Some(Segment {
-            file,
-            first: scan.header.first,
-            opened_at: scan.header.opened_at,
-            bytes: cut_from,
-            blocks: scan.blocks,
-            chain: scan.chain,
-        });
-        self.phase = Phase::Live;
-        self.seal_as("recovered")
-    }
 }
 
 impl Drop for Recorder {
@@ -543,222 +531,17 @@ impl Drop for Recorder {
     }
 }
 
-/// Moves the bytes from `from` on into `torn`, and returns how many they were.
-fn cut(file: &File, from: u64, torn: &Path) -> io::Result<u64> {
-    let file_bytes = file.metadata()?.len();
-    if file_bytes > from {
-        let kept = private(true).open(torn)?;
-        let mut piece = vec![0; 64 << 10];
-        let mut at = from;
-        while at < file_bytes {
-            let bytes = file.read_at(&mut piece, at)?;
-            if bytes == 0 {
-                break;
-            }
-            kept.write_all_at(&piece[..bytes], at - from)?;
-            at += bytes as u64;
-        }
-        kept.sync_all()?;
-        file.set_len(from)?;
-        file.sync_all()?;
-    }
-    Ok(file_bytes.saturating_sub(from))
-}
-
 fn private(truncate: bool) -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(truncate).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(truncate)
+        .mode(0o600);
     options
 }
 
+mod recover;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{NOW, error, key, rows_of, session};
-    use crate::verify::verify;
-    use crate::{Reader, Record};
-
-    fn open(root: &Path) -> Recorder {
-        Recorder::open(root, "core-0", &key(), NOW).unwrap()
-    }
-
-    fn read(root: &Path) -> Vec<Record> {
-        Reader::open(root).unwrap().map(Result::unwrap).collect()
-    }
-
-    fn assert_intact(root: &Path) {
-        let report = verify(root, Some(&key().public_hex())).unwrap();
-        assert!(report.problems.is_empty(), "{:?}", report.problems);
-    }
-
-    #[test]
-    fn what_was_appended_is_read_in_order_without_gaps() {
-        let root = tempfile::tempdir().unwrap();
-        let mut recorder = open(root.path());
-        for number in 0..100 {
-            recorder.append(NOW + number, session(1), &error(number)).unwrap();
-            recorder.append_rows(NOW + number, session(2), 1, number * 3, b"abc").unwrap();
-            if number % 7 == 0 {
-                assert_eq!(recorder.commit().unwrap().sequence, recorder.sequence());
-                assert!(!recorder.is_pending());
-            }
-        }
-        recorder.seal(NOW + 200).unwrap();
-        let records = read(root.path());
-        assert_eq!(records.len(), 202);
-        assert!(records.iter().zip(1..).all(|(record, sequence)| record.sequence == sequence));
-        assert_eq!(records[3].entry, error(1));
-        assert_eq!(records[4].entry, Entry::Rows { statement: 1, offset: 3, bytes: b"abc".to_vec() });
-        assert_eq!((records[4].session, records[4].at), (session(2), NOW + 1));
-        assert_intact(root.path());
-    }
-
-    #[test]
-    fn rows_larger_than_a_block_come_back_whole() {
-        let root = tempfile::tempdir().unwrap();
-        let rows: Vec<u8> = (0..30_000_000_u32).map(|at| (at % 251) as u8).collect();
-        let mut recorder = open(root.path());
-        for (index, piece) in rows.chunks(900_001).enumerate() {
-            recorder.append_rows(NOW, session(1), 4, index as u64 * 900_001, piece).unwrap();
-            assert!(recorder.pending_bytes() < UNSYNCED_BYTES_MAX + (2 << 20), "memory is bounded without commits");
-        }
-        recorder.commit().unwrap();
-        assert!(rows_of(root.path(), session(1), 4) == rows);
-        assert_intact(root.path());
-    }
-
-    #[test]
-    fn a_very_long_statement_is_one_entry_and_an_endless_one_is_refused() {
-        let root = tempfile::tempdir().unwrap();
-        let mut recorder = open(root.path());
-        let long = |bytes| Entry::Downgraded { reason: "x".repeat(bytes) };
-        recorder.append(NOW, session(1), &long(5 << 20)).unwrap();
-        let refused = recorder.append(NOW, session(1), &long(PAYLOAD_BYTES_MAX)).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
-        recorder.append(NOW, session(1), &error(1)).unwrap();
-        recorder.commit().unwrap();
-        assert_eq!(read(root.path()).last().map(|record| record.sequence), Some(3));
-        assert_intact(root.path());
-    }
-
-    #[test]
-    fn segments_turn_over_by_size_and_age() {
-        let root = tempfile::tempdir().unwrap();
-        let options = Options { segment_bytes_max: 2000, segment_ms_max: 1000 };
-        let mut recorder = Recorder::open_with(root.path(), "core-0", &key(), NOW, options).unwrap();
-        for number in 0..50 {
-            recorder.append(NOW, session(1), &error(number)).unwrap();
-            recorder.commit().unwrap();
-        }
-        let by_size = listing(&root.path().join("core-0")).unwrap().segments.len();
-        assert!(by_size > 3, "{by_size} segments");
-        recorder.append(NOW, session(1), &error(50)).unwrap();
-        recorder.tick(NOW + 999).unwrap();
-        assert!(recorder.segment.is_some());
-        recorder.tick(NOW + 1000).unwrap();
-        assert!(recorder.segment.is_none(), "sealed by age");
-        recorder.tick(NOW + 9000).unwrap();
-        recorder.append(NOW + 9000, session(1), &error(51)).unwrap();
-        recorder.commit().unwrap();
-        let errors = read(root.path()).iter().filter(|record| record.session == session(1)).count();
-        assert_eq!(errors, 52);
-        assert_intact(root.path());
-    }
-
-    #[test]
-    fn a_full_disk_loses_nothing() {
-        for room in 0..700 {
-            let root = tempfile::tempdir().unwrap();
-            let options = Options { segment_bytes_max: 400, segment_ms_max: u64::MAX };
-            let mut recorder = Recorder::open_with(root.path(), "core-0", &key(), NOW, options).unwrap();
-            recorder.append(NOW, session(1), &error(0)).unwrap();
-            let committed = recorder.commit().unwrap().sequence;
-            recorder.room = Some(room);
-            let mut failed = 0;
-            for number in 1..8 {
-                while recorder.append(NOW, session(1), &error(number)).is_err() {
-                    (failed, recorder.room) = (failed + 1, None);
-                }
-                if number % 2 == 0 && recorder.commit().is_err() {
-                    failed += 1;
-                    // what was committed before is whole, and what was written in part is an open tail or nothing
-                    let report = verify(root.path(), Some(&key().public_hex())).unwrap();
-                    assert!(report.problems.is_empty(), "room {room}: {:?}", report.problems);
-                    assert!(report.entries >= committed);
-                    assert!(recorder.is_pending());
-                    recorder.room = None;
-                    recorder.commit().unwrap();
-                }
-            }
-            recorder.seal(NOW).unwrap_or_else(|_| {
-                (failed, recorder.room) = (failed + 1, None);
-                recorder.seal(NOW).unwrap();
-            });
-            assert!(failed > 0, "room {room} was enough");
-            let errors: Vec<_> =
-                read(root.path()).into_iter().filter(|record| record.session == session(1)).collect();
-            assert_eq!(errors.len(), 8, "room {room}");
-            assert!(errors.iter().zip(0..).all(|(record, number)| record.entry == error(number)));
-            assert_intact(root.path());
-        }
-    }
-
-    #[test]
-    fn a_crash_costs_only_what_was_not_committed() {
-        let home = tempfile::tempdir().unwrap();
-        let whole = home.path().join("whole");
-        let mut recorder = open(&whole);
-        recorder.append(NOW, session(1), &error(1)).unwrap();
-        recorder.commit().unwrap();
-        let file = whole.join("core-0").join(segment_name(1));
-        let committed = fs::metadata(&file).unwrap().len();
-        recorder.append(NOW, session(1), &error(2)).unwrap();
-        recorder.commit().unwrap();
-        let bytes = fs::read(&file).unwrap();
-        let head = fs::read(whole.join("core-0/HEAD")).unwrap();
-        for cut in committed as usize..=bytes.len() {
-            let root = home.path().join(format!("cut-{cut}"));
-            fs::create_dir_all(root.join("core-0")).unwrap();
-            fs::write(root.join("core-0").join(segment_name(1)), &bytes[..cut]).unwrap();
-            fs::write(root.join("core-0/HEAD"), &head).unwrap();
-            let live = verify(&root, Some(&key().public_hex())).unwrap();
-            assert!(live.problems.is_empty() && live.streams[0].open, "cut at {cut}: {:?}", live.problems);
-            let mut again = Recorder::open(&root, "core-0", &key(), NOW + 5).unwrap();
-            again.append(NOW + 6, session(1), &error(3)).unwrap();
-            again.commit().unwrap();
-            let survivors: Vec<_> =
-                read(&root).into_iter().filter(|record| record.session == session(1)).map(|r| r.entry).collect();
-            let expected = if cut == bytes.len() { vec![1, 2, 3] } else { vec![1, 3] };
-            assert_eq!(survivors, expected.into_iter().map(error).collect::<Vec<_>>(), "cut at {cut}");
-            let torn = (cut - if cut == bytes.len() { cut } else { committed as usize }) as u64;
-            assert!(read(&root).iter().any(
-                |record| matches!(record.entry, Entry::SegmentOpened { cut_bytes, .. } if cut_bytes == torn)
-                    || torn == 0
-            ));
-            assert_intact(&root);
-        }
-    }
-
-    #[test]
-    fn a_recorder_does_not_paper_over_missing_segments() {
-        let root = tempfile::tempdir().unwrap();
-        for _ in 0..3 {
-            open(root.path()).seal(NOW).unwrap();
-        }
-        let stream = root.path().join("core-0");
-        fs::rename(stream.join(segment_name(3)), root.path().join("aside")).unwrap();
-        let refused = Recorder::open(root.path(), "core-0", &key(), NOW).err().unwrap();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
-        fs::rename(root.path().join("aside"), stream.join(segment_name(3))).unwrap();
-        drop(open(root.path()));
-        let other = SigningKey::from_seed(&[99; 32]).unwrap();
-        let refused = Recorder::open(root.path(), "core-0", &other, NOW).err().unwrap();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
-        let held = open(root.path());
-        let refused = Recorder::open(root.path(), "core-0", &key(), NOW).err().unwrap();
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        drop(held);
-        assert!(Recorder::open(root.path(), "../core", &key(), NOW).is_err());
-        assert_intact(root.path());
-    }
-}
+mod tests;

@@ -16,7 +16,11 @@ pub(crate) fn session(number: u64) -> SessionId {
 }
 
 pub(crate) fn error(statement: u64) -> Entry {
-    Entry::Error { statement, sqlstate: "42601".into(), message: "syntax error".into() }
+    Entry::Error {
+        statement,
+        sqlstate: "42601".into(),
+        message: "syntax error".into(),
+    }
 }
 
 pub(crate) fn opened(principal: &str) -> Entry {
@@ -35,7 +39,13 @@ pub(crate) fn opened(principal: &str) -> Entry {
 
 pub(crate) fn statement(statement: u64, text: &str) -> Entry {
     let digest = crate::digest_hex(&[text.as_bytes()]);
-    Entry::Statement { statement, text: text.into(), redacted: false, protocol: Protocol::Simple, digest }
+    Entry::Statement {
+        statement,
+        text: text.into(),
+        redacted: false,
+        protocol: Protocol::Simple,
+        digest,
+    }
 }
 
 pub(crate) fn verdict(statement: u64, verdict: VerdictKind, reason: Option<&str>) -> Entry {
@@ -65,7 +75,11 @@ pub(crate) fn data_row(cells: &[Option<&[u8]>]) -> Vec<u8> {
 pub(crate) fn rows_of(root: &Path, session: SessionId, statement: u64) -> Vec<u8> {
     let mut rows = Vec::new();
     for record in Reader::open(root).unwrap().session(session) {
-        if let Entry::Rows { statement: of, offset, bytes } = record.unwrap().entry
+        if let Entry::Rows {
+            statement: of,
+            offset,
+            bytes,
+        } = record.unwrap().entry
             && of == statement
         {
             assert_eq!(offset, rows.len() as u64);

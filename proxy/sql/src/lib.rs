@@ -1,1 +1,126 @@
-//! placeholder
+//! SQL text in, [`Statement`] out: what a Query or Parse message would do, in policy's own nouns.
+//! Source: the server's own grammar (through libpg_query) and the PostgreSQL manual, part VI, "SQL Commands".
+//!
+//! A text is read whole or not at all. What the grammar refuses, what the walker has no name for and what is
+//! too long or too deep becomes [`Statement::unreadable`]. One text may hold several statements; the result is
+//! their union. Reading is pure: no I/O, no clock; it needs a stack of 2 MiB or more.
+//!
+//! - `parse` is the only file that touches the grammar's entry point and the only one with unsafe code.
+//! - `walk` visits every node kind by name; `scope` resolves CTE names; `bounded` judges WHERE clauses;
+//!   `output` judges result columns; `builtins` knows the server functions that do more than compute.
+//! - `catalog` reads a database's relations for the mask planner.
+
+mod bounded;
+pub mod builtins;
+pub mod catalog;
+mod output;
+mod parse;
+mod scope;
+mod walk;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use linegate_policy::Statement;
+
+pub use builtins::SENSITIVE_CATALOGS;
+
+/// The longest text that is read. Longer texts are unreadable.
+pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// Queries within queries that are followed (sub-selects, CTEs, EXPLAIN, right arms of set operations).
+/// Expressions and left-deep UNION chains do not count: they are walked without recursion.
+pub const QUERY_DEPTH_MAX: usize = 256;
+
+/// Nodes of one text's tree that are looked at. A text within [`STATEMENT_BYTES_MAX`] stays below it unless the
+/// grammar shares sub-trees.
+pub const NODES_MAX: usize = 4 << 20;
+
+/// Why a text cannot be read. Never carries any of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// Longer than [`STATEMENT_BYTES_MAX`].
+    TooLong {
+        /// The text's length.
+        bytes: usize,
+    },
+    /// Not UTF-8: what the server would see depends on settings.
+    NotUtf8,
+    /// Holds a NUL byte: the server would stop reading there.
+    EmbeddedNul,
+    /// Not a statement in PostgreSQL's grammar.
+    Syntax,
+    /// Holds something the walker has no name for.
+    UnknownNode,
+    /// Nested deeper than [`QUERY_DEPTH_MAX`] or larger than [`NODES_MAX`].
+    TooDeep,
+    /// The grammar's tree was not what it promises; ours to investigate.
+    Inconsistent,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes } => write!(f, "text of {bytes} bytes, {STATEMENT_BYTES_MAX} are read"),
+            Self::NotUtf8 => f.write_str("text is not UTF-8"),
+            Self::EmbeddedNul => f.write_str("text holds a NUL byte"),
+            Self::Syntax => f.write_str("text is not in PostgreSQL's grammar"),
+            Self::UnknownNode => f.write_str("text holds a construct that is not known here"),
+            Self::TooDeep => f.write_str("text is nested too deeply or too large"),
+            Self::Inconsistent => f.write_str("the parse tree contradicts itself"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// What `text` would do. Whatever cannot be read is [`Statement::unreadable`].
+pub fn read(text: &[u8]) -> Statement {
+    read_detailed(text).unwrap_or_else(|_| Statement {
+        // A mistyped ALTER ROLE … PASSWORD still shows the password.
+        carries_secret: mentions_secret(text),
+        ..Statement::unreadable()
+    })
+}
+
+/// What `text` would do, or why that cannot be told.
+pub fn read_detailed(text: &[u8]) -> Result<Statement, ReadError> {
+    if text.len() > STATEMENT_BYTES_MAX {
+        return Err(ReadError::TooLong { bytes: text.len() });
+    }
+    let text = std::str::from_utf8(text).map_err(|_| ReadError::NotUtf8)?;
+    if text.contains('\0') {
+        return Err(ReadError::EmbeddedNul);
+    }
+    // The tree's accessors panic on a string that is not UTF-8; that is a refusal, not a crash.
+    catch_unwind(AssertUnwindSafe(|| read_parsed(text))).unwrap_or(Err(ReadError::Inconsistent))
+}
+
+fn read_parsed(text: &str) -> Result<Statement, ReadError> {
+    let tree = parse::parse(text)?;
+    let mut walker = walk::Walker::new();
+    let statements = parse::plain(&tree);
+    for node in statements {
+        walker.top_level(node)?;
+    }
+    let output = match statements.len() {
+        1 => statements.first().and_then(output::columns),
+        _ => None,
+    };
+    let mut statement = walker.finish();
+    statement.count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
+    statement.output = output;
+    // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
+    statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
+    Ok(statement)
+}
+
+/// Whether the text holds the word that introduces a password, anywhere and in any case.
+fn mentions_secret(text: &[u8]) -> bool {
+    const WORD: &[u8] = b"password";
+    text.windows(WORD.len())
+        .any(|window| window.eq_ignore_ascii_case(WORD))
+}
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,15 @@ impl Switch {
         let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Both);
     }
 
+    /// Whether the peer has closed its end or the connection is broken, whatever it sent before.
+    pub fn peer_has_left(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut fds = [PollFd::new(&*self.0, gone)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(gone)
+    }
+
     /// Shuts the reading direction down: what was written still goes out.
     pub fn no_more_reads(&self) {
         let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Read);

@@ -1,0 +1,458 @@
+//! DataRow (tag `D`) and CopyData (tag `d`) from the server, passed over or walked in pieces of any size.
+//!
+//! Source: PostgreSQL manual, "Message Formats", DataRow (B) and CopyData.
+//! Shape, big-endian: tag u8 | size i32, counting itself but not the tag | columns i16 | { length i32, bytes }*.
+//! A length of -1 is NULL and has no bytes. A row may outgrow any buffer, so a [`Place`] remembers where the bytes
+//! were cut. `hop` looks at headers only; `find` reports the cells of some columns; `nullify` rewrites one row.
+//! Rows are advanced by the size of their frame, never through the column chain, which is checked against it. Which
+//! cells are masked and what with is decided elsewhere.
+
+use super::backend::tag;
+use super::error::PostgresError;
+use super::frame::{self, FrameSize, HEADER_BYTES, Limits};
+
+/// Bytes of the number of columns.
+const COUNT_BYTES: usize = 2;
+/// Bytes of a cell's length.
+const LENGTH_BYTES: usize = 4;
+/// The size of a DataRow without columns.
+const ROW_SIZE_MIN: u32 = 6;
+
+/// What a cut row waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Walk {
+    /// The end of the frame; nobody looks at what comes before it.
+    #[default]
+    Pass,
+    /// The number of columns.
+    Count,
+    /// The length of a cell.
+    Length,
+    /// The bytes of a cell.
+    Cell,
+}
+
+/// Where in the server's byte stream the last piece ended. Useless after an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes of the current frame still to come.
+    frame_left: u32,
+    walk: Walk,
+    /// The part of a cut number that has arrived.
+    word: [u8; LENGTH_BYTES],
+    word_bytes: u8,
+    /// Index of the current column, and of the next masked one in the list.
+    column: u16,
+    masked: u16,
+    /// Bytes that the cells still to come have among them, lengths not counted.
+    slack: u32,
+    cell_left: u32,
+    cell_bytes: u32,
+}
+
+/// Where and why a walk stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Bytes passed.
+    pub bytes: usize,
+    /// DataRows whose header was passed.
+    pub rows: u64,
+    /// CopyData frames whose header was passed.
+    pub copy_rows: u64,
+    /// Why no further.
+    pub stop: Stop,
+}
+
+/// Why a walk stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All bytes are passed; the place knows whether a frame was cut.
+    End,
+    /// The next frame has this tag and is somebody else's.
+    Other(u8),
+    /// Fewer than [`HEADER_BYTES`] are left: carry them over.
+    Header,
+    /// The sink took no more, and its row is passed.
+    Full,
+}
+
+/// A part of a cell, or all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Offset of the piece in the bytes that were given.
+    pub at: u32,
+    /// Bytes of the piece; none only for an empty cell, where `at` may be the end of the bytes.
+    pub bytes: u32,
+    /// Offset of the piece in its cell.
+    pub cell_at: u32,
+    /// Bytes of the whole cell.
+    pub cell_bytes: u32,
+}
+
+/// Takes the pieces of masked cells.
+pub trait CellSink {
+    /// Takes a piece of a cell that is not NULL; `index` counts in the list of masked columns. `false` asks to stop after
+    /// this row, whose other pieces still come: at most one for each masked column. A row that the bytes cut ends
+    /// the walk anyway, by [`Stop::End`].
+    fn cell(&mut self, index: usize, piece: Piece) -> bool;
+}
+
+/// Passes over DataRow and CopyData frames, whole or cut, by their headers. For bytes from the server only.
+pub fn hop(bytes: &[u8], place: &mut Place, limits: &Limits) -> Result<Hop, PostgresError> {
+    pass::<true>(bytes, place, limits)
+}
+
+/// Passes over CopyData frames only: for bytes from the client, where the tag `D` means Describe.
+pub fn hop_copy(bytes: &[u8], place: &mut Place, limits: &Limits) -> Result<Hop, PostgresError> {
+    pass::<false>(bytes, place, limits)
+}
+
+fn pass<const ROWS: bool>(bytes: &[u8], place: &mut Place, limits: &Limits) -> Result<Hop, PostgresError> {
+    let (mut rows, mut copy_rows) = (0, 0);
+    place.walk = Walk::Pass;
+    let mut at = place.frame_left as usize; // may lie beyond the bytes; the loop's one check covers it
+    while let Some(&[tag, a, b, c, d]) = bytes.get(at..at + HEADER_BYTES) {
+        if ROWS && tag == tag::DATA_ROW {
+            rows += 1;
+        } else if tag == tag::COPY_DATA {
+            copy_rows += 1;
+        } else {
+            place.frame_left = 0;
+            return Ok(Hop {
+                bytes: at,
+                rows,
+                copy_rows,
+                stop: Stop::Other(tag),
+            });
+        }
+        at += FrameSize::checked(u32::from_be_bytes([a, b, c, d]), limits)?.with_tag();
+    }
+    let (left, stop) = match at.checked_sub(bytes.len()) {
+        Some(left) => (left as u32, Stop::End), // at most one frame's size, or what was left before
+        None => (0, Stop::Header),
+    };
+    place.frame_left = left;
+    Ok(Hop {
+        bytes: at - left as usize,
+        rows,
+        copy_rows,
+        stop,
+    })
+}
+
+/// Passes over DataRow frames, whole or cut, and tells `sink` the pieces of the cells in `columns`. A CopyData frame is
+/// [`Stop::Other`].
+///
+/// A row's columns must be as many as `columns_count`, and their lengths must agree with the frame's size as far as the
+/// last masked column.
+///
+/// # Panics
+/// When `columns` is not ascending and below `columns_count`, or `bytes` is longer than 4 GiB.
+pub fn find(
+    bytes: &[u8],
+    place: &mut Place,
+    columns: &[u16],
+    columns_count: u16,
+    sink: &mut impl CellSink,
+    limits: &Limits,
+) -> Result<Hop, PostgresError> {
+    assert!(u32::try_from(bytes.len()).is_ok(), "a piece's offset has 32 bits");
+    assert_masked(columns, columns_count);
+    let mut room = true;
+    let mut at = place.resume(bytes, 0, columns, columns_count, sink, &mut room)?;
+    let mut rows = 0;
+    let stop = loop {
+        if !room && place.at_boundary() {
+            break Stop::Full;
+        }
+        let Some(&[tag, a, b, c, d]) = bytes.get(at..at + HEADER_BYTES) else {
+            break if at == bytes.len() {
+                Stop::End
+            } else {
+                Stop::Header
+            };
+        };
+        if tag != tag::DATA_ROW {
+            break Stop::Other(tag);
+        }
+        let declared = u32::from_be_bytes([a, b, c, d]);
+        let size = FrameSize::checked(declared, limits)?;
+        if declared < ROW_SIZE_MIN {
+            return Err(PostgresError::FrameTooShort { declared });
+        }
+        rows += 1;
+        let (start, end) = (at + HEADER_BYTES, at + size.with_tag());
+        let Some(row) = bytes.get(start..end) else {
+            place.begin(size);
+            at = place.resume(bytes, start, columns, columns_count, sink, &mut room)?;
+            break Stop::End;
+        };
+        masked_cells(row, columns, columns_count, |index, cell_at, cell_bytes| {
+            // Both lie within `bytes`, whose length was checked above.
+            let piece = Piece {
+                at: (start + cell_at) as u32,
+                bytes: cell_bytes,
+                cell_at: 0,
+                cell_bytes,
+            };
+            room &= sink.cell(index, piece);
+        })?;
+        at = end;
+    };
+    Ok(Hop {
+        bytes: at,
+        rows,
+        copy_rows: 0,
+        stop,
+    })
+}
+
+/// Appends one whole DataRow again with `columns` as NULL.
+///
+/// # Panics
+/// When `columns` is not ascending and below `columns_count`.
+pub fn nullify(
+    frame: &[u8],
+    columns: &[u16],
+    columns_count: u16,
+    out: &mut Vec<u8>,
+) -> Result<(), PostgresError> {
+    assert_masked(columns, columns_count);
+    let given = frame.len();
+    let Some(header) = frame::header(frame, &Limits::STREAMED)? else {
+        return Err(PostgresError::FrameNotWhole {
+            declared: HEADER_BYTES,
+            given,
+        });
+    };
+    let declared = header.size.with_tag();
+    if header.tag != tag::DATA_ROW {
+        return Err(PostgresError::UnknownTag { tag: header.tag });
+    }
+    if declared != given {
+        return Err(PostgresError::FrameNotWhole { declared, given });
+    }
+    let start = out.len();
+    out.reserve(given); // NULL is never longer than what it replaces
+    let mut copied = 0;
+    let walked = masked_cells(
+        header.payload(frame),
+        columns,
+        columns_count,
+        |_, cell_at, cell_bytes| {
+            let cell_at = HEADER_BYTES + cell_at;
+            out.extend_from_slice(&frame[copied..cell_at - LENGTH_BYTES]);
+            out.extend_from_slice(&(-1_i32).to_be_bytes());
+            copied = cell_at + cell_bytes as usize;
+        },
+    );
+    if let Err(error) = walked {
+        out.truncate(start);
+        return Err(error);
+    }
+    out.extend_from_slice(&frame[copied..]);
+    let size = (out.len() - start - 1) as u32; // not above the size of `frame`, which was checked
+    out[start + 1..start + HEADER_BYTES].copy_from_slice(&size.to_be_bytes());
+    Ok(())
+}
+
+fn assert_masked(columns: &[u16], columns_count: u16) {
+    assert!(columns.is_sorted_by(|a, b| a < b), "masked columns ascend");
+    assert!(
+        columns.last().is_none_or(|last| *last < columns_count),
+        "masked columns exist"
+    );
+}
+
+/// Tells the masked cells of a whole row that are not NULL: index in `columns`, offset in the payload, bytes.
+#[inline(always)]
+fn masked_cells(
+    row: &[u8],
+    columns: &[u16],
+    columns_count: u16,
+    mut each: impl FnMut(usize, usize, u32),
+) -> Result<(), PostgresError> {
+    let Some((count, cells)) = row.split_first_chunk() else {
+        return Err(PostgresError::Truncated {
+            message: "DataRow",
+            field: "the number of columns",
+        });
+    };
+    let mut slack = open_row(*count, columns_count, cells.len() as u32)?; // a payload is below 2 GiB
+    let mut at = COUNT_BYTES;
+    let mut column = 0;
+    for (index, masked) in columns.iter().enumerate() {
+        loop {
+            let Some(&[a, b, c, d]) = row.get(at..at + LENGTH_BYTES) else {
+                return Err(PostgresError::ChainMismatch { column });
+            };
+            let length = cell_length([a, b, c, d], column, columns_count, &mut slack)?;
+            at += LENGTH_BYTES;
+            let found = column == *masked;
+            column += 1;
+            if let Some(bytes) = length {
+                if found {
+                    each(index, at, bytes);
+                }
+                at += bytes as usize;
+            }
+            if found {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the number of columns; the bytes that are left for the cells themselves when each has its length.
+#[inline(always)]
+fn open_row(count: [u8; COUNT_BYTES], expected: u16, left: u32) -> Result<u32, PostgresError> {
+    let declared = u16::from_be_bytes(count);
+    if declared != expected {
+        return Err(PostgresError::ColumnsCount { declared, expected });
+    }
+    match left.checked_sub(u32::from(declared) * LENGTH_BYTES as u32) {
+        Some(slack) if declared > 0 || slack == 0 => Ok(slack),
+        _ => Err(PostgresError::ChainMismatch { column: 0 }),
+    }
+}
+
+/// A cell's length, `None` for NULL, taken from what is left; the last cell must leave nothing.
+#[inline(always)]
+fn cell_length(
+    word: [u8; LENGTH_BYTES],
+    column: u16,
+    columns_count: u16,
+    slack: &mut u32,
+) -> Result<Option<u32>, PostgresError> {
+    let length = i32::from_be_bytes(word);
+    if length < -1 {
+        return Err(PostgresError::CellLength { column });
+    }
+    let bytes = length.max(0).unsigned_abs();
+    match slack.checked_sub(bytes) {
+        Some(left) if left == 0 || column + 1 < columns_count => *slack = left,
+        _ => return Err(PostgresError::ChainMismatch { column }),
+    }
+    Ok((length >= 0).then_some(bytes))
+}
+
+impl Place {
+    /// Whether the next byte starts a frame.
+    pub fn at_boundary(&self) -> bool {
+        self.frame_left == 0
+    }
+
+    /// Bytes of the current frame still to come.
+    pub fn frame_left(&self) -> u32 {
+        self.frame_left
+    }
+
+    /// The header of a row was passed and not all of the row is there.
+    fn begin(&mut self, size: FrameSize) {
+        *self = Self {
+            frame_left: size.payload(),
+            walk: Walk::Count,
+            ..Self::default()
+        };
+    }
+
+    /// Walks on in the current frame from `at`; the offset where the frame or the bytes end.
+    fn resume(
+        &mut self,
+        bytes: &[u8],
+        mut at: usize,
+        columns: &[u16],
+        columns_count: u16,
+        sink: &mut impl CellSink,
+        room: &mut bool,
+    ) -> Result<usize, PostgresError> {
+        while self.frame_left > 0 && at < bytes.len() {
+            let there = (bytes.len() - at).min(self.frame_left as usize);
+            let here = &bytes[at..at + there];
+            let taken = match self.walk {
+                Walk::Pass => there,
+                Walk::Count => self.gather(here, COUNT_BYTES),
+                Walk::Length => self.gather(here, LENGTH_BYTES),
+                Walk::Cell => there.min(self.cell_left as usize),
+            };
+            // `taken` is at most `frame_left`, which has 32 bits.
+            self.frame_left -= taken as u32;
+            match self.walk {
+                Walk::Count if usize::from(self.word_bytes) == COUNT_BYTES => {
+                    let [a, b, ..] = self.word;
+                    self.slack = open_row([a, b], columns_count, self.frame_left)?;
+                    self.word_bytes = 0;
+                    self.walk = if columns.is_empty() {
+                        Walk::Pass
+                    } else {
+                        Walk::Length
+                    };
+                }
+                Walk::Length if usize::from(self.word_bytes) == LENGTH_BYTES => {
+                    let length = cell_length(self.word, self.column, columns_count, &mut self.slack)?;
+                    self.word_bytes = 0;
+                    self.cell_bytes = length.unwrap_or(0);
+                    self.cell_left = self.cell_bytes;
+                    if length == Some(0) {
+                        self.tell(columns, at + taken, 0, sink, room);
+                    }
+                    if self.cell_left > 0 {
+                        self.walk = Walk::Cell;
+                    } else {
+                        self.next_column(columns);
+                    }
+                }
+                Walk::Cell => {
+                    self.tell(columns, at, taken, sink, room);
+                    self.cell_left -= taken as u32;
+                    if self.cell_left == 0 {
+                        self.next_column(columns);
+                    }
+                }
+                Walk::Pass | Walk::Count | Walk::Length => {}
+            }
+            at += taken;
+        }
+        Ok(at)
+    }
+
+    /// Takes what is missing of a number of `whole` bytes, or as much as is there.
+    fn gather(&mut self, here: &[u8], whole: usize) -> usize {
+        let have = usize::from(self.word_bytes);
+        let taken = here.len().min(whole - have);
+        self.word[have..have + taken].copy_from_slice(&here[..taken]);
+        self.word_bytes += taken as u8; // at most LENGTH_BYTES
+        taken
+    }
+
+    fn tell(&self, columns: &[u16], at: usize, bytes: usize, sink: &mut impl CellSink, room: &mut bool) {
+        let index = usize::from(self.masked);
+        if columns.get(index) == Some(&self.column) {
+            let cell_at = self.cell_bytes - self.cell_left;
+            // `find` checked that the offset fits, and the piece is part of a cell.
+            let piece = Piece {
+                at: at as u32,
+                bytes: bytes as u32,
+                cell_at,
+                cell_bytes: self.cell_bytes,
+            };
+            *room &= sink.cell(index, piece);
+        }
+    }
+
+    fn next_column(&mut self, columns: &[u16]) {
+        if columns.get(usize::from(self.masked)) == Some(&self.column) {
+            self.masked += 1;
+        }
+        self.column += 1;
+        self.walk = if usize::from(self.masked) < columns.len() {
+            Walk::Length
+        } else {
+            Walk::Pass
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! Server functions that read other data, run text, touch files or change the server, by name.
+//! Source: PostgreSQL manual, "System Administration Functions", "XML Functions", "Large Objects", "Text Search
+//! Functions", appendix "Additional Supplied Modules" (dblink, tablefunc, xml2, pageinspect, adminpack, …).
+//!
+//! Names match in any schema: extensions live where they were put. A function that is not here and is not in
+//! `pg_catalog` is the catalog's `user_functions` to judge.
+
+use linegate_identity::Effects;
+use linegate_policy::Name;
+
+/// Relations of `pg_catalog` (and one of an extension) that hold other relations' values, other sessions' texts or
+/// secrets. They appear in a statement's `reads`; what that means is policy's to say.
+pub const SENSITIVE_CATALOGS: &[&str] = &[
+    "pg_authid",
+    "pg_cursors",
+    "pg_file_settings",
+    "pg_foreign_server",
+    "pg_hba_file_rules",
+    "pg_ident_file_mappings",
+    "pg_largeobject",
+    "pg_prepared_statements",
+    "pg_replication_slots",
+    "pg_shadow",
+    "pg_stat_activity",
+    "pg_stat_statements",
+    "pg_stat_subscription",
+    "pg_stat_wal_receiver",
+    "pg_statistic",
+    "pg_statistic_ext_data",
+    "pg_stats",
+    "pg_stats_ext",
+    "pg_stats_ext_exprs",
+    "pg_subscription",
+    "pg_user_mapping",
+    "pg_user_mappings",
+];
+
+/// What calling a function adds to its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// Effects beside those of the statement itself.
+    pub effects: Effects,
+    /// What cannot be looked into.
+    pub opaque: Option<&'static str>,
+    /// Its arguments may hold a password.
+    pub carries_secret: bool,
+}
+
+const fn does(effects: Effects, opaque: &'static str) -> Option<Builtin> {
+    Some(Builtin {
+        effects,
+        opaque: Some(opaque),
+        carries_secret: false,
+    })
+}
+
+const RUNS_TEXT: &str = "a function that runs query text";
+const READS_ALL: &str = "a function that reads whole relations";
+const READS_PAGES: &str = "a function that reads storage pages";
+const FILES: &str = "a function that reads or writes server files";
+const LARGE: &str = "a function on large objects";
+const SESSIONS: &str = "a function that shows other sessions";
+const CONTROLS: &str = "a function that controls the server";
+const REPLICATES: &str = "a function on replication or the write-ahead log";
+
+/// What is added when a value from a relation goes into a function of [`carries`].
+pub const CARRIES: &str = "a function that keeps or sends a value";
+
+/// Whether the function puts an argument where a later statement or another session finds it, past every result
+/// column: settings, sequences, notifications, advisory locks. Harmless with constants.
+pub fn carries(name: &Name) -> bool {
+    let name = name.name.as_str();
+    matches!(
+        name,
+        "set_config" | "setval" | "setseed" | "pg_notify" | "pg_logical_emit_message"
+    ) || name.starts_with("pg_advisory_")
+        || name.starts_with("pg_try_advisory_")
+}
+
+/// What a call of `name` with that many arguments adds, if it is more than a value.
+pub fn find(name: &Name, arguments_count: usize) -> Option<Builtin> {
+    let full = name.name.to_ascii_lowercase();
+    exact(&full, name.schema.as_deref(), arguments_count).or_else(|| by_prefix(&full))
+}
+
+fn exact(name: &str, schema: Option<&str>, arguments_count: usize) -> Option<Builtin> {
+    match name {
+        "query_to_xml"
+        | "query_to_xmlschema"
+        | "query_to_xml_and_xmlschema"
+        | "ts_stat"
+        | "crosstab"
+        | "crosstab2"
+        | "crosstab3"
+        | "crosstab4"
+        | "crosstab_hash"
+        | "connectby"
+        | "xpath_table"
+        | "cursor_to_xml"
+        | "cursor_to_xmlschema" => does(Effects::EXECUTE, RUNS_TEXT),
+        // The form with three queries only computes.
+        "ts_rewrite" if arguments_count != 3 => does(Effects::EXECUTE, RUNS_TEXT),
+        "schedule" | "schedule_in_database" | "alter_job" | "run_command" if schema == Some("cron") => {
+            does(Effects::EXECUTE, RUNS_TEXT)
+        }
+        "table_to_xml"
+        | "table_to_xmlschema"
+        | "table_to_xml_and_xmlschema"
+        | "schema_to_xml"
+        | "schema_to_xmlschema"
+        | "schema_to_xml_and_xmlschema"
+        | "database_to_xml"
+        | "database_to_xmlschema"
+        | "database_to_xml_and_xmlschema" => does(Effects::EXECUTE, READS_ALL),
+        "pg_stat_file"
+        | "pg_file_write"
+        | "pg_file_rename"
+        | "pg_file_unlink"
+        | "pg_file_sync"
+        | "pg_file_read"
+        | "pg_file_length"
+        | "pg_logdir_ls"
+        | "pg_logfile_rotate"
+        | "pg_current_logfile"
+        | "pg_hba_file_rules"
+        | "pg_ident_file_mappings"
+        | "pg_show_all_file_settings" => does(Effects::SERVER, FILES),
+        "loread" | "lowrite" => does(Effects::SERVER, LARGE),
+        "get_raw_page"
+        | "heap_page_items"
+        | "heap_page_item_attrs"
+        | "tuple_data_split"
+        | "page_header"
+        | "fsm_page_contents"
+        | "bt_metap"
+        | "bt_page_items"
+        | "bt_page_stats"
+        | "bt_multi_page_stats"
+        | "brin_page_items"
+        | "brin_revmap_data"
+        | "gin_leafpage_items"
+        | "gin_page_opaque_info"
+        | "gist_page_items"
+        | "gist_page_items_bytea"
+        | "hash_page_items"
+        | "hash_page_stats"
+        | "pg_buffercache_pages"
+        | "pgrowlocks"
+        | "heap_force_kill"
+        | "heap_force_freeze"
+        | "pg_mcv_list_items"
+        | "pg_truncate_visibility_map" => does(Effects::SERVER, READS_PAGES),
+        "pg_stat_statements" | "pg_prepared_statement" | "pg_cursor" => does(Effects::SERVER, SESSIONS),
+        "pg_terminate_backend"
+        | "pg_cancel_backend"
+        | "pg_reload_conf"
+        | "pg_rotate_logfile"
+        | "pg_promote"
+        | "pg_log_backend_memory_contexts"
+        | "pg_import_system_collations"
+        | "pg_extension_config_dump"
+        | "pg_stat_statements_reset"
+        | "pg_nextoid"
+        | "pg_set_attribute_stats"
+        | "pg_restore_attribute_stats"
+        | "pg_restore_relation_stats"
+        | "pg_clear_attribute_stats"
+        | "pg_clear_relation_stats" => does(Effects::SERVER, CONTROLS),
+        "pg_switch_wal"
+        | "pg_switch_xlog"
+        | "pg_create_restore_point"
+        | "pg_start_backup"
+        | "pg_stop_backup"
+        | "pg_backup_start"
+        | "pg_backup_stop"
+        | "pg_drop_replication_slot"
+        | "pg_replication_slot_advance"
+        | "pg_sync_replication_slots"
+        | "pg_log_standby_snapshot" => does(Effects::REPLICATION, REPLICATES),
+        "pg_notify" => Some(Builtin {
+            effects: Effects::NOTIFY,
+            opaque: None,
+            carries_secret: false,
+        }),
+        _ => None,
+    }
+}
+
+fn by_prefix(name: &str) -> Option<Builtin> {
+    const PREFIXES: &[(&str, Effects, &str)] = &[
+        ("crosstab", Effects::EXECUTE, RUNS_TEXT),
+        ("pg_read_", Effects::SERVER, FILES),
+        ("pg_ls_", Effects::SERVER, FILES),
+        ("lo_", Effects::SERVER, LARGE),
+        ("postgres_fdw_", Effects::SERVER, CONTROLS),
+        ("binary_upgrade_", Effects::SERVER, CONTROLS),
+        ("pg_stat_reset", Effects::SERVER, CONTROLS),
+        ("pg_logical_", Effects::REPLICATION, REPLICATES),
+        ("pg_replication_origin_", Effects::REPLICATION, REPLICATES),
+        ("pg_wal_replay_", Effects::REPLICATION, REPLICATES),
+        ("pg_get_wal_", Effects::REPLICATION, REPLICATES),
+        ("pg_xlog_replay_", Effects::REPLICATION, REPLICATES),
+    ];
+    if name.starts_with("dblink") {
+        return Some(Builtin {
+            effects: Effects::EXECUTE.with(Effects::SERVER),
+            opaque: Some(RUNS_TEXT),
+            carries_secret: true,
+        });
+    }
+    if (name.starts_with("pg_create_") || name.starts_with("pg_copy_")) && name.ends_with("_slot") {
+        return does(Effects::REPLICATION, REPLICATES);
+    }
+    if name.starts_with("pg_stat_get_") && name.contains("activity") {
+        return does(Effects::SERVER, SESSIONS);
+    }
+    PREFIXES
+        .iter()
+        .find(|(prefix, ..)| name.starts_with(prefix))
+        .and_then(|(_, effects, opaque)| does(*effects, opaque))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(name: &str, arguments_count: usize) -> Option<Effects> {
+        let name = Name {
+            schema: Some("ext".into()),
+            name: name.into(),
+        };
+        find(&name, arguments_count).map(|builtin| builtin.effects)
+    }
+
+    #[test]
+    fn names_match_whatever_their_schema() {
+        assert_eq!(
+            call("dblink_exec", 2),
+            Some(Effects::EXECUTE.with(Effects::SERVER))
+        );
+        assert_eq!(call("pg_read_binary_file", 1), Some(Effects::SERVER));
+        assert_eq!(
+            call("pg_create_logical_replication_slot", 2),
+            Some(Effects::REPLICATION)
+        );
+        assert_eq!(call("crosstab7", 1), Some(Effects::EXECUTE));
+        assert_eq!(call("lo_get", 1), Some(Effects::SERVER));
+    }
+
+    #[test]
+    fn pure_functions_add_nothing() {
+        for name in [
+            "nextval",
+            "setval",
+            "pg_get_viewdef",
+            "current_setting",
+            "lower",
+            "log",
+            "pg_stat_get_live_tuples",
+        ] {
+            assert_eq!(call(name, 1), None, "{name}");
+        }
+        assert_eq!(call("ts_rewrite", 3), None);
+        assert_eq!(call("ts_rewrite", 2), Some(Effects::EXECUTE));
+    }
+
+    #[test]
+    fn the_list_of_sensitive_catalogs_is_sorted() {
+        assert!(SENSITIVE_CATALOGS.is_sorted());
+    }
+}

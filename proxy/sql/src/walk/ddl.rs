@@ -1,0 +1,507 @@
+//! Statements that define, change, drop, comment on or grant objects, roles and servers.
+//! Source: PostgreSQL manual, "SQL Commands"; `nodes/parsenodes.h`.
+
+use linegate_identity::Effects;
+use linegate_policy::Name;
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::{Node, nodes};
+
+use super::{Walked, Walker, names};
+use crate::ReadError;
+use crate::parse::{foreign_table, plain};
+
+const FUNCTION_BODY: &str = "a function body";
+const CATALOG_CODE: &str = "a user-defined operator, aggregate or cast";
+
+/// What changing an object of that kind is, where `usual` is CREATE, ALTER or DROP for tables and the like.
+/// Dropping stays a DROP whatever is dropped.
+fn effects_on(kind: ObjectType::Type, usual: Effects) -> Effects {
+    let class = match kind {
+        ObjectType::OBJECT_ACCESS_METHOD
+        | ObjectType::OBJECT_DATABASE
+        | ObjectType::OBJECT_EXTENSION
+        | ObjectType::OBJECT_FDW
+        | ObjectType::OBJECT_FOREIGN_SERVER
+        | ObjectType::OBJECT_LANGUAGE
+        | ObjectType::OBJECT_TABLESPACE
+        | ObjectType::OBJECT_USER_MAPPING => Effects::SERVER,
+        ObjectType::OBJECT_PUBLICATION | ObjectType::OBJECT_SUBSCRIPTION => Effects::REPLICATION,
+        ObjectType::OBJECT_ROLE => Effects::ROLE,
+        _ => return usual,
+    };
+    class.with(usual.and(Effects::DROP))
+}
+
+impl<'a> Walker<'a> {
+    /// The last resort of the dispatch: a kind that is not here is refused.
+    pub(super) fn definition(&mut self, node: Node<'a>) -> Walked {
+        match node {
+            Node::CreateStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.create_table(create)
+            }
+            Node::CreateTableAsStmt(create) => {
+                if let Some(into) = create.into() {
+                    self.create_into(into)?;
+                }
+                self.statement(create.query())
+            }
+            Node::ViewStmt(view) => {
+                self.defines(Effects::CREATE);
+                self.write(view.view());
+                self.visit_list(view.options())?;
+                self.statement(view.query())
+            }
+            Node::AlterTableStmt(alter) => self.alter_table(alter),
+            Node::DropStmt(drop) => {
+                self.defines(effects_on(drop.remove_type, Effects::DROP));
+                self.write_all(drop.remove_type, drop.objects());
+                Ok(())
+            }
+            Node::IndexStmt(index) => {
+                self.defines(Effects::CREATE);
+                self.write(index.relation());
+                self.visit_list(plain(index.index_params()))?;
+                self.visit_list(index.index_including_params())?;
+                self.visit(index.where_clause())
+            }
+            Node::CreateSeqStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.write(create.sequence());
+                Ok(())
+            }
+            Node::AlterSeqStmt(alter) => {
+                self.defines(Effects::ALTER);
+                self.write(alter.sequence());
+                Ok(())
+            }
+            Node::CreateSchemaStmt(create) => {
+                self.defines(Effects::CREATE);
+                let of_role = create.authrole().and_then(|role| role.rolename());
+                self.write_names(create.schemaname().or(of_role).map(names::bare));
+                for element in create.schema_elts() {
+                    self.statement(element)?;
+                }
+                Ok(())
+            }
+            Node::CreateStatsStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.write_names(names::qualified(plain(create.defnames())));
+                self.write_all(ObjectType::OBJECT_TABLE, plain(create.relations()));
+                self.visit_list(create.exprs())
+            }
+            Node::RenameStmt(rename) => {
+                self.rename(rename);
+                Ok(())
+            }
+            Node::AlterObjectSchemaStmt(alter) => {
+                let moved = self.alter_object(alter.object_type, alter.relation(), alter.object());
+                let schema = alter.newschema().map(str::to_owned);
+                self.write_names(moved.map(|name| Name {
+                    schema,
+                    name: name.name,
+                }));
+                Ok(())
+            }
+            Node::AlterOwnerStmt(alter) => {
+                self.alter_object(alter.object_type, alter.relation(), alter.object());
+                Ok(())
+            }
+            Node::AlterObjectDependsStmt(alter) => {
+                self.alter_object(alter.object_type, alter.relation(), alter.object());
+                Ok(())
+            }
+            Node::CommentStmt(comment) => {
+                self.does(Effects::ALTER);
+                self.write_names(names::object(comment.objtype, comment.object()));
+                Ok(())
+            }
+            Node::SecLabelStmt(label) => {
+                self.does(Effects::ALTER);
+                self.write_names(names::object(label.objtype, label.object()));
+                Ok(())
+            }
+            _ => self.code(node),
+        }
+    }
+
+    /// Definitions that bring in code, and those on types and operators.
+    fn code(&mut self, node: Node<'a>) -> Walked {
+        match node {
+            Node::CreateFunctionStmt(create) => self.create_function(create),
+            Node::AlterFunctionStmt(alter) => {
+                self.defines(Effects::ALTER);
+                self.write_names(
+                    alter
+                        .func()
+                        .and_then(|function| names::qualified(function.objname())),
+                );
+                Ok(())
+            }
+            Node::CreateTrigStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.opaque(FUNCTION_BODY);
+                self.write(create.relation());
+                self.visit_some(create.constrrel())?;
+                self.found.functions.extend(names::function(create.funcname()));
+                self.visit(create.when_clause())
+            }
+            Node::CreateEventTrigStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.opaque(FUNCTION_BODY);
+                self.write_names(create.trigname().map(names::bare));
+                self.found.functions.extend(names::function(create.funcname()));
+                Ok(())
+            }
+            Node::AlterEventTrigStmt(alter) => {
+                self.changes(Effects::ALTER, alter.trigname().map(names::bare))
+            }
+            Node::RuleStmt(rule) => {
+                self.defines(Effects::CREATE);
+                self.opaque("a rule body");
+                self.write(rule.relation());
+                self.visit(rule.where_clause())?;
+                self.body(Node::NodeList(rule.actions()))
+            }
+            Node::CreatePolicyStmt(policy) => {
+                self.defines(Effects::CREATE);
+                self.write(policy.table());
+                self.visit(policy.qual())?;
+                self.visit(policy.with_check())
+            }
+            Node::AlterPolicyStmt(policy) => {
+                self.defines(Effects::ALTER);
+                self.write(policy.table());
+                self.visit(policy.qual())?;
+                self.visit(policy.with_check())
+            }
+            Node::DefineStmt(define) => {
+                self.defines(Effects::CREATE);
+                if matches!(
+                    define.kind,
+                    ObjectType::OBJECT_AGGREGATE | ObjectType::OBJECT_OPERATOR
+                ) {
+                    self.opaque(CATALOG_CODE);
+                }
+                self.write_names(names::qualified(plain(define.defnames())));
+                self.visit_list(define.args())?;
+                self.visit_list(plain(define.definition()))
+            }
+            Node::CreateDomainStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.write_names(names::qualified(plain(create.domainname())));
+                self.visit_some(create.type_name())?;
+                self.visit_list(plain(create.constraints()))
+            }
+            Node::AlterDomainStmt(alter) => {
+                self.defines(Effects::ALTER);
+                self.write_names(names::qualified(alter.type_name()));
+                self.visit(alter.def())
+            }
+            Node::CompositeTypeStmt(create) => {
+                self.defines(Effects::CREATE);
+                self.write(create.typevar());
+                self.visit_list(plain(create.coldeflist()))
+            }
+            Node::CreateEnumStmt(create) => {
+                self.changes(Effects::CREATE, names::qualified(plain(create.type_name())))
+            }
+            Node::CreateRangeStmt(create) => {
+                self.opaque(CATALOG_CODE);
+                self.changes(Effects::CREATE, names::qualified(plain(create.type_name())))
+            }
+            Node::AlterEnumStmt(alter) => {
+                self.changes(Effects::ALTER, names::qualified(plain(alter.type_name())))
+            }
+            Node::AlterTypeStmt(alter) => self.changes(Effects::ALTER, names::qualified(alter.type_name())),
+            Node::AlterCollationStmt(alter) => {
+                self.changes(Effects::ALTER, names::qualified(alter.collname()))
+            }
+            Node::AlterStatsStmt(alter) => {
+                self.changes(Effects::ALTER, names::qualified(plain(alter.defnames())))
+            }
+            Node::AlterOperatorStmt(alter) => {
+                self.opaque(CATALOG_CODE);
+                let name = alter
+                    .opername()
+                    .and_then(|operator| names::qualified(operator.objname()));
+                self.changes(Effects::ALTER, name)
+            }
+            Node::CreateOpClassStmt(create) => {
+                self.opaque(CATALOG_CODE);
+                self.changes(Effects::CREATE, names::qualified(plain(create.opclassname())))
+            }
+            Node::CreateOpFamilyStmt(create) => {
+                self.changes(Effects::CREATE, names::qualified(plain(create.opfamilyname())))
+            }
+            Node::AlterOpFamilyStmt(alter) => {
+                self.opaque(CATALOG_CODE);
+                self.changes(Effects::ALTER, names::qualified(plain(alter.opfamilyname())))
+            }
+            Node::CreateCastStmt(create) => {
+                self.opaque(CATALOG_CODE);
+                let types = [create.sourcetype(), create.targettype()];
+                self.changes(
+                    Effects::CREATE,
+                    types
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|name| names::qualified(plain(name.names()))),
+                )
+            }
+            Node::CreateConversionStmt(create) => {
+                self.opaque(CATALOG_CODE);
+                self.changes(Effects::CREATE, names::qualified(create.conversion_name()))
+            }
+            Node::CreateTransformStmt(create) => {
+                self.opaque(CATALOG_CODE);
+                self.changes(
+                    Effects::CREATE,
+                    create
+                        .type_name()
+                        .and_then(|name| names::qualified(plain(name.names()))),
+                )
+            }
+            Node::AlterTSDictionaryStmt(alter) => {
+                self.changes(Effects::ALTER, names::qualified(plain(alter.dictname())))
+            }
+            Node::AlterTSConfigurationStmt(alter) => {
+                self.changes(Effects::ALTER, names::qualified(plain(alter.cfgname())))
+            }
+            _ => self.administration(node),
+        }
+    }
+
+    /// Privileges, roles, servers, databases, extensions and replication.
+    fn administration(&mut self, node: Node<'a>) -> Walked {
+        match node {
+            Node::GrantStmt(grant) => {
+                self.does(Effects::GRANT);
+                self.write_all(grant.objtype, plain(grant.objects()));
+                Ok(())
+            }
+            Node::GrantRoleStmt(_) => self.acts(Effects::GRANT.with(Effects::ROLE), None),
+            Node::AlterDefaultPrivilegesStmt(_) => self.acts(Effects::GRANT, None),
+            Node::CreateRoleStmt(create) => self.role(create.role(), plain(create.options())),
+            Node::AlterRoleStmt(alter) => self.role(
+                alter.role().and_then(|role| role.rolename()),
+                plain(alter.options()),
+            ),
+            Node::AlterRoleSetStmt(alter) => {
+                self.set_of(alter.setstmt(), Effects::ROLE);
+                self.acts(Effects::ROLE, alter.role().and_then(|role| role.rolename()))
+            }
+            Node::DropRoleStmt(drop) => {
+                let roles = drop.roles().iter().filter_map(|role| match role {
+                    Node::RoleSpec(role) => role.rolename().map(names::bare),
+                    _ => None,
+                });
+                self.write_names(roles);
+                self.acts(Effects::ROLE, None)
+            }
+            Node::DropOwnedStmt(_) => {
+                self.found.changes_catalog = true;
+                self.acts(Effects::DROP.with(Effects::GRANT), None)
+            }
+            Node::ReassignOwnedStmt(_) => self.changes(Effects::ALTER.with(Effects::ROLE), None),
+            Node::CreatedbStmt(create) => self.acts(Effects::SERVER, create.dbname()),
+            Node::AlterDatabaseStmt(alter) => self.acts(Effects::SERVER, alter.dbname()),
+            Node::AlterDatabaseRefreshCollStmt(alter) => self.acts(Effects::SERVER, alter.dbname()),
+            Node::AlterDatabaseSetStmt(alter) => {
+                self.set_of(alter.setstmt(), Effects::SERVER);
+                self.acts(Effects::SERVER, alter.dbname())
+            }
+            Node::DropdbStmt(drop) => self.acts(Effects::SERVER.with(Effects::DROP), drop.dbname()),
+            Node::CreateTableSpaceStmt(create) => self.acts(Effects::SERVER, create.tablespacename()),
+            Node::AlterTableSpaceOptionsStmt(alter) => self.acts(Effects::SERVER, alter.tablespacename()),
+            Node::AlterTableMoveAllStmt(alter) => self.acts(Effects::SERVER, alter.orig_tablespacename()),
+            Node::DropTableSpaceStmt(drop) => {
+                self.acts(Effects::SERVER.with(Effects::DROP), drop.tablespacename())
+            }
+            Node::CreateExtensionStmt(create) => {
+                self.changes(Effects::SERVER, create.extname().map(names::bare))
+            }
+            Node::AlterExtensionStmt(alter) => {
+                self.changes(Effects::SERVER, alter.extname().map(names::bare))
+            }
+            Node::AlterExtensionContentsStmt(alter) => {
+                self.write_names(names::object(alter.objtype, alter.object()));
+                self.changes(Effects::SERVER, alter.extname().map(names::bare))
+            }
+            Node::CreateAmStmt(create) => self.changes(Effects::SERVER, create.amname().map(names::bare)),
+            Node::CreatePLangStmt(create) => self.changes(Effects::SERVER, create.plname().map(names::bare)),
+            Node::CreateFdwStmt(create) => self.foreign(create.fdwname()),
+            Node::AlterFdwStmt(alter) => self.foreign(alter.fdwname()),
+            Node::CreateForeignServerStmt(create) => self.foreign(create.servername()),
+            Node::AlterForeignServerStmt(alter) => self.foreign(alter.servername()),
+            Node::CreateUserMappingStmt(create) => self.foreign(create.servername()),
+            Node::AlterUserMappingStmt(alter) => self.foreign(alter.servername()),
+            Node::DropUserMappingStmt(drop) => {
+                self.acts(Effects::SERVER.with(Effects::DROP), drop.servername())
+            }
+            Node::ImportForeignSchemaStmt(import) => {
+                self.write_all(ObjectType::OBJECT_TABLE, plain(import.table_list()));
+                self.changes(
+                    Effects::SERVER.with(Effects::CREATE),
+                    import.local_schema().map(names::bare),
+                )
+            }
+            Node::CreatePublicationStmt(create) => {
+                self.visit_list(create.pubobjects())?;
+                self.acts(Effects::REPLICATION, create.pubname())
+            }
+            Node::AlterPublicationStmt(alter) => {
+                self.visit_list(alter.pubobjects())?;
+                self.acts(Effects::REPLICATION, alter.pubname())
+            }
+            Node::CreateSubscriptionStmt(create) => {
+                self.found.carries_secret = true;
+                self.acts(Effects::REPLICATION, create.subname())
+            }
+            Node::AlterSubscriptionStmt(alter) => {
+                self.found.carries_secret = true;
+                self.acts(Effects::REPLICATION, alter.subname())
+            }
+            Node::DropSubscriptionStmt(drop) => {
+                self.acts(Effects::REPLICATION.with(Effects::DROP), drop.subname())
+            }
+            _ => match foreign_table(node) {
+                Some(create) => {
+                    self.found.carries_secret = true;
+                    self.defines(Effects::SERVER.with(Effects::CREATE));
+                    self.create_table(create)
+                }
+                None => Err(ReadError::UnknownNode),
+            },
+        }
+    }
+
+    /// Notes an effect that changes names or shapes.
+    fn defines(&mut self, effects: Effects) {
+        self.does(effects);
+        self.found.changes_catalog = true;
+    }
+
+    fn changes(&mut self, effects: Effects, names: impl IntoIterator<Item = Name>) -> Walked {
+        self.defines(effects);
+        self.write_names(names);
+        Ok(())
+    }
+
+    /// Notes an effect on something outside the catalog of relations and functions.
+    fn acts(&mut self, effects: Effects, name: Option<&str>) -> Walked {
+        self.does(effects);
+        self.write_names(name.map(names::bare));
+        Ok(())
+    }
+
+    /// Foreign-data objects; their options hold passwords.
+    fn foreign(&mut self, name: Option<&str>) -> Walked {
+        self.found.carries_secret = true;
+        self.acts(Effects::SERVER, name)
+    }
+
+    fn role(&mut self, name: Option<&str>, options: &'a NodeList) -> Walked {
+        self.found.carries_secret |= options.iter().any(|option| match option {
+            Node::DefElem(option) => {
+                option.defname() == Some("password") && !matches!(option.arg(), Node::None)
+            }
+            _ => false,
+        });
+        self.acts(Effects::ROLE, name)
+    }
+
+    fn create_table(&mut self, create: &'a nodes::CreateStmt) -> Walked {
+        self.write(create.relation());
+        // A parent's rows come to include the new table's.
+        self.write_all(ObjectType::OBJECT_TABLE, create.inh_relations());
+        self.visit_list(create.inh_relations())?;
+        self.visit_list(create.table_elts())?;
+        self.visit_some(create.partbound())?;
+        self.visit_some(create.partspec())?;
+        self.visit_some(create.of_typename())?;
+        self.visit_list(plain(create.constraints()))?;
+        self.visit_list(create.options())
+    }
+
+    fn alter_table(&mut self, alter: &'a nodes::AlterTableStmt) -> Walked {
+        self.defines(Effects::ALTER);
+        self.write(alter.relation());
+        for node in alter.cmds() {
+            let Node::AlterTableCmd(command) = node else {
+                return Err(ReadError::UnknownNode);
+            };
+            match command.def() {
+                // [NO] INHERIT parent; ATTACH and DETACH PARTITION.
+                Node::RangeVar(parent) => {
+                    self.write(Some(parent));
+                    self.read(parent);
+                }
+                Node::PartitionCmd(partition) => {
+                    self.write(partition.name());
+                    self.visit_some(partition.name())?;
+                    self.visit_some(partition.bound())?;
+                }
+                definition => self.visit(definition)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// RENAME writes the old name and, for a relation itself, the new one.
+    fn rename(&mut self, rename: &'a nodes::RenameStmt) {
+        let renamed = self.alter_object(rename.rename_type, rename.relation(), rename.object());
+        let of_relation = matches!(
+            rename.rename_type,
+            ObjectType::OBJECT_TABLE
+                | ObjectType::OBJECT_VIEW
+                | ObjectType::OBJECT_MATVIEW
+                | ObjectType::OBJECT_FOREIGN_TABLE
+                | ObjectType::OBJECT_SEQUENCE
+                | ObjectType::OBJECT_INDEX
+        );
+        if of_relation && let (Some(old), Some(new)) = (renamed, rename.newname()) {
+            self.write_names([Name {
+                schema: old.schema,
+                name: new.to_owned(),
+            }]);
+        }
+        // The old name is in `subname` where there is neither a relation nor an object: roles, databases, schemas.
+        if rename.relation().is_none() {
+            self.write_names(rename.subname().map(names::bare));
+        }
+    }
+
+    /// Notes a change to an object and answers its name.
+    fn alter_object(
+        &mut self,
+        kind: ObjectType::Type,
+        relation: Option<&'a nodes::RangeVar>,
+        object: Node<'a>,
+    ) -> Option<Name> {
+        self.defines(effects_on(kind, Effects::ALTER));
+        self.write(relation);
+        let mut names = names::object(kind, object);
+        self.write_names(names.clone());
+        relation.map(names::relation).or_else(|| names.pop())
+    }
+
+    fn create_function(&mut self, create: &'a nodes::CreateFunctionStmt) -> Walked {
+        self.defines(Effects::CREATE);
+        self.opaque(FUNCTION_BODY);
+        self.write_names(names::qualified(create.funcname()));
+        self.visit_list(plain(create.parameters()))?;
+        self.visit_some(create.return_type())?;
+        self.body(create.sql_body())
+    }
+
+    /// Statements that run later: RETURN, BEGIN ATOMIC … END, rule actions.
+    fn body(&mut self, body: Node<'a>) -> Walked {
+        match body {
+            Node::None => Ok(()),
+            Node::NodeList(list) => list.iter().try_for_each(|statement| self.body(statement)),
+            statement => self.not_now(|walker| walker.statement(statement)).map(|_| ()),
+        }
+    }
+}

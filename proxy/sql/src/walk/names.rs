@@ -1,0 +1,88 @@
+//! Names as the tree spells them: string lists, range variables, functions with arguments, type names.
+//! The grammar has folded and truncated every part already, as the server does.
+
+use linegate_policy::Name;
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::{Node, nodes};
+
+use crate::parse::plain;
+
+/// A relation's name. A database part, which can only be the current one, is dropped.
+pub(crate) fn relation(relation: &nodes::RangeVar) -> Name {
+    Name {
+        schema: relation.schemaname().map(str::to_owned),
+        name: relation.relname().unwrap_or_default().to_owned(),
+    }
+}
+
+/// An unqualified name.
+pub(crate) fn bare(name: &str) -> Name {
+    Name {
+        schema: None,
+        name: name.to_owned(),
+    }
+}
+
+/// The last one or two of a list of strings.
+pub(crate) fn qualified(list: &NodeList) -> Option<Name> {
+    from_parts(&list.iter().filter_map(Node::as_str).collect::<Vec<_>>())
+}
+
+/// A function's name; `pg_catalog` is where unqualified names are looked up first and is not spelled out.
+pub(crate) fn function(list: &NodeList) -> Option<Name> {
+    let mut name = qualified(list)?;
+    if name.schema.as_deref() == Some("pg_catalog") {
+        name.schema = None;
+    }
+    Some(name)
+}
+
+fn from_parts(parts: &[&str]) -> Option<Name> {
+    match parts {
+        [] => None,
+        [name] => Some(bare(name)),
+        [.., schema, name] => Some(Name {
+            schema: Some((*schema).to_owned()),
+            name: (*name).to_owned(),
+        }),
+    }
+}
+
+/// The names under which an object of DROP, COMMENT, SECURITY LABEL, ALTER … OWNER or GRANT goes. For a part of a
+/// relation (column, trigger, rule, policy, constraint) that is the relation and, unless it is a column, the part.
+pub(crate) fn object(kind: ObjectType::Type, node: Node<'_>) -> Vec<Name> {
+    let list = match node {
+        Node::NodeList(list) => list,
+        Node::RangeVar(var) => return vec![relation(var)],
+        Node::String(_) => return node.as_str().map(bare).into_iter().collect(),
+        Node::ObjectWithArgs(object) => return qualified(object.objname()).into_iter().collect(),
+        Node::TypeName(name) => return qualified(plain(name.names())).into_iter().collect(),
+        _ => return Vec::new(),
+    };
+    let parts: Vec<&str> = list.iter().filter_map(Node::as_str).collect();
+    match (kind, parts.as_slice()) {
+        (ObjectType::OBJECT_COLUMN, [of @ .., _]) => from_parts(of).into_iter().collect(),
+        (
+            ObjectType::OBJECT_TRIGGER
+            | ObjectType::OBJECT_RULE
+            | ObjectType::OBJECT_POLICY
+            | ObjectType::OBJECT_TABCONSTRAINT,
+            [of @ .., part],
+        ) => from_parts(of).into_iter().chain([bare(part)]).collect(),
+        // The access method comes first.
+        (ObjectType::OBJECT_OPCLASS | ObjectType::OBJECT_OPFAMILY, [_, name @ ..]) => {
+            from_parts(name).into_iter().collect()
+        }
+        // Casts, transforms and domain constraints are lists around type names.
+        (_, []) => list.iter().flat_map(|part| object(kind, part)).collect(),
+        (_, parts) => from_parts(parts)
+            .into_iter()
+            .chain(
+                list.iter()
+                    .filter(|part| matches!(part, Node::TypeName(_)))
+                    .flat_map(|part| object(kind, part)),
+            )
+            .collect(),
+    }
+}

@@ -1,0 +1,197 @@
+//! Utility statements that run, prepare, copy, set, show, lock or maintain; definitions are in `ddl`.
+//! Source: PostgreSQL manual, "SQL Commands".
+
+use linegate_identity::Effects;
+use pg_raw_parse::raw::{DiscardMode, ObjectType, VariableSetKind};
+use pg_raw_parse::{ConstValue, Node, nodes};
+
+use super::{Walked, Walker, names};
+use crate::ReadError;
+use crate::parse::plain;
+
+/// Effects that say an explained statement would touch rows or objects.
+const TOUCHES: Effects = super::DONE_LATER;
+
+impl<'a> Walker<'a> {
+    pub(super) fn utility(&mut self, node: Node<'a>) -> Walked {
+        match node {
+            Node::ExplainStmt(explain) => self.explain(explain)?,
+            Node::CopyStmt(copy) => self.copy(copy)?,
+            Node::PrepareStmt(prepare) => {
+                self.does(Effects::PREPARED);
+                self.found.prepares = true;
+                self.visit_list(plain(prepare.argtypes()))?;
+                self.statement(prepare.query())?;
+            }
+            Node::DeclareCursorStmt(cursor) => {
+                self.found.prepares = true;
+                self.statement(cursor.query())?;
+            }
+            Node::ExecuteStmt(execute) => {
+                self.does(Effects::PREPARED);
+                self.visit_list(execute.params())?;
+            }
+            Node::FetchStmt(_) | Node::ClosePortalStmt(_) | Node::DeallocateStmt(_) => {
+                self.does(Effects::PREPARED);
+            }
+            Node::DoStmt(_) => {
+                self.does(Effects::EXECUTE);
+                self.found.changes_catalog = true;
+                self.opaque("a DO block");
+            }
+            Node::CallStmt(call) => {
+                self.does(Effects::CALL);
+                self.found.changes_catalog = true;
+                self.opaque("a procedure body");
+                self.visit_some(call.funccall())?;
+            }
+            Node::VariableSetStmt(set) => self.set(set, None),
+            Node::VariableShowStmt(_) => self.does(Effects::SHOW),
+            Node::DiscardStmt(discard) => {
+                self.does(Effects::SET);
+                self.found.changes_catalog |= matches!(
+                    discard.target,
+                    DiscardMode::DISCARD_ALL | DiscardMode::DISCARD_TEMP
+                );
+                if discard.target == DiscardMode::DISCARD_ALL {
+                    self.found.settings.push("*".to_owned());
+                }
+            }
+            Node::TransactionStmt(_) | Node::ConstraintsSetStmt(_) => self.does(Effects::TRANSACTION),
+            Node::LockStmt(lock) => {
+                self.does(Effects::LOCK);
+                self.write_all(ObjectType::OBJECT_TABLE, lock.relations());
+            }
+            Node::TruncateStmt(truncate) => {
+                self.does(Effects::TRUNCATE);
+                self.found.bounded = false;
+                self.write_all(ObjectType::OBJECT_TABLE, truncate.relations());
+            }
+            Node::ListenStmt(_) | Node::NotifyStmt(_) | Node::UnlistenStmt(_) => self.does(Effects::NOTIFY),
+            Node::CheckPointStmt(_) => self.does(Effects::MAINTENANCE),
+            Node::VacuumStmt(vacuum) => {
+                self.does(Effects::MAINTENANCE);
+                for node in plain(vacuum.rels()) {
+                    let Node::VacuumRelation(part) = node else {
+                        return Err(ReadError::UnknownNode);
+                    };
+                    self.write(part.relation());
+                }
+            }
+            Node::ClusterStmt(cluster) => {
+                self.does(Effects::MAINTENANCE);
+                self.write(cluster.relation());
+            }
+            Node::ReindexStmt(reindex) => {
+                self.does(Effects::MAINTENANCE);
+                self.write(reindex.relation());
+                self.write_names(reindex.name().map(names::bare));
+            }
+            Node::RefreshMatViewStmt(refresh) => {
+                self.does(Effects::MAINTENANCE);
+                self.write(refresh.relation());
+            }
+            Node::LoadStmt(_) => self.does(Effects::SERVER),
+            Node::AlterSystemStmt(system) => {
+                self.does(Effects::SERVER);
+                self.set_of(system.setstmt(), Effects::SERVER);
+            }
+            _ => self.definition(node)?,
+        }
+        Ok(())
+    }
+
+    /// Adds every object of a list to what is written.
+    pub(super) fn write_all(&mut self, kind: ObjectType::Type, objects: &'a pg_raw_parse::list::NodeList) {
+        for object in objects {
+            self.write_names(names::object(kind, object));
+        }
+    }
+
+    /// EXPLAIN runs its statement only with ANALYZE, and plans it anyway.
+    fn explain(&mut self, explain: &'a nodes::ExplainStmt) -> Walked {
+        self.does(Effects::EXPLAIN);
+        let mut runs = false;
+        for node in plain(explain.options()) {
+            let Node::DefElem(option) = node else {
+                return Err(ReadError::UnknownNode);
+            };
+            runs |= option
+                .defname()
+                .is_some_and(|name| name.eq_ignore_ascii_case("analyze"))
+                && !says_no(option.arg());
+        }
+        if runs {
+            return self.statement(explain.query());
+        }
+        let effects = self.not_now(|walker| walker.statement(explain.query()))?;
+        if effects.intersects(TOUCHES) {
+            self.does(Effects::SELECT);
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, copy: &'a nodes::CopyStmt) -> Walked {
+        let by_client = !copy.is_program && copy.filename().is_none();
+        self.does(match (by_client, copy.is_from) {
+            (true, true) => Effects::COPY_IN,
+            (true, false) => Effects::COPY_OUT,
+            (false, _) => Effects::SERVER,
+        });
+        if copy.is_from {
+            self.write(copy.relation());
+        } else {
+            self.found.reads.extend(copy.relation().map(names::relation));
+        }
+        if !matches!(copy.query(), Node::None) {
+            self.statement(copy.query())?;
+        }
+        self.visit(copy.where_clause())
+    }
+
+    /// SET and RESET, in all forms. `effects` replaces what changing the setting itself would be, for the settings of
+    /// other sessions.
+    fn set(&mut self, set: &'a nodes::VariableSetStmt, effects: Option<Effects>) {
+        let name = set.name().unwrap_or_default();
+        match set.kind {
+            VariableSetKind::VAR_RESET_ALL => self.setting("*", effects.or(Some(Effects::SET))),
+            VariableSetKind::VAR_SET_MULTI => match name {
+                // SET TRANSACTION and SET TRANSACTION SNAPSHOT last as long as the transaction.
+                "SESSION CHARACTERISTICS" => {
+                    self.does(effects.unwrap_or(Effects::SET));
+                    for option in set.args() {
+                        if let Node::DefElem(option) = option {
+                            let name = option.defname().unwrap_or_default();
+                            self.setting(&format!("default_{name}"), effects);
+                        }
+                    }
+                }
+                _ => self.does(effects.unwrap_or(Effects::TRANSACTION)),
+            },
+            _ => self.setting(name, effects),
+        }
+    }
+
+    /// A SET that is part of ALTER SYSTEM, ALTER ROLE or ALTER DATABASE.
+    pub(super) fn set_of(&mut self, set: Option<&'a nodes::VariableSetStmt>, effects: Effects) {
+        if let Some(set) = set {
+            self.set(set, Some(effects));
+        }
+    }
+}
+
+/// Whether a boolean option is certainly off; anything doubtful is on.
+fn says_no(argument: Node<'_>) -> bool {
+    match argument {
+        Node::String(text) => text
+            .sval()
+            .is_some_and(|text| text.eq_ignore_ascii_case("false") || text.eq_ignore_ascii_case("off")),
+        Node::Boolean(value) => !value.boolval,
+        Node::Integer(value) => value.ival == 0,
+        Node::A_Const(value) => matches!(
+            value.val(),
+            Some(ConstValue::Boolean(false) | ConstValue::Integer(0))
+        ),
+        _ => false,
+    }
+}

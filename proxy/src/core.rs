@@ -1,0 +1,189 @@
+//! One core: its slabs, cache, counters, sessions, and its ways to the other threads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linegate_identity::{LeaseGrant, UnixMillis};
+use linegate_policy::{Cache, Decision};
+use linegate_recording::{Entry, SessionId};
+
+use crate::clock;
+use crate::counters::Counters;
+use crate::policy_service::{PolicyClient, Question, Reply, Standing};
+use crate::recorder::Recording;
+use crate::rt::{self, sync::Slot};
+use crate::session::postgres::Session;
+use crate::shared::{CatalogView, Shared};
+use crate::slab::Pool;
+
+enum Waiting {
+    Open(Slot<Result<Arc<Standing>, String>>),
+    Decide(Slot<Arc<Decision>>),
+}
+
+/// Something with a deadline: a login, or a session whose lease ends.
+pub enum Deadline {
+    /// Shut this connection down: its login took too long.
+    Login(crate::rt::net::Switch, Rc<Cell<bool>>),
+    /// The lease of this session ends.
+    Lease(Weak<Session>),
+}
+
+/// A core.
+pub struct Core {
+    /// Its number.
+    pub index: usize,
+    /// Its slabs.
+    pub pool: Rc<Pool>,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// Verdicts.
+    pub cache: RefCell<Cache>,
+    /// Sessions by id.
+    pub sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
+    recording: RefCell<Recording>,
+    policy: RefCell<PolicyClient>,
+    waiting: RefCell<HashMap<u64, Waiting>>,
+    next_ticket: Cell<u64>,
+    deadlines: RefCell<Vec<(UnixMillis, Deadline)>>,
+}
+
+impl Core {
+    /// A core around its ends of the rings.
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        counters: Arc<Counters>,
+        recording: Recording,
+        policy: PolicyClient,
+    ) -> Rc<Self> {
+        let memory_bytes = (shared.config.data.memory_mb as usize) << 20;
+        Rc::new(Self {
+            index,
+            pool: Pool::new(memory_bytes),
+            counters,
+            cache: RefCell::new(Cache::new(*shared.boot_key)),
+            shared,
+            sessions: RefCell::default(),
+            recording: RefCell::new(recording),
+            policy: RefCell::new(policy),
+            waiting: RefCell::default(),
+            next_ticket: Cell::new(1),
+            deadlines: RefCell::default(),
+        })
+    }
+
+    /// Records an entry. While the recorder is behind, this session waits and the others go on.
+    pub async fn record(&self, session: SessionId, entry: Entry) {
+        let mut entry = Box::new(entry);
+        loop {
+            let sent = self.recording.borrow_mut().try_entry(session, entry);
+            match sent {
+                Ok(()) => return,
+                Err(back) => entry = back,
+            }
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Records an entry if there is room; for places that cannot wait.
+    pub fn record_now(&self, session: SessionId, entry: Entry) -> bool {
+        self.recording.borrow_mut().try_entry(session, Box::new(entry)).is_ok()
+    }
+
+    /// Copies rows to the recorder; false when it is too far behind.
+    pub fn record_rows(&self, session: SessionId, statement: u64, offset: u64, rows: &[u8]) -> bool {
+        self.recording.borrow_mut().try_rows(session, statement, offset, rows)
+    }
+
+    /// Whether the disk refuses.
+    pub fn recording_fails(&self) -> bool {
+        self.recording.borrow().is_failing()
+    }
+
+    /// Asks what a lease may see. Parks the caller only.
+    pub async fn open(&self, lease: &Arc<LeaseGrant>, database: &str) -> Result<Arc<Standing>, String> {
+        let (lease, database) = (lease.clone(), database.to_owned());
+        let slot = Slot::default();
+        self.ask(Waiting::Open(slot.clone()), |ticket| Question::Open { ticket, lease, database }).await;
+        slot.wait().await
+    }
+
+    /// The verdict on a statement: from this core's cache, or from the policy thread.
+    pub async fn decide(
+        &self,
+        epoch: u64,
+        standing: &Arc<Standing>,
+        catalog: Option<Arc<CatalogView>>,
+        text: &[u8],
+    ) -> Arc<Decision> {
+        if let Some(decision) = self.cache.borrow_mut().get(epoch, text) {
+            self.counters.cache_hits.one();
+            return decision;
+        }
+        self.counters.cache_misses.one();
+        let slot = Slot::default();
+        let question = |ticket| Question::Decide { ticket, standing: standing.clone(), catalog, text: text.to_vec() };
+        self.ask(Waiting::Decide(slot.clone()), question).await;
+        let decision = slot.wait().await;
+        self.cache.borrow_mut().insert(epoch, text, decision.clone());
+        decision
+    }
+
+    async fn ask(&self, waiting: Waiting, question: impl FnOnce(u64) -> Question) {
+        let ticket = self.next_ticket.replace(self.next_ticket.get() + 1);
+        self.waiting.borrow_mut().insert(ticket, waiting);
+        let mut question = question(ticket);
+        loop {
+            let sent = self.policy.borrow_mut().ask(question);
+            match sent {
+                Ok(()) => return,
+                Err(back) => question = back,
+            }
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Hands a reply to whoever waits for it.
+    pub fn deliver(&self, reply: Reply) {
+        let (Reply::Opened { ticket, .. } | Reply::Decided { ticket, .. }) = &reply;
+        let waiting = self.waiting.borrow_mut().remove(ticket);
+        match (waiting, reply) {
+            (Some(Waiting::Open(slot)), Reply::Opened { standing, .. }) => slot.put(standing),
+            (Some(Waiting::Decide(slot)), Reply::Decided { decision, .. }) => slot.put(decision),
+            _ => tracing::error!("a policy reply found nobody who asked"),
+        }
+    }
+
+    /// Arranges for something to happen at a time.
+    pub fn at(&self, time: UnixMillis, deadline: Deadline) {
+        self.deadlines.borrow_mut().push((time, deadline));
+    }
+
+    /// Lets what is due happen; called every 100 ms. Deadlines of what has ended meanwhile are dropped.
+    pub fn tick(&self) {
+        let now = clock::now();
+        let mut due = Vec::new();
+        self.deadlines.borrow_mut().retain(|(time, deadline)| match deadline {
+            Deadline::Login(_, done) if done.get() => false,
+            Deadline::Lease(session) if session.strong_count() == 0 => false,
+            Deadline::Login(switch, _) if *time <= now => {
+                switch.off();
+                false
+            }
+            Deadline::Lease(session) if *time <= now => {
+                due.extend(session.upgrade());
+                false
+            }
+            _ => true,
+        });
+        for session in due {
+            session.end_lease("the lease has expired", "");
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! What the server says, on its way to the client.
+//!
+//! fill → rows by count or masked → whole control messages, matched against the pipeline → record → flush. What stays as it
+//! is goes out from the slab it came in; only what linegate leaves out or says differently is copied.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, RowDescription, tag};
+use codecs::postgres::build::backend as say;
+use codecs::postgres::rows::{Place, Stop, hop};
+use codecs::postgres::{Frame, PostgresError, Step, frame};
+use linegate_config::{RecordLevel, RecordingFull};
+use linegate_recording::Entry;
+use masking_simd::Cells;
+
+use super::asked::Asked;
+use super::pipeline::{Answer, Expect};
+use super::results::Plan;
+use super::{Ended, FrontTurn, Session};
+use crate::link::LinkReader;
+use crate::slab::Ingress;
+
+/// Spans up to this size are copied together into one write.
+const GATHER_BYTES_MAX: usize = 16 << 10;
+const SCRUBBED: &str = "the server reported a problem; its words are withheld because this session touched masked columns";
+
+/// Where the current result stands.
+#[derive(Default)]
+struct Result {
+    plan: Option<Rc<Plan>>,
+    rows: u64,
+    bytes: u64,
+    recorded: u64,
+    skipped_recording: bool,
+}
+
+/// The answering loop's own state.
+struct Flow {
+    session: Rc<Session>,
+    place: Place,
+    cells: Cells,
+    result: Result,
+    /// After a refused result nothing reaches the client until ReadyForQuery.
+    muted: bool,
+    /// The plan of a simple Query's current result.
+    query_plan: Option<Rc<Plan>>,
+}
+
+/// Carries answers until the server's stream or the session ends.
+pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
+    let mut flow = Flow {
+        session: session.clone(),
+        place: Place::default(),
+        cells: Cells::new(),
+        result: Result::default(),
+        muted: false,
+        query_plan: None,
+    };
+    let mut ingress = match reader.ingress() {
+        Ok(ingress) => ingress,
+        Err(error) => return session.end(Ended::saying(b"53200", error.to_string())),
+    };
+    let mut needed = 1;
+    loop {
+        let (read, back) = reader.fill(ingress, needed).await;
+        ingress = back;
+        match read {
+            Ok(0) => return session.end(gone(&session)),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(session = %session.id, %error, "reading from the server failed");
+                return session.end(gone(&session));
+            }
+        }
+        let turn = session.front.turn().await;
+        let outcome = flow.carry(&turn, ingress).await;
+        ingress = match outcome {
+            Ok((back, more)) => {
+                needed = more;
+                back
+            }
+            Err(ended) => {
+                drop(turn);
+                return session.end(ended);
+            }
+        };
+        session.at_boundary.set(flow.place.at_boundary());
+        if let Err(error) = session.say_local_in(&turn).await {
+            drop(turn);
+            return session.end(Ended::quietly(format!("writing to the client failed: {error}")));
+        }
+    }
+}
+
+fn gone(session: &Session) -> Ended {
+    let name = &session.target.config.name;
+    Ended { why: "the server closed the connection".into(), say: Some((*b"57P01", format!("the server of {name} closed the connection"))) }
+}
+
+/// What goes out of one buffer: spans of it, and copies.
+struct Outgoing {
+    span: Range<usize>,
+    copied: Vec<u8>,
+}
+
+impl Outgoing {
+    /// `range` stays as it is.
+    fn pass(&mut self, range: Range<usize>) {
+        if self.span.is_empty() {
+            self.span = range;
+        } else {
+            debug_assert_eq!(self.span.end, range.start);
+            self.span.end = range.end;
+        }
+    }
+}
+
+impl Flow {
+    /// Takes everything that can be taken from `ingress`; answers with how many bytes the next message needs.
+    async fn carry(&mut self, turn: &FrontTurn<'_>, mut ingress: Ingress) -> std::result::Result<(Ingress, usize), Ended> {
+        let mut out = Outgoing { span: 0..0, copied: turn.scratch() };
+        let mut at = 0;
+        let mut needed = 1;
+        loop {
+            let held = ingress.data().len();
+            if at == held {
+                break;
+            }
+            let at_row = !self.place.at_boundary() || matches!(ingress.data()[at], tag::DATA_ROW | tag::COPY_DATA);
+            if at_row {
+                match self.rows(turn, &mut ingress, &mut at, &mut out).await? {
+                    Some(more) => {
+                        needed = more;
+                        break;
+                    }
+                    None => continue,
+                }
+            }
+            let step = frame::step(&ingress.data()[at..], &self.session.limits).map_err(|error| self.server_fault(&error))?;
+            match step {
+                Step::Need { bytes } => {
+                    needed = bytes;
+                    break;
+                }
+                Step::Frame(frame) => {
+                    let whole = at..at + frame.size.with_tag();
+                    self.message(turn, &mut ingress, &frame, whole.clone(), &mut out).await?;
+                    at = whole.end;
+                }
+            }
+        }
+        ingress = self.flush(turn, ingress, &mut out).await?;
+        turn.keep(std::mem::take(&mut out.copied));
+        ingress.consume(at);
+        Ok((ingress, needed))
+    }
+
+    /// Rows from `at` on. `Some(bytes)` when the buffer holds no more that can be taken.
+    async fn rows(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        at: &mut usize,
+        out: &mut Outgoing,
+    ) -> std::result::Result<Option<usize>, Ended> {
+        let plan = self.plan_of_rows()?;
+        let limits = self.session.limits;
+        let from = *at;
+        let (hop, copied_from) = match &*plan {
+            Plan::Plain | Plan::Refused(_) => (hop(&ingress.data()[from..], &mut self.place, &limits), None),
+            Plan::InPlace(masked) => {
+                let data = &mut ingress.data_mut()[from..];
+                (masked.apply(data, &mut self.place, &mut self.cells, &limits), None)
+            }
+            Plan::Rewrite(masked) => {
+                let (start, end) = match frame::step(&ingress.data()[from..], &limits) {
+                    Ok(Step::Need { bytes }) => return Ok(Some(bytes)),
+                    Ok(Step::Frame(frame)) if frame.tag == tag::DATA_ROW => (from, from + frame.size.with_tag()),
+                    Ok(Step::Frame(_)) => return Err(self.out_of_turn(tag::COPY_DATA)),
+                    Err(error) => return Err(self.server_fault(&error)),
+                };
+                self.gather(turn, ingress, out).await?;
+                let copied = out.copied.len();
+                let row = &mut ingress.data_mut()[start..end];
+                masked.rewrite(row, &mut self.cells, &limits, &mut out.copied).map_err(|error| self.server_fault(&error))?;
+                (
+                    Ok(codecs::postgres::rows::Hop { bytes: end - start, rows: 1, copy_rows: 0, stop: Stop::Full }),
+                    Some(copied),
+                )
+            }
+        };
+        let hop = hop.map_err(|error| self.server_fault(&error))?;
+        *at += hop.bytes;
+        if !matches!(&*plan, Plan::Refused(_)) && !self.muted {
+            self.result.rows += hop.rows + hop.copy_rows;
+            let sent = match copied_from {
+                None => {
+                    self.record_rows(&ingress.data()[from..from + hop.bytes]).await;
+                    out.pass(from..from + hop.bytes);
+                    hop.bytes
+                }
+                Some(copied) => {
+                    self.record_rows(&out.copied[copied..]).await;
+                    out.copied.len() - copied
+                }
+            };
+            self.result.bytes += sent as u64;
+            self.session.count_out(hop.rows + hop.copy_rows, sent as u64);
+            if copied_from.is_some() && out.copied.len() >= GATHER_BYTES_MAX {
+                self.write_copied(turn, out).await?;
+            }
+        } else if hop.bytes > 0 {
+            // What was to be passed so far must not run on over the rows that are left out.
+            self.gather(turn, ingress, out).await?;
+        }
+        Ok(match hop.stop {
+            Stop::End => Some(1),
+            Stop::Header => Some(codecs::postgres::HEADER_BYTES),
+            Stop::Other(_) | Stop::Full => None,
+        })
+    }
+
+    /// The plan for rows that arrive now. Rows without one are never passed to a masked session.
+    fn plan_of_rows(&mut self) -> std::result::Result<Rc<Plan>, Ended> {
+        if let Some(plan) = &self.result.plan {
+            return Ok(plan.clone());
+        }
+        let plan = {
+            let pipeline = self.session.pipeline.borrow();
+            match pipeline.head() {
+                Some(Expect::Query { .. }) => self.query_plan.clone(),
+                Some(Expect::Execute { portal, .. }) => self.session.plans.borrow().get(portal).cloned(),
+                _ => return Err(self.out_of_turn(tag::DATA_ROW)),
+            }
+        };
+        let plan = match plan {
+            Some(plan) => plan,
+            None if !self.session.is_masked() => Rc::new(Plan::Plain),
+            None => return Err(self.out_of_turn(tag::DATA_ROW)),
+        };
+        self.result.plan = Some(plan.clone());
+        Ok(plan)
+    }
+
+    async fn record_rows(&mut self, rows: &[u8]) {
+        let session = &self.session;
+        if session.target.config.record < RecordLevel::Rows || rows.is_empty() || self.result.skipped_recording {
+            return;
+        }
+        let number = session.pipeline.borrow().running().map_or(0, |(asked, _)| asked.number);
+        while !session.core.record_rows(session.id, number, self.result.recorded, rows) {
+            if session.core.shared.config.data.recording_full == RecordingFull::Shape {
+                self.result.skipped_recording = true;
+                session.core.record(session.id, Entry::Downgraded { reason: "the recorder was too far behind".into() }).await;
+                return;
+            }
+            crate::rt::sleep(Duration::from_millis(1)).await;
+        }
+        self.result.recorded += rows.len() as u64;
+    }
+
+    /// A whole message that is not a row.
+    async fn message(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        frame: &Frame,
+        whole: Range<usize>,
+        out: &mut Outgoing,
+    ) -> std::result::Result<(), Ended> {
+        let session = self.session.clone();
+        let payload = frame.payload(&ingress.data()[whole.start..]);
+        let running = session.pipeline.borrow().running().map(|(asked, _)| asked.clone());
+        let mut replacement = None;
+        let mut status = None;
+        let mut was_muted = self.muted;
+        match frame.tag {
+            tag::ROW_DESCRIPTION => self.described(payload)?,
+            tag::READY_FOR_QUERY => {
+                status = Some(ReadyForQuery::read(payload).map_err(|error| self.server_fault(&error))?);
+            }
+            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => {
+                was_muted = self.muted;
+                replacement = self.completed(frame.tag, running.as_deref());
+                self.result_ended(frame.tag, payload, running.as_deref()).await;
+            }
+            tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => self.result.plan = Some(Rc::new(Plan::Plain)),
+            tag::ERROR_RESPONSE | tag::NOTICE_RESPONSE => {
+                replacement = self.scrubbed(frame.tag, payload)?;
+                if frame.tag == tag::ERROR_RESPONSE {
+                    self.record_error(payload, running.as_deref()).await;
+                }
+            }
+            _ => {}
+        }
+        let refused_description = frame.tag == tag::ROW_DESCRIPTION
+            && running.is_some()
+            && matches!(self.query_plan.as_deref(), Some(Plan::Refused(_)));
+        let answer = session.pipeline.borrow_mut().answer(frame.tag, status);
+        let answer = answer.map_err(|_| self.out_of_turn(frame.tag))?;
+        if frame.tag == tag::READY_FOR_QUERY {
+            self.muted = false;
+            self.query_plan = None;
+            self.result = Result::default();
+        }
+        let is_aside = matches!(frame.tag, tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE | tag::READY_FOR_QUERY);
+        match (answer, replacement) {
+            _ if was_muted && !is_aside => self.gather(turn, ingress, out).await,
+            (Answer::Swallow, _) => self.gather(turn, ingress, out).await,
+            _ if refused_description => self.gather(turn, ingress, out).await,
+            (Answer::Replace(bytes), _) | (Answer::Pass, Some(bytes)) => {
+                self.gather(turn, ingress, out).await?;
+                out.copied.extend_from_slice(&bytes);
+                Ok(())
+            }
+            (Answer::Pass, None) => {
+                session.count_out(0, whole.len() as u64);
+                out.pass(whole);
+                Ok(())
+            }
+        }
+    }
+
+    /// A RowDescription: compiles the mask plan for whatever it describes.
+    fn described(&mut self, payload: &[u8]) -> std::result::Result<(), Ended> {
+        let description = RowDescription::read(payload).map_err(|error| self.server_fault(&error))?;
+        let head = self.session.pipeline.borrow().head().cloned();
+        match head {
+            Some(Expect::DescribePortal { portal, asked, .. }) => {
+                let plan = Rc::new(Plan::compile(&self.session, &asked, &description));
+                self.record_columns(&description, &plan, &asked);
+                self.session.plans.borrow_mut().insert(portal, plan);
+            }
+            Some(Expect::Query { asked }) => {
+                let plan = Rc::new(Plan::compile(&self.session, &asked, &description));
+                self.record_columns(&description, &plan, &asked);
+                self.result = Result { plan: Some(plan.clone()), ..Result::default() };
+                self.query_plan = Some(plan);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn record_columns(&self, description: &RowDescription<'_>, plan: &Plan, asked: &Asked) {
+        if self.session.target.config.record < RecordLevel::Shape {
+            return;
+        }
+        let entry = Entry::Columns {
+            statement: asked.number,
+            names: description.fields().map(|field| String::from_utf8_lossy(field.name).into_owned()).collect(),
+            types: description.fields().map(|field| field.type_oid).collect(),
+            masked: plan.masked_columns(),
+            formats: description.fields().map(|field| u8::from(field.format == 1)).collect(),
+        };
+        if !self.session.core.record_now(self.session.id, entry) {
+            tracing::warn!(session = %self.session.id, "column names are not on record: the recorder is behind");
+        }
+    }
+
+    /// The end of a result: a refused one ends with linegate's own error instead of its command tag.
+    fn completed(&mut self, message: u8, running: Option<&Asked>) -> Option<Vec<u8>> {
+        let plan = self.result.plan.clone().or_else(|| match self.session.pipeline.borrow().head() {
+            Some(Expect::Execute { portal, .. }) => self.session.plans.borrow().get(portal).cloned(),
+            Some(Expect::Query { .. }) => self.query_plan.clone(),
+            _ => None,
+        });
+        let Some(Plan::Refused(refusal)) = plan.as_deref() else { return None };
+        if message == tag::EMPTY_QUERY_RESPONSE || running.is_none() || self.muted {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        say::error_response(&mut bytes, "ERROR", &refusal.sqlstate(), &refusal.public(), None, refusal.hint());
+        self.muted = true;
+        self.session.core.counters.denied.one();
+        self.query_plan = None;
+        Some(bytes)
+    }
+
+    async fn result_ended(&mut self, message: u8, payload: &[u8], running: Option<&Asked>) {
+        let session = self.session.clone();
+        let result = std::mem::take(&mut self.result);
+        if message == tag::COMMAND_COMPLETE && running.is_some_and(|asked| asked.decision.statement.changes_catalog) {
+            session.catalog.mark_stale();
+            session.core.shared.wish_catalog(&session.target.config.name, &session.database);
+        }
+        if session.target.config.record < RecordLevel::Shape {
+            return;
+        }
+        let tag = CommandComplete::read(payload).map_or(String::new(), |done| String::from_utf8_lossy(done.tag).into_owned());
+        let entry = Entry::Shape {
+            statement: running.map_or(0, |asked| asked.number),
+            rows: result.rows,
+            bytes: result.bytes,
+            tag,
+            digest: None,
+        };
+        session.core.record(session.id, entry).await;
+    }
+
+    fn scrubbed(&self, message: u8, payload: &[u8]) -> std::result::Result<Option<Vec<u8>>, Ended> {
+        if !self.session.scrubs.get() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        say::scrub(&mut bytes, message, payload, SCRUBBED).map_err(|error| self.server_fault(&error))?;
+        Ok(Some(bytes))
+    }
+
+    async fn record_error(&mut self, payload: &[u8], running: Option<&Asked>) {
+        let Ok(fields) = ErrorFields::read(payload) else { return };
+        let sqlstate = fields.sqlstate().unwrap_or(*b"XX000");
+        let words = if self.session.scrubs.get() { SCRUBBED.into() } else { String::from_utf8_lossy(fields.message()) };
+        let entry = Entry::Error {
+            statement: running.map_or(0, |asked| asked.number),
+            sqlstate: String::from_utf8_lossy(&sqlstate).into_owned(),
+            message: words.into_owned(),
+        };
+        self.session.core.record(self.session.id, entry).await;
+    }
+
+    /// Puts the pending span in order before something that interrupts it.
+    async fn gather(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        out: &mut Outgoing,
+    ) -> std::result::Result<(), Ended> {
+        let span = std::mem::replace(&mut out.span, 0..0);
+        if span.is_empty() {
+            return Ok(());
+        }
+        out.copied.extend_from_slice(&ingress.data()[span]);
+        if out.copied.len() >= GATHER_BYTES_MAX { self.write_copied(turn, out).await } else { Ok(()) }
+    }
+
+    async fn write_copied(&mut self, turn: &FrontTurn<'_>, out: &mut Outgoing) -> std::result::Result<(), Ended> {
+        let (result, back) = turn.write(std::mem::take(&mut out.copied)).await;
+        out.copied = back;
+        result.map_err(|error| Ended::quietly(format!("writing to the client failed: {error}")))
+    }
+
+    async fn flush(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        mut ingress: Ingress,
+        out: &mut Outgoing,
+    ) -> std::result::Result<Ingress, Ended> {
+        if !out.copied.is_empty() {
+            if out.span.len() <= GATHER_BYTES_MAX {
+                let span = std::mem::replace(&mut out.span, 0..0);
+                out.copied.extend_from_slice(&ingress.data()[span]);
+            }
+            self.write_copied(turn, out).await?;
+        }
+        if !out.span.is_empty() {
+            let (result, back) = turn.write_span(ingress, out.span.clone()).await;
+            ingress = back;
+            result.map_err(|error| Ended::quietly(format!("writing to the client failed: {error}")))?;
+        }
+        Ok(ingress)
+    }
+
+    fn server_fault(&self, error: &PostgresError) -> Ended {
+        self.session.core.counters.server_faults.one();
+        Ended { why: format!("the server broke the protocol: {error}"), say: Some((*b"08P01", "the server broke the protocol".into())) }
+    }
+
+    fn out_of_turn(&self, message: u8) -> Ended {
+        self.session.core.counters.server_faults.one();
+        Ended {
+            why: format!("the server sent a message out of turn: {:?}", char::from(message)),
+            say: Some((*b"08P01", "the server sent a message out of turn".into())),
+        }
+    }
+}

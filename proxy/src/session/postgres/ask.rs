@@ -1,0 +1,476 @@
+//! What the client says, on its way to the server.
+//!
+//! fill → whole messages → decide → record → forward. Nothing is forwarded before the statement it belongs to was
+//! decided; refusals stand in the pipeline, so the client hears them in order.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use codecs::postgres::build::backend as say;
+use codecs::postgres::build::frontend as tell;
+use codecs::postgres::frontend::{Kind, Message, tag};
+use codecs::postgres::rows::{Place, Stop, hop};
+use codecs::postgres::{PostgresError, Step, frame};
+use linegate_identity::Effects;
+use linegate_policy::{Decision, Verdict};
+use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
+
+use super::asked::Asked;
+use super::hold::{self, HoldEnd};
+use super::pipeline::Expect;
+use super::{Ended, Session};
+use crate::link::{LinkReader, LinkWriter};
+use crate::slab::Ingress;
+
+/// Bytes for the server are gathered up to here before they are written.
+const GATHER_BYTES_MAX: usize = 64 << 10;
+/// Unanswered messages of one client; more is a client that never reads.
+const PIPELINE_MAX: usize = 100_000;
+
+pub(super) struct Asking {
+    pub(super) session: Rc<Session>,
+    writer: LinkWriter,
+    out: Vec<u8>,
+    /// After a refusal in the extended protocol everything up to Sync is dropped.
+    skipping: bool,
+    /// COPY data passes by count.
+    place: Place,
+    /// Portals that were described since they were bound.
+    described: Vec<Rc<[u8]>>,
+    over: bool,
+}
+
+/// Carries questions until the client leaves or the session ends.
+pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWriter, early: Option<Ingress>) {
+    let mut asking = Asking {
+        session: session.clone(),
+        writer,
+        out: Vec::new(),
+        skipping: false,
+        place: Place::default(),
+        described: Vec::new(),
+        over: false,
+    };
+    let mut ingress = match early.map_or_else(|| reader.ingress(), Ok) {
+        Ok(ingress) => ingress,
+        Err(error) => return session.end(Ended::saying(b"53200", error.to_string())),
+    };
+    let mut needed = 1;
+    let ended = loop {
+        if !ingress.data().is_empty() {
+            match asking.carry(&mut ingress).await {
+                Ok(more) => needed = more,
+                Err(ended) => break ended,
+            }
+            if asking.over {
+                break Ended::quietly("the client said goodbye");
+            }
+        }
+        let (read, back) = reader.fill(ingress, needed).await;
+        ingress = back;
+        match read {
+            Ok(0) => break Ended::quietly("the client closed the connection"),
+            Ok(bytes) => session.count_in(bytes as u64),
+            Err(error) => break Ended::quietly(format!("reading from the client failed: {error}")),
+        }
+    };
+    let _ = asking.flush().await;
+    if session.ended.borrow().is_none() {
+        let mut bytes = Vec::new();
+        tell::terminate(&mut bytes);
+        let _ = asking.writer.write_vec(bytes).await;
+    }
+    asking.writer.finish().await;
+    session.end(ended);
+}
+
+impl Asking {
+    /// Takes every whole message of `ingress`; answers with how many bytes the next one needs.
+    async fn carry(&mut self, ingress: &mut Ingress) -> Result<usize, Ended> {
+        let mut needed = 1;
+        loop {
+            if ingress.data().is_empty() {
+                break;
+            }
+            if !self.place.at_boundary() || ingress.data()[0] == tag::COPY_DATA {
+                let hop = hop(ingress.data(), &mut self.place, &self.session.limits).map_err(|error| self.fault(&error))?;
+                let bytes = hop.bytes;
+                self.copy_data(ingress, bytes).await?;
+                match hop.stop {
+                    Stop::Header => {
+                        needed = codecs::postgres::HEADER_BYTES;
+                        break;
+                    }
+                    Stop::End => break,
+                    // Rows come from servers: that tag is not for clients.
+                    Stop::Other(_) | Stop::Full if bytes == 0 => {}
+                    Stop::Other(_) | Stop::Full => continue,
+                }
+            }
+            match frame::step(ingress.data(), &self.session.limits).map_err(|error| self.fault(&error))? {
+                Step::Need { bytes } => {
+                    needed = bytes;
+                    break;
+                }
+                Step::Frame(frame) => {
+                    let bytes = frame.size.with_tag();
+                    let whole = ingress.data()[..bytes].to_vec();
+                    ingress.consume(bytes);
+                    self.message(frame.tag, &whole).await?;
+                    if self.over {
+                        break;
+                    }
+                }
+            }
+        }
+        self.flush().await?;
+        self.session.say_local().await.map_err(client_gone)?;
+        Ok(needed)
+    }
+
+    /// COPY data passes from the slab it came in, unless the statement it belonged to was refused.
+    async fn copy_data(&mut self, ingress: &mut Ingress, bytes: usize) -> Result<(), Ended> {
+        if self.skipping || bytes == 0 {
+            ingress.consume(bytes);
+            return Ok(());
+        }
+        self.out.extend_from_slice(&ingress.data()[..bytes]);
+        ingress.consume(bytes);
+        if self.out.len() >= GATHER_BYTES_MAX { self.flush().await } else { Ok(()) }
+    }
+
+    async fn message(&mut self, message_tag: u8, whole: &[u8]) -> Result<(), Ended> {
+        let payload = &whole[codecs::postgres::HEADER_BYTES..];
+        let message = Message::read(message_tag, payload).map_err(|error| self.fault(&error))?;
+        if self.session.pipeline.borrow().len() > PIPELINE_MAX {
+            return Err(Ended::saying(b"54000", "too many unanswered messages"));
+        }
+        if self.skipping && !matches!(message, Message::Sync | Message::Terminate) {
+            return Ok(());
+        }
+        match message {
+            Message::Query { text } => self.query(text, whole).await,
+            Message::Parse { name, text, .. } => self.parse(name, text, whole).await,
+            Message::Bind { portal, statement, parameters, .. } => {
+                let parameters = parameters.map(|value| value.map(<[u8]>::to_vec)).collect();
+                self.bind(portal, statement, parameters, whole).await
+            }
+            Message::Describe { kind: Kind::Statement, .. } => {
+                self.forward(whole, Some(Expect::DescribeStatement));
+                Ok(())
+            }
+            Message::Describe { kind: Kind::Portal, name } => {
+                self.describe_portal(name, false, whole).await;
+                Ok(())
+            }
+            Message::Execute { portal, .. } => self.execute(portal, whole).await,
+            Message::Close { kind, name } => {
+                let statement = (kind == Kind::Statement).then(|| Rc::from(name));
+                self.forward(whole, Some(Expect::Close { statement }));
+                Ok(())
+            }
+            Message::Sync => {
+                self.skipping = false;
+                self.forward(whole, Some(Expect::Sync));
+                Ok(())
+            }
+            Message::Flush => {
+                self.forward(whole, None);
+                Ok(())
+            }
+            Message::CopyDone | Message::CopyFail { .. } => {
+                self.forward(whole, Some(Expect::CopyEnd));
+                Ok(())
+            }
+            Message::CopyData(_) => {
+                self.forward(whole, None);
+                Ok(())
+            }
+            Message::FunctionCall(_) => self.function_call(whole).await,
+            Message::Terminate => {
+                self.over = true;
+                Ok(())
+            }
+            Message::Password(_) => Err(Ended::saying(b"08P01", "a password message after the login")),
+        }
+    }
+
+    async fn query(&mut self, text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        let asked = self.decide(text).await.running(self.session.next_statement());
+        self.record(&asked, Protocol::Simple).await;
+        match &asked.decision.verdict {
+            Verdict::Allow => {}
+            Verdict::Deny(reason) => {
+                self.session.core.counters.denied.one();
+                self.refuse_query(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+                return Ok(());
+            }
+            Verdict::Hold(_) => match hold::wait(self, &asked, &[]).await? {
+                HoldEnd::Approved => {}
+                HoldEnd::Refused(refusal) => {
+                    self.refuse_query(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+                    return Ok(());
+                }
+            },
+        }
+        self.note(&asked);
+        self.forward(whole, Some(Expect::Query { asked }));
+        Ok(())
+    }
+
+    /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
+    /// parameters are known.
+    async fn parse(&mut self, name: &[u8], text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        if !name.is_empty() && self.session.pipeline.borrow().knows_statement(name) {
+            // The server decides whether the name is still taken; until it has, two statements could go by it.
+            self.settle().await?;
+        }
+        let asked = self.decide(text).await;
+        if let Verdict::Deny(reason) = &asked.decision.verdict {
+            let refused = asked.running(self.session.next_statement());
+            self.record(&refused, Protocol::Extended).await;
+            self.session.core.counters.denied.one();
+            self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+            return Ok(());
+        }
+        self.forward(whole, Some(Expect::Parse { name: Rc::from(name), asked }));
+        Ok(())
+    }
+
+    async fn bind(
+        &mut self,
+        portal: &[u8],
+        statement: &[u8],
+        parameters: Vec<Option<Vec<u8>>>,
+        whole: &[u8],
+    ) -> Result<(), Ended> {
+        let known = self.session.pipeline.borrow().statement(statement);
+        let asked = match known {
+            Some(asked) if asked.epoch == self.session.current_epoch() => asked,
+            Some(asked) => self.decide(&asked.text.clone()).await,
+            // Not prepared through the protocol: what SQL's EXECUTE of that name would be.
+            None => self.decide(&by_name(b"EXECUTE", statement)).await,
+        };
+        let asked = asked.running(self.session.next_statement());
+        self.record(&asked, Protocol::Extended).await;
+        match &asked.decision.verdict {
+            Verdict::Allow => {}
+            Verdict::Deny(reason) => {
+                self.session.core.counters.denied.one();
+                self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+                return Ok(());
+            }
+            Verdict::Hold(_) => {
+                self.settle().await?;
+                match hold::wait(self, &asked, &parameters).await? {
+                    HoldEnd::Approved => {}
+                    HoldEnd::Refused(refusal) => {
+                        self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.note(&asked);
+        let portal: Rc<[u8]> = Rc::from(portal);
+        self.described.retain(|described| *described != portal);
+        self.forward(whole, Some(Expect::Bind { portal, asked }));
+        Ok(())
+    }
+
+    async fn describe_portal(&mut self, name: &[u8], own: bool, whole: &[u8]) {
+        let known = self.session.pipeline.borrow().portal(name);
+        let asked = match known {
+            Some(asked) => asked,
+            None => self.decide(&by_name(b"FETCH ALL FROM", name)).await,
+        };
+        let portal: Rc<[u8]> = Rc::from(name);
+        self.described.push(portal.clone());
+        self.forward(whole, Some(Expect::DescribePortal { portal, asked, own }));
+    }
+
+    /// A masked session's rows need their RowDescription: where the client did not ask for it, linegate does.
+    async fn execute(&mut self, portal: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        let known = self.session.pipeline.borrow().portal(portal);
+        let asked = match known {
+            Some(asked) => asked,
+            None => {
+                let asked = self.decide(&by_name(b"FETCH ALL FROM", portal)).await;
+                let asked = asked.running(self.session.next_statement());
+                self.record(&asked, Protocol::Extended).await;
+                if let Verdict::Deny(reason) = &asked.decision.verdict {
+                    self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+                    return Ok(());
+                }
+                self.note(&asked);
+                asked
+            }
+        };
+        if self.session.is_masked() && !self.described.iter().any(|described| **described == *portal) {
+            let mut question = Vec::new();
+            tell::describe_portal(&mut question, portal);
+            self.describe_portal(portal, true, &question).await;
+        }
+        self.forward(whole, Some(Expect::Execute { portal: Rc::from(portal), asked }));
+        Ok(())
+    }
+
+    /// The fast path says nothing of what it calls but a number: policy decides on the effect alone.
+    async fn function_call(&mut self, whole: &[u8]) -> Result<(), Ended> {
+        let message = "the FunctionCall message is not offered";
+        let hint = "call the function in a SELECT";
+        let entry = Entry::Error { statement: 0, sqlstate: "0A000".into(), message: message.into() };
+        self.session.core.record(self.session.id, entry).await;
+        self.session.core.counters.denied.one();
+        debug_assert!(!whole.is_empty());
+        self.refuse_query(b"0A000", message, Some(hint));
+        Ok(())
+    }
+
+    async fn decide(&self, text: &[u8]) -> Rc<Asked> {
+        let (decision, epoch) = self.session.decide(text).await;
+        let may_show_label = decision.touches(self.session.prepared_touched.get());
+        Rc::new(Asked { number: 0, decision, text: Rc::from(text), epoch, may_show_label })
+    }
+
+    /// What an allowed statement leaves behind in the session.
+    fn note(&self, asked: &Asked) {
+        let session = &self.session;
+        session.core.counters.statements.one();
+        if session.is_masked() && asked.may_show_label {
+            session.scrubs.set(true);
+            if asked.decision.statement.prepares || asked.decision.effects.contains(Effects::PREPARED) {
+                session.prepared_touched.set(true);
+            }
+        }
+    }
+
+    /// Statement and verdict, before anything of it reaches the server. Waits while the recorder is behind or refuses.
+    async fn record(&self, asked: &Asked, protocol: Protocol) {
+        let session = &self.session;
+        while session.core.recording_fails() {
+            crate::rt::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let decision = &asked.decision;
+        let is_secret = decision.statement.carries_secret;
+        let text = if is_secret { redacted(decision) } else { String::from_utf8_lossy(&asked.text).into_owned() };
+        let statement = Entry::Statement {
+            statement: asked.number,
+            text,
+            redacted: is_secret,
+            protocol,
+            digest: digest_hex(&[&asked.text]),
+        };
+        let (verdict, reason) = match &decision.verdict {
+            Verdict::Allow => (VerdictKind::Allow, None),
+            Verdict::Deny(reason) => (VerdictKind::Deny, Some(reason.public())),
+            Verdict::Hold(terms) => (VerdictKind::Hold, Some(terms.reason.clone())),
+        };
+        let relations = decision.statement.reads.iter().chain(&decision.statement.writes);
+        let verdict = Entry::Verdict {
+            statement: asked.number,
+            verdict,
+            reason,
+            policies: decision.policies.clone(),
+            effects: decision.effects.names().map(str::to_owned).collect(),
+            relations: relations.map(ToString::to_string).collect(),
+        };
+        session.core.record(session.id, statement).await;
+        session.core.record(session.id, verdict).await;
+    }
+
+    fn forward(&mut self, whole: &[u8], expect: Option<Expect>) {
+        if let Some(expect) = expect {
+            self.session.pipeline.borrow_mut().push(expect);
+        }
+        self.out.extend_from_slice(whole);
+    }
+
+    /// Sends what is gathered.
+    pub(super) async fn flush(&mut self) -> Result<(), Ended> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let (result, back) = self.writer.write_vec(std::mem::take(&mut self.out)).await;
+        if back.capacity() <= GATHER_BYTES_MAX {
+            self.out = back;
+        }
+        result.map_err(|error| Ended {
+            why: format!("writing to the server failed: {error}"),
+            say: Some((*b"57P01", format!("the server of {} closed the connection", self.session.target.config.name))),
+        })
+    }
+
+    /// Has the server answer everything so far, and waits until it has.
+    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
+        if !self.session.pipeline.borrow().is_idle() {
+            tell::flush(&mut self.out);
+        }
+        self.flush().await?;
+        self.session.say_local().await.map_err(client_gone)?;
+        self.session.drain().await;
+        match &*self.session.ended.borrow() {
+            Some(ended) => Err(ended.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a simple query: error, then ReadyForQuery with the status that the server will have by then.
+    pub(super) fn refuse_query(&mut self, sqlstate: &[u8; 5], message: &str, hint: Option<&str>) {
+        let mut bytes = Vec::new();
+        say::error_response(&mut bytes, "ERROR", sqlstate, message, None, hint);
+        let mut pipeline = self.session.pipeline.borrow_mut();
+        if pipeline.is_idle() {
+            say::ready_for_query(&mut bytes, pipeline.status());
+            pipeline.push(Expect::Local(bytes));
+        } else {
+            // Earlier answers may still change the status: the server itself says it, in answer to a Sync.
+            pipeline.push(Expect::Local(bytes));
+            pipeline.push(Expect::Sync);
+            drop(pipeline);
+            tell::sync(&mut self.out);
+        }
+    }
+
+    /// Refuses in the extended protocol: error, then silence up to Sync. Where statements of this series already ran
+    /// without a Sync, the server must undo them as it would after an error of its own.
+    pub(super) fn refuse_extended(&mut self, sqlstate: &[u8; 5], message: &str, hint: Option<&str>) {
+        let mut bytes = Vec::new();
+        say::error_response(&mut bytes, "ERROR", sqlstate, message, None, hint);
+        self.skipping = true;
+        let mut pipeline = self.session.pipeline.borrow_mut();
+        if pipeline.has_open_executes() {
+            pipeline.push(Expect::Poison(bytes));
+            drop(pipeline);
+            tell::parse(&mut self.out, b"", b"linegate refused a statement of this series");
+        } else {
+            pipeline.push(Expect::Local(bytes));
+        }
+    }
+
+    fn fault(&self, error: &PostgresError) -> Ended {
+        self.session.core.counters.client_faults.one();
+        Ended::violation(error)
+    }
+}
+
+fn client_gone(error: std::io::Error) -> Ended {
+    Ended::quietly(format!("writing to the client failed: {error}"))
+}
+
+/// `VERB "name"`: what running something by name is in SQL.
+fn by_name(verb: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut text = [verb, b" \""].concat();
+    for byte in name {
+        if *byte == b'"' {
+            text.push(b'"');
+        }
+        text.push(*byte);
+    }
+    text.push(b'"');
+    text
+}
+
+fn redacted(decision: &Arc<Decision>) -> String {
+    format!("({}; text withheld: it carries a secret)", decision.effects)
+}

@@ -1,0 +1,361 @@
+//! A PostgreSQL session: its shared state, its two loops, its end.
+//!
+//! `front_door` lets a client in, `back_door` logs in at the server, `ask` carries what the client says, `answer` what the
+//! server says, `hold` waits for a person, `pipeline` keeps the order, `results` masks rows.
+
+pub mod answer;
+pub mod ask;
+pub mod asked;
+pub mod back_door;
+pub mod cancel;
+pub mod front_door;
+pub mod hold;
+pub mod pipeline;
+pub mod results;
+pub mod serve;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use codecs::postgres::build::backend as say;
+use codecs::postgres::{Limits, PostgresError};
+use linegate_identity::{LeaseGrant, LeaseId};
+use linegate_policy::Decision;
+use linegate_recording::{Entry, SessionId};
+
+use crate::core::Core;
+use crate::link::LinkWriter;
+use crate::policy_service::Standing;
+use crate::rt::net::Switch;
+use crate::rt::sync::{Held, Lock, Slot};
+use crate::shared::{CatalogCell, CatalogView, Target};
+
+use self::hold::HoldOutcome;
+use self::pipeline::Pipeline;
+use self::results::Plan;
+
+/// How long a statement may wait for a catalog that is known to be out of date.
+const CATALOG_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a session ended, for the client, the record and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Words for the record.
+    pub why: String,
+    /// What the client is still told, if anything: SQLSTATE and message.
+    pub say: Option<([u8; 5], String)>,
+}
+
+impl Ended {
+    /// Nobody needs to be told.
+    pub fn quietly(why: impl Into<String>) -> Self {
+        Self { why: why.into(), say: None }
+    }
+
+    /// The client is told.
+    pub fn saying(sqlstate: &[u8; 5], message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { why: message.clone(), say: Some((*sqlstate, message)) }
+    }
+
+    /// The peer broke the protocol.
+    pub fn violation(error: &PostgresError) -> Self {
+        let (sqlstate, message) = error.public();
+        Self { why: error.to_string(), say: Some((sqlstate, message.to_owned())) }
+    }
+}
+
+/// The writing half towards the client; whoever holds the lock writes whole messages in order.
+pub struct Front {
+    lock: Lock,
+    writer: RefCell<Option<LinkWriter>>,
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Front {
+    /// Around the writer.
+    pub fn new(writer: LinkWriter) -> Self {
+        Self { lock: Lock::default(), writer: RefCell::new(Some(writer)), scratch: RefCell::default() }
+    }
+
+    /// Waits for its turn.
+    pub async fn turn(&self) -> FrontTurn<'_> {
+        FrontTurn { front: self, _held: self.lock.take().await }
+    }
+
+    /// Takes the turn if nobody has it.
+    pub fn try_turn(&self) -> Option<FrontTurn<'_>> {
+        self.lock.try_take().map(|held| FrontTurn { front: self, _held: held })
+    }
+}
+
+/// The right to write to the client.
+pub struct FrontTurn<'a> {
+    front: &'a Front,
+    _held: Held<'a>,
+}
+
+impl FrontTurn<'_> {
+    /// Writes `bytes`, which come back empty.
+    pub async fn write(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let taken = self.front.writer.borrow_mut().take();
+        let Some(mut writer) = taken else { return (Err(io::ErrorKind::NotConnected.into()), bytes) };
+        let result = writer.write_vec(bytes).await;
+        *self.front.writer.borrow_mut() = Some(writer);
+        result
+    }
+
+    /// Writes a part of an ingress.
+    pub async fn write_span(
+        &self,
+        ingress: crate::slab::Ingress,
+        range: std::ops::Range<usize>,
+    ) -> (io::Result<()>, crate::slab::Ingress) {
+        let taken = self.front.writer.borrow_mut().take();
+        let Some(mut writer) = taken else { return (Err(io::ErrorKind::NotConnected.into()), ingress) };
+        let result = writer.write_span(ingress, range).await;
+        *self.front.writer.borrow_mut() = Some(writer);
+        result
+    }
+
+    /// A buffer that is kept between turns.
+    pub fn scratch(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.front.scratch.borrow_mut())
+    }
+
+    /// Gives the buffer back.
+    pub fn keep(&self, mut scratch: Vec<u8>) {
+        scratch.clear();
+        if scratch.capacity() <= 64 << 10 {
+            *self.front.scratch.borrow_mut() = scratch;
+        }
+    }
+}
+
+/// What the two loops, the hold and the core's events share.
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The core it lives on.
+    pub core: Rc<Core>,
+    /// Its target.
+    pub target: Arc<Target>,
+    /// The lease it runs under.
+    pub lease: Arc<LeaseGrant>,
+    /// Revocation ids of the token it came with, if it came with one.
+    pub token_ids: Vec<String>,
+    /// The database it opened.
+    pub database: String,
+    /// Sizes.
+    pub limits: Limits,
+    /// What policy sees; replaced when policies change.
+    pub standing: RefCell<Arc<Standing>>,
+    /// The database's catalog.
+    pub catalog: Arc<CatalogCell>,
+    /// What is owed.
+    pub pipeline: RefCell<Pipeline>,
+    /// Mask plans of portals, by name.
+    pub plans: RefCell<HashMap<Rc<[u8]>, Rc<Plan>>>,
+    /// Towards the client.
+    pub front: Front,
+    /// Ends the client's link.
+    pub front_switch: Switch,
+    /// Ends the server's link.
+    pub back_switch: Switch,
+    /// The server's cancel key.
+    pub cancel_key: (u32, Vec<u8>),
+    /// Why it ended, once it has.
+    pub ended: RefCell<Option<Ended>>,
+    /// A labelled relation was touched: error texts lose their data from here on.
+    pub scrubs: Cell<bool>,
+    /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
+    pub prepared_touched: Cell<bool>,
+    /// The server's stream stands between two messages, so linegate may say something.
+    pub at_boundary: Cell<bool>,
+    /// Whoever waits for the pipeline to be empty.
+    pub drained: RefCell<Option<Slot<()>>>,
+    /// The hold that waits.
+    pub hold: RefCell<Option<(String, String, Slot<HoldOutcome>)>>,
+    /// Statements so far.
+    pub statements: Cell<u64>,
+    /// Rows and bytes sent to the client, bytes received.
+    pub totals: Cell<(u64, u64, u64)>,
+}
+
+impl Session {
+    /// The number of the next statement.
+    pub fn next_statement(&self) -> u64 {
+        self.statements.set(self.statements.get() + 1);
+        self.statements.get()
+    }
+
+    /// Whether this session sees any column masked.
+    pub fn is_masked(&self) -> bool {
+        !self.standing.borrow().masks.is_empty()
+    }
+
+    /// The catalog for a decision. A masked session waits for a catalog that is known to be out of date.
+    pub async fn catalog_view(&self) -> Option<Arc<CatalogView>> {
+        if let Some(view) = self.catalog.current() {
+            return Some(view);
+        }
+        let mut waited = Duration::ZERO;
+        while waited < CATALOG_WAIT {
+            crate::rt::sleep(Duration::from_millis(5)).await;
+            waited += Duration::from_millis(5);
+            if let Some(view) = self.catalog.current() {
+                return Some(view);
+            }
+        }
+        // Under a mask an outdated catalog must not decide; without one it can only miss a name.
+        if self.is_masked() { None } else { self.catalog.latest() }
+    }
+
+    /// Decides a statement with what is in force now.
+    pub async fn decide(&self, text: &[u8]) -> (Arc<Decision>, u64) {
+        let version = self.core.shared.policy.load().version;
+        if self.standing.borrow().version != version
+            && let Ok(standing) = self.core.open(&self.lease, &self.database).await
+        {
+            *self.standing.borrow_mut() = standing;
+        }
+        let catalog = self.catalog_view().await;
+        let standing = self.standing.borrow().clone();
+        let epoch = self.epoch(standing.version, catalog.as_deref());
+        (self.core.decide(epoch, &standing, catalog, text).await, epoch)
+    }
+
+    /// The epoch that a decision made now would have; differs when policy or catalog have changed.
+    pub fn current_epoch(&self) -> u64 {
+        let version = self.core.shared.policy.load().version;
+        self.epoch(version, self.catalog.current().as_deref())
+    }
+
+    fn epoch(&self, policy_version: u64, catalog: Option<&CatalogView>) -> u64 {
+        let mut hash = blake3::Hasher::new_keyed(&self.core.shared.boot_key);
+        hash.update(self.lease.id.as_str().as_bytes());
+        hash.update(&[0]);
+        hash.update(self.lease.chain.to_string().as_bytes());
+        hash.update(&[0]);
+        hash.update(self.lease.scope.to_string().as_bytes());
+        hash.update(&[0]);
+        hash.update(self.target.config.name.as_bytes());
+        hash.update(&[0]);
+        hash.update(self.database.as_bytes());
+        hash.update(&policy_version.to_le_bytes());
+        hash.update(&catalog.map_or(u64::MAX, |view| view.epoch).to_le_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+
+    /// Says what is due of linegate's own words, if the client's turn to be told has come.
+    pub async fn say_local(&self) -> io::Result<()> {
+        let turn = self.front.turn().await;
+        self.say_local_in(&turn).await
+    }
+
+    /// The same within a turn.
+    pub async fn say_local_in(&self, turn: &FrontTurn<'_>) -> io::Result<()> {
+        loop {
+            let due = self.pipeline.borrow_mut().take_local();
+            match due {
+                Some(bytes) => turn.write(bytes).await.0?,
+                None => break,
+            }
+        }
+        if self.pipeline.borrow().is_idle()
+            && let Some(slot) = self.drained.borrow_mut().take()
+        {
+            slot.put(());
+        }
+        Ok(())
+    }
+
+    /// Waits until the server owes nothing.
+    pub async fn drain(&self) {
+        if self.pipeline.borrow().is_idle() {
+            return;
+        }
+        let slot = Slot::default();
+        *self.drained.borrow_mut() = Some(slot.clone());
+        slot.wait().await;
+    }
+
+    /// Ends the session: the first reason counts. Both links are shut down, so both loops come to their end.
+    pub fn end(&self, ended: Ended) {
+        let first = self.ended.borrow().is_none();
+        if first {
+            *self.ended.borrow_mut() = Some(ended);
+        }
+        if let Some(slot) = self.drained.borrow_mut().take() {
+            slot.put(());
+        }
+        if let Some((_, _, slot)) = self.hold.borrow_mut().take() {
+            slot.put(HoldOutcome::Gone("disconnected"));
+        }
+        self.back_switch.off();
+        self.front_switch.no_more_reads();
+    }
+
+    /// Ends it because its lease ended.
+    pub fn end_lease(&self, why: &str, by: &str) {
+        let entry = Entry::LeaseEnded { why: why.to_owned(), by: by.to_owned() };
+        if !self.core.record_now(self.id, entry) {
+            tracing::warn!(session = %self.id, "the end of a lease is not on record: the recorder is behind");
+        }
+        if let Some((_, _, slot)) = self.hold.borrow_mut().take() {
+            slot.put(HoldOutcome::Gone("lease-ended"));
+        }
+        self.end(Ended::saying(b"57P01", format!("linegate: {why}; this session ends")));
+    }
+
+    /// Whether one of these leases or token blocks carries this session.
+    pub fn runs_under(&self, ids: &[LeaseId]) -> bool {
+        ids.iter().any(|id| *id == self.lease.id || self.token_ids.iter().any(|token| token == id.as_str()))
+    }
+
+    /// The last words, if the stream allows any, then the end of the link.
+    pub async fn say_goodbye(&self) {
+        let ended = self.ended.borrow().clone();
+        let words = ended.as_ref().and_then(|ended| ended.say.clone());
+        if let (Some((sqlstate, message)), true) = (words, self.at_boundary.get())
+            && let Some(turn) = self.front.try_turn()
+        {
+            let mut bytes = Vec::new();
+            say::error_response(&mut bytes, "FATAL", &sqlstate, &message, None, None);
+            let _ = turn.write(bytes).await;
+        }
+        let writer = self.front.writer.borrow_mut().take();
+        if let Some(mut writer) = writer {
+            writer.finish().await;
+        }
+        self.front_switch.off();
+    }
+
+    /// Counts rows and bytes sent.
+    pub fn count_out(&self, rows: u64, bytes: u64) {
+        let (all_rows, all_out, all_in) = self.totals.get();
+        self.totals.set((all_rows + rows, all_out + bytes, all_in));
+        self.core.counters.rows.add(rows);
+        self.core.counters.bytes_out.add(bytes);
+    }
+
+    /// Counts bytes received.
+    pub fn count_in(&self, bytes: u64) {
+        let (all_rows, all_out, all_in) = self.totals.get();
+        self.totals.set((all_rows, all_out, all_in + bytes));
+        self.core.counters.bytes_in.add(bytes);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.target.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}

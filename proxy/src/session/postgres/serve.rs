@@ -1,0 +1,223 @@
+//! One connection from its first byte to its last entry in the record.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use codecs::postgres::Limits;
+use codecs::postgres::build::backend as say;
+use linegate_config::RecordLevel;
+use linegate_identity::UnixMillis;
+use linegate_recording::{Entry, Level, SessionId};
+
+use super::front_door::{self, Client, Opened, Proven};
+use super::pipeline::Pipeline;
+use super::{Ended, Front, Session, answer, ask, back_door, cancel};
+use crate::clock;
+use crate::core::{Core, Deadline};
+use crate::link::Link;
+use crate::rt::{self, net::Stream};
+use crate::shared::{CancelEntry, Target, lock};
+
+/// Serves a connection to its end.
+pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: SocketAddr) {
+    core.counters.accepted.one();
+    let Ok(link) = Link::new(stream, core.pool.clone()) else { return };
+    let logged_in = Rc::new(Cell::new(false));
+    let login_ms = u64::from(target.config.startup_seconds) * 1000;
+    core.at(UnixMillis(clock::now().0 + login_ms), Deadline::Login(link.switch.clone(), logged_in.clone()));
+    match front_door::open(&core, &target, link).await {
+        Ok(Opened::Cancel { process_id, secret }) => cancel::request(&core, process_id, secret),
+        Ok(Opened::Client(client)) => welcome(&core, target, *client, peer, &logged_in).await,
+        Err((mut link, ended)) => {
+            core.counters.login_refused.one();
+            if let Some((sqlstate, message)) = &ended.say {
+                let mut bytes = Vec::new();
+                say::error_response(&mut bytes, "FATAL", sqlstate, message, None, None);
+                let _ = link.writer.write_vec(bytes).await;
+            }
+            link.writer.finish().await;
+        }
+    }
+    logged_in.set(true);
+}
+
+async fn welcome(core: &Rc<Core>, target: Arc<Target>, mut client: Client, peer: SocketAddr, logged_in: &Rc<Cell<bool>>) {
+    let opened = match front_door::prove(core, &target, &mut client).await {
+        Ok(proven) => open(core, &target, &mut client, proven, peer).await,
+        Err(ended) => Err(ended),
+    };
+    logged_in.set(true);
+    match opened {
+        Ok(ready) => run(core, ready, client).await,
+        Err(ended) => {
+            tracing::info!(target = %target.config.name, %peer, why = %ended.why, "login refused");
+            core.counters.login_refused.one();
+            client.refuse(&ended).await;
+        }
+    }
+}
+
+/// A session that is about to begin.
+struct Ready {
+    make: Box<dyn FnOnce(Front, rt::net::Switch) -> Rc<Session>>,
+    backend: back_door::Backend,
+}
+
+async fn open(
+    core: &Rc<Core>,
+    target: &Arc<Target>,
+    client: &mut Client,
+    proven: Proven,
+    peer: SocketAddr,
+) -> Result<Ready, Ended> {
+    if core.shared.draining.load(Ordering::Relaxed) {
+        return Err(Ended::saying(b"57P03", "linegate is shutting down"));
+    }
+    if core.recording_fails() {
+        return Err(Ended::saying(b"53100", "linegate cannot record now, so it opens no sessions"));
+    }
+    if target.sessions.load(Ordering::Relaxed) >= u64::from(target.config.max_sessions) {
+        return Err(Ended::saying(b"53300", "linegate: too many sessions for this target"));
+    }
+    let lease = proven.lease;
+    let database = target.config.database.clone().or_else(|| client.database.clone());
+    let database = database.unwrap_or_else(|| target.config.credential.user.clone());
+    let standing = core
+        .open(&lease, &database)
+        .await
+        .map_err(|why| Ended::saying(b"28000", format!("linegate: {why}")))?;
+    let application = client.parameters.iter().find(|(name, _)| name == "application_name").map(|(_, value)| value.clone());
+    let backend = login(core, target, client, &lease, &database).await?;
+    core.counters.logged_in.one();
+    let id = SessionId::from_random(clock::random());
+    let entry = Entry::SessionOpened {
+        lease: lease.id.to_string(),
+        chain: std::iter::once(&lease.chain.principal.name).chain(&lease.chain.actors).cloned().collect(),
+        principal_kind: lease.chain.principal.kind.as_str().to_owned(),
+        target: target.config.name.clone(),
+        database: database.clone(),
+        role: target.config.credential.user.clone(),
+        client_addr: peer.to_string(),
+        application,
+        level: level(target.config.record),
+    };
+    core.record(id, entry).await;
+    target.sessions.fetch_add(1, Ordering::Relaxed);
+    let (core, target, catalog) = (core.clone(), target.clone(), core.shared.catalog(&target.config.name, &database));
+    let limits = Limits { frame_bytes_max: frame_bytes_max(&target) };
+    let (cancel_key, back_switch) = (backend.cancel_key.clone(), backend.link.switch.clone());
+    let make = Box::new(move |front, front_switch| {
+        Rc::new(Session {
+            id,
+            core,
+            target,
+            lease,
+            token_ids: proven.token_ids,
+            database,
+            limits,
+            standing: RefCell::new(standing),
+            catalog,
+            pipeline: RefCell::new(Pipeline::default()),
+            plans: RefCell::new(HashMap::new()),
+            front,
+            front_switch,
+            back_switch,
+            cancel_key,
+            ended: RefCell::new(None),
+            scrubs: Cell::new(false),
+            prepared_touched: Cell::new(false),
+            at_boundary: Cell::new(true),
+            drained: RefCell::new(None),
+            hold: RefCell::new(None),
+            statements: Cell::new(0),
+            totals: Cell::new((0, 0, 0)),
+        })
+    });
+    Ok(Ready { make, backend })
+}
+
+fn frame_bytes_max(target: &Target) -> u32 {
+    let largest_mb = target.config.row_bytes_max_mb.max(target.config.statement_bytes_max_mb).min(1023);
+    largest_mb << 20
+}
+
+fn level(level: RecordLevel) -> Level {
+    match level {
+        RecordLevel::Statements => Level::Statements,
+        RecordLevel::Shape => Level::Shape,
+        RecordLevel::Rows => Level::Rows,
+    }
+}
+
+/// Startup parameters that go through to the server. `options` could set anything, so it does not.
+async fn login(
+    core: &Rc<Core>,
+    target: &Target,
+    client: &Client,
+    lease: &linegate_identity::LeaseGrant,
+    database: &str,
+) -> Result<back_door::Backend, Ended> {
+    const PASSED: [&str; 6] = ["client_encoding", "DateStyle", "TimeZone", "IntervalStyle", "extra_float_digits", "search_path"];
+    if client.parameters.iter().any(|(name, value)| name == "options" && !value.trim().is_empty()) {
+        return Err(Ended::saying(b"42501", "linegate: startup options are not passed on; use SET"));
+    }
+    let mut parameters: Vec<(String, String)> = client
+        .parameters
+        .iter()
+        .filter(|(name, _)| PASSED.iter().any(|passed| passed.eq_ignore_ascii_case(name)))
+        .cloned()
+        .collect();
+    if parameters.iter().any(|(name, value)| name.eq_ignore_ascii_case("client_encoding") && !is_utf8(value)) {
+        return Err(Ended::saying(b"22023", "linegate: client_encoding must be UTF8"));
+    }
+    parameters.push(("application_name".into(), lease.chain.application_name(&lease.id)));
+    let backend = back_door::connect(target, &core.pool, database, &parameters).await;
+    backend.inspect_err(|_| core.counters.backend_failed.one())
+}
+
+fn is_utf8(name: &str) -> bool {
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    matches!(name.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "auto")
+}
+
+async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
+    let back_door::Backend { link: back, ingress: back_ingress, greeting, cancel_key } = ready.backend;
+    drop(back_ingress); // the server says nothing more until it is asked
+    let Link { reader, writer, switch } = client.link;
+    let session = (ready.make)(Front::new(writer), switch);
+    core.sessions.borrow_mut().insert(session.id, session.clone());
+    let entry = CancelEntry { core: core.index, session: session.id, target: session.target.clone() };
+    lock(&core.shared.cancels).insert(cancel_key.clone(), entry);
+    core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(&session)));
+    // The lease may have ended while the backend was asked.
+    let is_over = session.lease.verifier.iterations > 0
+        && lock(&core.shared.leases).is_revoked_or_expired(&session.lease.id, clock::now());
+    if is_over {
+        session.end_lease("the lease has ended", "");
+    }
+    let mut hello = Vec::new();
+    say::authentication_ok(&mut hello);
+    hello.extend_from_slice(&greeting);
+    let turn = session.front.turn().await;
+    let greeted = turn.write(hello).await.0;
+    drop(turn);
+    match greeted {
+        Ok(()) => {
+            let asking = ask::run(session.clone(), reader, back.writer, Some(client.ingress));
+            rt::both(asking, answer::run(session.clone(), back.reader)).await;
+        }
+        Err(error) => session.end(Ended::quietly(format!("the client left during the login: {error}"))),
+    }
+    session.say_goodbye().await;
+    lock(&core.shared.cancels).remove(&cancel_key);
+    core.sessions.borrow_mut().remove(&session.id);
+    core.counters.ended.one();
+    let (rows, bytes_out, bytes_in) = session.totals.get();
+    let why = session.ended.borrow().as_ref().map_or_else(String::new, |ended| ended.why.clone());
+    let statements = session.statements.get();
+    core.record(session.id, Entry::SessionEnded { why, statements, rows, bytes_in, bytes_out }).await;
+}
