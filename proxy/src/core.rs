@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linegate_identity::{LeaseGrant, UnixMillis};
-use linegate_policy::{Cache, Decision};
+use linegate_policy::{Cache, Decision, Epoch};
 use linegate_recording::{Entry, SessionId};
 
 use crate::clock;
@@ -18,6 +18,10 @@ use crate::rt::{self, sync::Slot};
 use crate::session::postgres::Session;
 use crate::shared::{CatalogView, Shared};
 use crate::slab::Pool;
+
+/// Verdicts that a core remembers.
+const CACHE_ENTRIES_MAX: usize = 8192;
+const CACHE_BYTES_MAX: usize = 16 << 20;
 
 enum Waiting {
     Open(Slot<Result<Arc<Standing>, String>>),
@@ -67,7 +71,7 @@ impl Core {
             index,
             pool: Pool::new(memory_bytes),
             counters,
-            cache: RefCell::new(Cache::new(*shared.boot_key)),
+            cache: RefCell::new(Cache::new(*shared.boot_key, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX)),
             shared,
             sessions: RefCell::default(),
             recording: RefCell::new(recording),
@@ -122,7 +126,7 @@ impl Core {
         catalog: Option<Arc<CatalogView>>,
         text: &[u8],
     ) -> Arc<Decision> {
-        if let Some(decision) = self.cache.borrow_mut().get(epoch, text) {
+        if let Some(decision) = self.cache.borrow_mut().get(Epoch(epoch), text) {
             self.counters.cache_hits.one();
             return decision;
         }
@@ -131,7 +135,7 @@ impl Core {
         let question = |ticket| Question::Decide { ticket, standing: standing.clone(), catalog, text: text.to_vec() };
         self.ask(Waiting::Decide(slot.clone()), question).await;
         let decision = slot.wait().await;
-        self.cache.borrow_mut().insert(epoch, text, decision.clone());
+        self.cache.borrow_mut().insert(Epoch(epoch), text, decision.clone());
         decision
     }
 

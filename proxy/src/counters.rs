@@ -74,6 +74,4 @@ counters! {
     client_faults,
     /// Protocol errors by servers.
     server_faults,
-    /// Session tasks that panicked.
-    panics,
 }

@@ -169,12 +169,15 @@ impl Writer {
             if stopping {
                 break;
             }
-            let rest = open_since.map_or(Duration::from_secs(3600), |since| self.commit.saturating_sub(since.elapsed()));
+            if open_since.is_none() {
+                self.retry(|recorder| recorder.tick(clock::now().0));
+            }
+            let rest = open_since.map_or(Duration::from_secs(5), |since| self.commit.saturating_sub(since.elapsed()));
             bell.park(rest.max(Duration::from_micros(200)), || {
                 !self.consumer.is_empty() || self.health.stop.load(Ordering::SeqCst)
             });
         }
-        if let Err(error) = self.recorder.close(clock::now().0) {
+        if let Err(error) = self.recorder.seal(clock::now().0) {
             tracing::error!(%error, "the last segment could not be sealed");
         }
     }
@@ -182,10 +185,10 @@ impl Writer {
     fn write(&mut self, event: Event) {
         match event.what {
             What::Entry(entry) => {
-                self.retry(|recorder| recorder.append(event.at.0, event.session, &entry));
+                self.retry(|recorder| recorder.append(event.at.0, event.session, &entry).map(drop));
             }
             What::Rows { statement, offset, bytes } => {
-                self.retry(|recorder| recorder.append_rows(event.at.0, event.session, statement, offset, &bytes));
+                self.retry(|recorder| recorder.append_rows(event.at.0, event.session, statement, offset, &bytes).map(drop));
                 self.health.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
                 if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX {
                     let _ = self.buffers.push(bytes); // a full return ring frees the buffer

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use linegate_config::{Config, LabelConfig, Secret, TargetConfig};
+use linegate_config::{Config, Secret, TargetConfig};
 use linegate_identity::{LeaseId, Leases};
 use linegate_link::{HoldRequest, IssuerKeys, ToControl};
 use linegate_policy::{Engine, LabelIndex, LabelSpec};
@@ -39,6 +39,8 @@ pub struct CatalogView {
     pub epoch: u64,
     /// Labels by origin.
     pub labels: LabelIndex,
+    /// Of everything that was read.
+    pub fingerprint: [u8; 32],
 }
 
 /// A catalog and whether it may be out of date.
@@ -95,8 +97,6 @@ pub struct CancelEntry {
     pub core: usize,
     /// The session.
     pub session: SessionId,
-    /// Its target.
-    pub target: Arc<Target>,
 }
 
 /// Low-rate messages to a core.
@@ -231,9 +231,4 @@ impl Shared {
     pub fn connect_time(target: &Target) -> Duration {
         Duration::from_secs(u64::from(target.config.connect_seconds))
     }
-}
-
-/// The policy crate's view of a label in the configuration.
-pub fn label_spec(label: &LabelConfig) -> LabelSpec {
-    crate::settings::label_spec(label)
 }

@@ -73,6 +73,7 @@ impl Pool {
     }
 
     /// Bytes in use now.
+    #[cfg(test)]
     pub fn bytes_out(&self) -> usize {
         self.bytes_out.get()
     }

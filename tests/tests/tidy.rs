@@ -8,18 +8,15 @@ use linegate_tests::places::repository;
 /// The longest source file, in lines; beyond it a module has more than one job.
 const LINES_MAX: usize = 700;
 
-/// Files outside `masking-simd` that may hold unsafe code, each with its reasons at its top.
-const UNSAFE_ALLOWED: [&str; 10] = [
+/// The longest file of tests: cases are read one at a time.
+const TEST_LINES_MAX: usize = 1200;
+
+/// Files outside `masking-simd` that may hold unsafe code; each says at the block why it is sound.
+const UNSAFE_ALLOWED: [&str; 4] = [
     "proxy/cli/src/parent_death.rs",
-    "proxy/src/clock.rs",
-    "proxy/src/counters.rs",
-    "proxy/src/main.rs",
-    "proxy/src/rt/",
+    "proxy/sql/src/parse.rs",
+    "proxy/src/rt/net.rs",
     "proxy/src/slab.rs",
-    "proxy/src/tls.rs",
-    "proxy/src/session/slab.rs",
-    "proxy/tests/allocations.rs",
-    "bench/",
 ];
 
 /// The top level of the repository, as README and DESIGN fix it.
@@ -63,6 +60,11 @@ fn walk(root: &Path, dir: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
+/// A module of unit tests in a file of its own.
+fn is_tests(path: &str) -> bool {
+    path.contains("src/") && (path.ends_with("/tests.rs") || path.ends_with("_tests.rs"))
+}
+
 /// Reports every file that breaks a rule, so that one run shows them all.
 fn none(what: &str, broken: Vec<String>) {
     assert!(broken.is_empty(), "{what}:\n  {}", broken.join("\n  "));
@@ -72,17 +74,21 @@ fn none(what: &str, broken: Vec<String>) {
 fn no_file_has_more_than_one_job() {
     let long = sources().into_iter().filter_map(|(path, text)| {
         let lines = text.lines().count();
-        (path.contains("src/") && lines > LINES_MAX).then(|| format!("{path}: {lines} lines"))
+        let max = if is_tests(&path) {
+            TEST_LINES_MAX
+        } else {
+            LINES_MAX
+        };
+        (path.contains("src/") && lines > max).then(|| format!("{path}: {lines} lines"))
     });
-    none("files longer than 700 lines", long.collect());
+    none("files that are too long", long.collect());
 }
 
 #[test]
 fn every_file_opens_by_saying_what_it_is_for() {
-    let silent = sources().into_iter().filter(|(path, text)| {
-        let inner_tests = path.ends_with("tests.rs") && path.contains("src/");
-        !text.starts_with("//!") && !inner_tests
-    });
+    let silent = sources()
+        .into_iter()
+        .filter(|(path, text)| !text.starts_with("//!") && !is_tests(path));
     none(
         "files that do not begin with `//!`",
         silent.map(|(path, _)| path).collect(),
@@ -100,6 +106,17 @@ fn unsafe_code_stays_in_its_places() {
         (!allowed).then(|| format!("{path}:{}", line + 1))
     });
     none("unsafe code outside its places", stray.collect());
+    let root = repository();
+    let stale = UNSAFE_ALLOWED.iter().filter(|path| {
+        let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+        !text
+            .lines()
+            .any(|line| is_code_with(line, &["unsafe ", "unsafe{"]))
+    });
+    none(
+        "allowed, but without unsafe code",
+        stale.map(|path| (*path).to_owned()).collect(),
+    );
 }
 
 #[test]

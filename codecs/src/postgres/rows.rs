@@ -15,8 +15,12 @@ use super::frame::{self, FrameSize, HEADER_BYTES, Limits};
 const COUNT_BYTES: usize = 2;
 /// Bytes of a cell's length.
 const LENGTH_BYTES: usize = 4;
+/// The length of NULL.
+const NULL: [u8; LENGTH_BYTES] = (-1_i32).to_be_bytes();
 /// The size of a DataRow without columns.
 const ROW_SIZE_MIN: u32 = 6;
+
+const _: () = assert!(usize::BITS >= 64, "an offset and a 32-bit length have a sum");
 
 /// What a cut row waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,7 +246,7 @@ pub fn nullify(
         |_, cell_at, cell_bytes| {
             let cell_at = HEADER_BYTES + cell_at;
             out.extend_from_slice(&frame[copied..cell_at - LENGTH_BYTES]);
-            out.extend_from_slice(&(-1_i32).to_be_bytes());
+            out.extend_from_slice(&NULL);
             copied = cell_at + cell_bytes as usize;
         },
     );
@@ -265,6 +269,9 @@ fn assert_masked(columns: &[u16], columns_count: u16) {
 }
 
 /// Tells the masked cells of a whole row that are not NULL: index in `columns`, offset in the payload, bytes.
+///
+/// What a cut row has checked at each cell is checked here once, behind the last masked one: the offset and the least
+/// that the rest needs only grow together. Whatever is wrong is then named by [`row_error`], off the hot path.
 #[inline(always)]
 fn masked_cells(
     row: &[u8],
@@ -272,40 +279,75 @@ fn masked_cells(
     columns_count: u16,
     mut each: impl FnMut(usize, usize, u32),
 ) -> Result<(), PostgresError> {
-    let Some((count, cells)) = row.split_first_chunk() else {
-        return Err(PostgresError::Truncated {
-            message: "DataRow",
-            field: "the number of columns",
-        });
+    let wrong = || row_error(row, columns, columns_count);
+    let Some((count, _)) = row.split_first_chunk() else {
+        return Err(wrong());
     };
-    let mut slack = open_row(*count, columns_count, cells.len() as u32)?; // a payload is below 2 GiB
+    if u16::from_be_bytes(*count) != columns_count {
+        return Err(wrong());
+    }
     let mut at = COUNT_BYTES;
     let mut column = 0;
     for (index, masked) in columns.iter().enumerate() {
-        loop {
-            let Some(&[a, b, c, d]) = row.get(at..at + LENGTH_BYTES) else {
-                return Err(PostgresError::ChainMismatch { column });
+        for _ in column..*masked {
+            let Some(word) = word_at(row, at) else {
+                return Err(wrong());
             };
-            let length = cell_length([a, b, c, d], column, columns_count, &mut slack)?;
-            at += LENGTH_BYTES;
-            let found = column == *masked;
-            column += 1;
-            if let Some(bytes) = length {
-                if found {
-                    each(index, at, bytes);
-                }
-                at += bytes as usize;
+            let bytes = if word == NULL { 0 } else { u32::from_be_bytes(word) };
+            at += LENGTH_BYTES + bytes as usize; // a length below -1 leads beyond every row
+        }
+        column = masked + 1; // below the number of columns, or equal
+        let Some(word) = word_at(row, at) else {
+            return Err(wrong());
+        };
+        at += LENGTH_BYTES;
+        if word != NULL {
+            let bytes = u32::from_be_bytes(word);
+            if bytes as usize > row.len() - at {
+                return Err(wrong());
             }
-            if found {
-                break;
-            }
+            each(index, at, bytes);
+            at += bytes as usize;
         }
     }
-    Ok(())
+    let rest = usize::from(columns_count - column) * LENGTH_BYTES;
+    let agrees = if rest == 0 {
+        at == row.len()
+    } else {
+        at + rest <= row.len()
+    };
+    if agrees { Ok(()) } else { Err(wrong()) }
+}
+
+/// The four bytes of a cell's length, if the row has them.
+#[inline(always)]
+fn word_at(row: &[u8], at: usize) -> Option<[u8; LENGTH_BYTES]> {
+    row.get(at..at + LENGTH_BYTES)?.try_into().ok()
+}
+
+/// What is wrong with a whole row: the walk of a cut row finds it.
+#[cold]
+fn row_error(row: &[u8], columns: &[u16], columns_count: u16) -> PostgresError {
+    struct Nobody;
+    impl CellSink for Nobody {
+        fn cell(&mut self, _index: usize, _piece: Piece) -> bool {
+            true
+        }
+    }
+    // A payload is below 2 GiB.
+    let mut place = Place {
+        frame_left: row.len() as u32,
+        walk: Walk::Count,
+        ..Place::default()
+    };
+    let walked = place.resume(row, 0, columns, columns_count, &mut Nobody, &mut true);
+    walked.err().unwrap_or(PostgresError::Truncated {
+        message: "DataRow",
+        field: "the number of columns",
+    })
 }
 
 /// Checks the number of columns; the bytes that are left for the cells themselves when each has its length.
-#[inline(always)]
 fn open_row(count: [u8; COUNT_BYTES], expected: u16, left: u32) -> Result<u32, PostgresError> {
     let declared = u16::from_be_bytes(count);
     if declared != expected {
@@ -318,7 +360,6 @@ fn open_row(count: [u8; COUNT_BYTES], expected: u16, left: u32) -> Result<u32, P
 }
 
 /// A cell's length, `None` for NULL, taken from what is left; the last cell must leave nothing.
-#[inline(always)]
 fn cell_length(
     word: [u8; LENGTH_BYTES],
     column: u16,

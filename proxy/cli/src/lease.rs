@@ -49,7 +49,7 @@ pub(crate) struct DeriveArgs {
     /// The name of the next hop.
     #[arg(long)]
     actor: String,
-    /// The parent lease's user name [env: LINEGATE_LEASE_USER].
+    /// The parent lease's user name (env: LINEGATE_LEASE_USER).
     #[arg(long, value_name = "USER")]
     parent_user: Option<String>,
     /// A file that holds the parent lease's secret; otherwise LINEGATE_LEASE_PASSWORD or LINEGATE_LEASE_TOKEN is used.

@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Where the control plane listens: its state directory or one of its sockets [env: LINEGATE_CONTROL].
+    /// Where the control plane listens: its state directory or one of its sockets (env: LINEGATE_CONTROL).
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) control: Option<PathBuf>,
     /// The state directory of `linegate up`.

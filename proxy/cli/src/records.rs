@@ -40,7 +40,7 @@ pub(crate) enum AuditCommand {
 /// Where the recordings are.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// The directory of recordings [default: what --config names, or `recordings` in the state directory].
+    /// The directory of recordings (default: what --config names, or `recordings` in the state directory).
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
     /// The configuration that names the directory of recordings.

@@ -35,10 +35,10 @@ pub(crate) struct RunArgs {
     /// The protected server.
     #[arg(long)]
     target: String,
-    /// The name of this hop in the chain [default: the command's name, when deriving].
+    /// The name of this hop in the chain (default: the command's name, when deriving).
     #[arg(long)]
     actor: Option<String>,
-    /// Who, when no lease is in the environment [default: user:<login name>].
+    /// Who, when no lease is in the environment (default: user:LOGIN-NAME).
     #[arg(long = "as", value_name = "PRINCIPAL")]
     principal: Option<String>,
     #[command(flatten)]

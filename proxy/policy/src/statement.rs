@@ -54,8 +54,13 @@ pub struct Statement {
     pub changes_catalog: bool,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
     pub carries_secret: bool,
-    /// Settings it changes, lower case.
+    /// Settings it changes, lower case: `name=value` where the text fixes a short value, else `name`; `*` for any.
     pub settings: Vec<String>,
+    /// A written value, in SET, ON CONFLICT DO UPDATE SET or a MERGE action, names a column rather than constants and
+    /// parameters; or written rows come from a query. Values may so end up in other columns than their own.
+    pub moves_values: bool,
+    /// A RETURNING list shows more than plain columns and clean values, so the server will not name an origin for it.
+    pub returns_computed: bool,
 }
 
 impl Statement {
@@ -64,6 +69,8 @@ impl Statement {
         Self {
             effects: Effects::UNREADABLE,
             bounded: false,
+            moves_values: true,
+            returns_computed: true,
             opaque: vec!["text that does not parse"],
             count: 1,
             ..Self::empty()
@@ -85,6 +92,8 @@ impl Statement {
             changes_catalog: false,
             carries_secret: false,
             settings: Vec::new(),
+            moves_values: false,
+            returns_computed: false,
         }
     }
 }

@@ -109,8 +109,9 @@ fn channel(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> Opt
         return Some(Channel::Definition(any.clone()));
     }
     if effects.intersects(Effects::INSERT.with(Effects::UPDATE)) {
-        // A write looks at its own target for WHERE and RETURNING; with a query in it, whole rows may go to other columns.
-        let is_own = |name: &Name| statement.writes.contains(name) && !effects.contains(Effects::SELECT);
+        // A write looks at its own target for WHERE and RETURNING, which moves nothing. Once it writes what it reads, values
+        // may go to columns that bear no label.
+        let is_own = |name: &Name| statement.writes.contains(name) && !statement.moves_values;
         let source = statement
             .reads
             .iter()
@@ -118,6 +119,10 @@ fn channel(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> Opt
         if let Some(source) = source {
             return Some(Channel::Flow(source.clone()));
         }
+    }
+    if statement.returns_computed {
+        // The result would be refused for want of an origin, after the change was made.
+        return Some(Channel::Returning(any.clone()));
     }
     if effects.intersects(Effects::SET.with(Effects::NOTIFY)) || statement.functions.iter().any(carries) {
         return read.cloned().map(Channel::Flow);
@@ -191,6 +196,13 @@ mod tests {
             functions: names(functions),
             count: 1,
             ..Statement::empty()
+        }
+    }
+
+    fn moving(statement: Statement) -> Statement {
+        Statement {
+            moves_values: true,
+            ..statement
         }
     }
 
@@ -282,8 +294,39 @@ mod tests {
             ),
             (
                 "insert from itself",
-                statement(select_insert, &["app.customers"], &["app.customers"], &[]),
+                moving(statement(
+                    select_insert,
+                    &["app.customers"],
+                    &["app.customers"],
+                    &[],
+                )),
                 Channel::Flow(customers.clone()),
+            ),
+            (
+                "another column of itself",
+                moving(statement(E::UPDATE, &["app.customers"], &["app.customers"], &[])),
+                Channel::Flow(customers.clone()),
+            ),
+            (
+                "a computed answer to an update",
+                Statement {
+                    returns_computed: true,
+                    ..statement(
+                        E::UPDATE.with(E::SELECT),
+                        &["app.customers"],
+                        &["app.customers"],
+                        &[],
+                    )
+                },
+                Channel::Returning(customers.clone()),
+            ),
+            (
+                "a computed answer to a delete, no column read",
+                Statement {
+                    returns_computed: true,
+                    ..statement(E::DELETE, &[], &["app.customers"], &[])
+                },
+                Channel::Returning(customers.clone()),
             ),
             (
                 "create view",
@@ -345,6 +388,23 @@ mod tests {
             statement(E::INSERT, &[], &["app.customers"], &["now", "nextval"]),
             statement(E::INSERT, &["app.customers"], &["app.customers"], &[]),
             statement(E::UPDATE, &["app.customers"], &["app.customers"], &[]),
+            statement(
+                E::SELECT.with(E::UPDATE),
+                &["app.customers"],
+                &["app.customers"],
+                &[],
+            ),
+            moving(statement(E::UPDATE, &["orders"], &["orders"], &[])),
+            moving(statement(
+                E::SELECT.with(E::INSERT),
+                &["orders"],
+                &["app.customers"],
+                &[],
+            )),
+            Statement {
+                returns_computed: true,
+                ..statement(E::UPDATE, &["orders"], &["orders"], &[])
+            },
             statement(E::DELETE, &["app.customers"], &["app.customers"], &[]),
             statement(E::COPY_IN, &[], &["app.customers"], &[]),
             statement(E::COPY_OUT, &["orders"], &[], &[]),
@@ -377,6 +437,8 @@ mod tests {
             "client_encoding",
             "client_encoding=sjis",
             "standard_conforming_strings=off",
+            "standard_conforming_strings",
+            "client_min_messages",
             "client_min_messages=debug1",
             "role",
             "session_authorization=x",
@@ -387,6 +449,7 @@ mod tests {
         let allowed = [
             "search_path",
             "client_encoding='UTF8'",
+            "client_encoding=UTF8",
             "standard_conforming_strings=on",
             "client_min_messages=warning",
             "statement_timeout=0",

@@ -103,6 +103,8 @@ pub enum Channel {
     Catalog(Name),
     /// Values of a labelled relation would be written elsewhere.
     Flow(Name),
+    /// RETURNING of a labelled relation would compute with its values.
+    Returning(Name),
     /// The definition of a labelled relation would change, or a new one would build on it.
     Definition(Name),
     /// A setting that changes how text is read or what the server says.
@@ -166,6 +168,7 @@ impl Reason {
                 "Ask for a lease with a wider scope."
             }
             Self::AroundMask(Channel::Copy(_)) => "SELECT the columns instead: its rows can be masked.",
+            Self::AroundMask(Channel::Returning(_)) => "Return the columns as they are: they can be masked.",
             Self::AroundMask(Channel::Function(_)) => {
                 "Only known built-in functions run while columns are masked."
             }
@@ -184,6 +187,7 @@ impl Reason {
                 Channel::FunctionCall
                 | Channel::Replication
                 | Channel::Copy(_)
+                | Channel::Returning(_)
                 | Channel::Opaque(_)
                 | Channel::Server,
             ) => *b"0A000",
@@ -212,6 +216,11 @@ impl fmt::Display for Channel {
             Self::Function(name) => write!(f, "function {} is not known to be harmless", name_shown(name)),
             Self::Catalog(name) => write!(f, "{} may hold copies of values", name_shown(name)),
             Self::Flow(name) => write!(f, "values of relation {} must stay in it", name_shown(name)),
+            Self::Returning(name) => write!(
+                f,
+                "RETURNING of computed values of relation {} is not offered",
+                name_shown(name)
+            ),
             Self::Definition(name) => write!(f, "the definition of relation {} must stay", name_shown(name)),
             Self::Setting(name) => write!(f, "setting {} must stay", shown(name)),
         }
@@ -251,6 +260,19 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// A decision that allows a statement that does nothing.
+    #[doc(hidden)]
+    pub fn allowed_for_tests() -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            touches_label: false,
+            labels: Vec::new(),
+            effects: Effects::NONE,
+            policies: Vec::new(),
+            statement: Statement::empty(),
+        }
+    }
+
     /// Whether it touches a masked label, given whether any earlier PREPARE or DECLARE of the session did. Narrower than
     /// `touches_label` for EXECUTE and FETCH, which otherwise count as touching one.
     pub fn touches(&self, prepared_touched: bool) -> bool {
@@ -344,6 +366,13 @@ mod tests {
         };
         let text = Reason::AroundMask(Channel::Flow(name)).public();
         assert!(!text.contains('\n') && text.len() < 300, "{text}");
+    }
+
+    #[test]
+    fn the_decision_for_tests_touches_nothing() {
+        let decision = Decision::allowed_for_tests();
+        assert_eq!(decision.verdict, Verdict::Allow);
+        assert!(!decision.touches(true) && decision.effects.is_empty() && decision.labels.is_empty());
     }
 
     #[test]

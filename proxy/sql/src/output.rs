@@ -62,6 +62,16 @@ fn of_returning(returning: Option<&nodes::ReturningClause>) -> Option<Vec<Output
     of_targets(returning?.exprs())
 }
 
+/// Whether a RETURNING list holds more than columns as they are and clean values.
+pub(crate) fn shows_computed(targets: &NodeList) -> bool {
+    targets.iter().any(|target| match target {
+        Node::ResTarget(target) => {
+            !matches!(target.val(), Node::ColumnRef(_)) && judge(target.val()) == OutputColumn::Computed
+        }
+        _ => true,
+    })
+}
+
 fn of_select(select: &nodes::SelectStmt) -> Option<Vec<OutputColumn>> {
     if select.op != SetOperation::SETOP_NONE || select.into_clause().is_some() {
         return None;

@@ -343,6 +343,136 @@ fn changes_name_their_targets() {
     ]);
 }
 
+/// The texts of `cases` for which `is` differs from what they say.
+fn differing<'c>(cases: &[(&'c str, bool)], is: impl Fn(&Statement) -> bool) -> Vec<&'c str> {
+    let found = |sql: &str| read_detailed(sql.as_bytes()).map(|found| is(&found));
+    cases
+        .iter()
+        .filter(|(sql, expected)| found(sql) != Ok(*expected))
+        .map(|(sql, _)| *sql)
+        .collect()
+}
+
+#[test]
+fn written_values_are_of_the_text_or_move() {
+    let cases = [
+        ("SELECT ssn FROM t", false),
+        ("DELETE FROM t WHERE a = b", false),
+        ("UPDATE t SET a = 'x' WHERE id = 1", false),
+        (
+            "UPDATE t SET a = $1, b = lower($2) || now()::text WHERE id = $3",
+            false,
+        ),
+        ("UPDATE t SET a = DEFAULT, b[1] = 2", false),
+        ("UPDATE t SET (a, b) = ROW(1, 2)", false),
+        ("UPDATE t SET a = 'x' WHERE ssn = 'y' RETURNING ssn", false),
+        ("UPDATE t SET a = 'x' FROM u WHERE t.id = u.id", false),
+        ("UPDATE t SET a = ssn", true),
+        ("UPDATE t SET a = t.ssn WHERE id = 1", true),
+        ("UPDATE t SET n = n + 1", true),
+        ("UPDATE t SET a = to_jsonb(t)", true),
+        ("UPDATE t SET a = CASE WHEN ssn LIKE '1%' THEN 1 END", true),
+        ("UPDATE t SET (a, b) = ROW(1, ssn)", true),
+        ("UPDATE t SET (a, b) = (SELECT 1, 2)", true),
+        ("UPDATE t SET a = (SELECT count(*) FROM u)", true),
+        ("UPDATE t SET a = EXISTS (TABLE u)", true),
+        ("UPDATE t SET a = JSON_ARRAY(VALUES (1))", true),
+        ("UPDATE t SET e[digits] = 1", true),
+        ("UPDATE t SET a = excluded.ssn FROM u excluded", true),
+        ("INSERT INTO t VALUES (1, $1, now(), DEFAULT)", false),
+        ("INSERT INTO t DEFAULT VALUES", false),
+        ("INSERT INTO t VALUES ((SELECT ssn FROM u))", true),
+        ("INSERT INTO t VALUES (1) LIMIT (SELECT 1 FROM u)", true),
+        ("INSERT INTO t SELECT * FROM u", true),
+        ("INSERT INTO t TABLE t", true),
+        ("INSERT INTO t WITH x AS (TABLE u) VALUES (1)", true),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = 'x'",
+            false,
+        ),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = excluded.a WHERE t.b = 1",
+            false,
+        ),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = t.ssn",
+            true,
+        ),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = ssn",
+            true,
+        ),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = excluded",
+            true,
+        ),
+        (
+            "INSERT INTO t AS excluded VALUES (1) ON CONFLICT (id) DO UPDATE SET a = excluded.ssn",
+            true,
+        ),
+        (
+            "INSERT INTO excluded VALUES (1) ON CONFLICT (id) DO UPDATE SET a = excluded.ssn",
+            true,
+        ),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = (SELECT excluded.ssn FROM t excluded)",
+            true,
+        ),
+        (
+            "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN UPDATE SET a = 1",
+            false,
+        ),
+        (
+            "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN DELETE",
+            false,
+        ),
+        (
+            "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN UPDATE SET a = u.ssn",
+            true,
+        ),
+        (
+            "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN UPDATE SET a = t.ssn",
+            true,
+        ),
+        (
+            "MERGE INTO t USING u ON true WHEN NOT MATCHED THEN INSERT (a) VALUES (1)",
+            false,
+        ),
+        (
+            "MERGE INTO t USING u ON true WHEN NOT MATCHED THEN INSERT (a) VALUES (u.ssn)",
+            true,
+        ),
+        ("WITH d AS (UPDATE t SET a = ssn) SELECT 1", true),
+        (
+            "WITH d AS (UPDATE t SET a = 1 RETURNING ssn) UPDATE u SET b = d.ssn FROM d",
+            true,
+        ),
+        ("UPDATE t SET a = 1; UPDATE t SET a = ssn", true),
+        ("PREPARE p AS UPDATE t SET a = ssn", true),
+    ];
+    let wrong = differing(&cases, |found| found.moves_values);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(Statement::unreadable().moves_values);
+}
+
+#[test]
+fn returning_lists_show_columns_or_compute() {
+    let cases = [
+        ("UPDATE t SET a = 1", false),
+        ("UPDATE t SET a = 1 RETURNING *", false),
+        ("UPDATE t SET a = 1 RETURNING t.*, id AS x, 1, now()", false),
+        ("UPDATE t SET a = 1 RETURNING lower(ssn)", true),
+        ("UPDATE t SET a = 1 RETURNING id, ssn::text", true),
+        ("INSERT INTO t VALUES (1) RETURNING id", false),
+        ("INSERT INTO t VALUES (1) RETURNING id + 1", true),
+        ("DELETE FROM t WHERE id = 1 RETURNING (SELECT x FROM u)", true),
+        ("WITH d AS (DELETE FROM t RETURNING lower(ssn)) SELECT 1", true),
+        ("SELECT lower(ssn) FROM t", false),
+    ];
+    let wrong = differing(&cases, |found| found.returns_computed);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn a_where_bounds_only_if_it_names_rows() {
     let bounded = [
@@ -684,32 +814,64 @@ fn sessions_roles_and_servers() {
             "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
             "set sets default_transaction_read_only",
         ),
-        ("SET \"Search_Path\" TO x", "set sets search_path"),
-        ("SET LOCAL statement_timeout = 0", "set sets statement_timeout"),
-        ("SET NAMES 'latin1'", "set sets client_encoding"),
-        ("SET TIME ZONE 'UTC'", "set sets timezone"),
+        ("SET \"Search_Path\" TO x", "set sets search_path=x"),
+        ("SET search_path TO x, y", "set sets search_path"),
+        ("SET LOCAL statement_timeout = 0", "set sets statement_timeout=0"),
+        ("SET NAMES 'latin1'", "set sets client_encoding=latin1"),
+        ("SET TIME ZONE 'UTC'", "set sets timezone=UTC"),
+        ("SET client_encoding TO 'UTF8'", "set sets client_encoding=UTF8"),
+        ("SET client_encoding TO DEFAULT", "set sets client_encoding"),
+        (
+            "SET standard_conforming_strings = on",
+            "set sets standard_conforming_strings=on",
+        ),
+        (
+            "SET standard_conforming_strings = 1",
+            "set sets standard_conforming_strings=1",
+        ),
+        (
+            "SET client_min_messages = warning",
+            "set sets client_min_messages=warning",
+        ),
+        ("SET \"a=b\" = 'x'", "set sets a=b"),
+        (
+            "SET work_mem = '0000000000000000000000000000000000000000000000000000000000000000000'",
+            "set sets work_mem",
+        ),
         ("RESET ALL", "set sets *"),
         ("RESET search_path", "set sets search_path"),
         ("DISCARD ALL", "set sets * catalog"),
         ("DISCARD PLANS", "set"),
         ("SHOW ALL", "show"),
-        ("SET ROLE admin", "role sets role"),
-        ("SET LOCAL ROLE NONE", "role sets role"),
-        ("SET \"ROLE\" = 'admin'", "role sets role"),
+        ("SET ROLE admin", "role sets role=admin"),
+        ("SET LOCAL ROLE NONE", "role sets role=none"),
+        ("SET \"ROLE\" = 'admin'", "role sets role=admin"),
         ("RESET ROLE", "role sets role"),
-        ("SET SESSION AUTHORIZATION x", "role sets session_authorization"),
+        ("SET SESSION AUTHORIZATION x", "role sets session_authorization=x"),
         ("RESET SESSION AUTHORIZATION", "role sets session_authorization"),
         (
             "SELECT set_config('Search_Path', 'x', false)",
-            "select+set calls set_config sets search_path",
+            "select+set calls set_config sets search_path=x",
         ),
         (
             "SELECT pg_catalog.set_config('role'::text, 'x', false)",
-            "select+role calls set_config sets role",
+            "select+role calls set_config sets role=x",
         ),
         (
             "SELECT set_config(is_local => false, new_value => 'x', setting_name => 'role')",
-            "select+role calls set_config sets role",
+            "select+role calls set_config sets role=x",
+        ),
+        (
+            "SELECT set_config('client_encoding', $1, false)",
+            "select+set calls set_config sets client_encoding",
+        ),
+        (
+            "SELECT set_config('client_encoding', 'UTF8x'::varchar(4), false)",
+            "select+set calls set_config sets client_encoding",
+        ),
+        (
+            "SELECT set_config('role-x'::char(4), 'x', false)",
+            "select+set+role calls set_config sets *",
         ),
         (
             "SELECT set_config('ro' || 'le', 'x', false)",
@@ -724,7 +886,7 @@ fn sessions_roles_and_servers() {
         ("ALTER ROLE x CREATEDB", "role writes x"),
         (
             "ALTER ROLE x SET search_path = y",
-            "role writes x sets search_path",
+            "role writes x sets search_path=y",
         ),
         ("ALTER ROLE x RENAME TO y", "role writes x catalog"),
         ("DROP ROLE x, y", "role writes x,y"),
@@ -749,7 +911,7 @@ fn sessions_roles_and_servers() {
             "SELECT pg_notify('a', ssn) FROM c",
             "select+notify reads c calls pg_notify opaque a function that keeps or sends a value",
         ),
-        ("ALTER SYSTEM SET work_mem = 1", "server sets work_mem"),
+        ("ALTER SYSTEM SET work_mem = 1", "server sets work_mem=1"),
         ("LOAD 'x'", "server"),
         ("CREATE EXTENSION x", "server writes x catalog"),
         ("DROP EXTENSION x", "drop+server writes x catalog"),
@@ -773,7 +935,7 @@ fn sessions_roles_and_servers() {
         ("DROP DATABASE d", "drop+server writes d"),
         (
             "ALTER DATABASE d SET search_path = x",
-            "server writes d sets search_path",
+            "server writes d sets search_path=x",
         ),
         ("CREATE TABLESPACE s LOCATION '/x'", "server writes s"),
         ("CREATE LANGUAGE plx HANDLER h", "server writes plx catalog"),

@@ -6,13 +6,19 @@
 pub mod net;
 pub mod sync;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use linegate_config::Runtime as Choice;
 
 const RING_ENTRIES: u32 = 4096;
+
+/// Tasks of all cores that panicked: each is a fault of linegate's own and an alarm.
+pub static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// Which driver a core runs on, for the log and the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +82,17 @@ pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
     }
 }
 
-/// Starts a task on this core. Nobody waits for it.
+/// Starts a task on this core. Nobody waits for it. If it panics, it alone ends and `PANICS` counts it.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    drop(monoio::spawn(task));
+    let mut task = Box::pin(task);
+    drop(monoio::spawn(poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("a task panicked and was ended; the core goes on");
+            Poll::Ready(())
+        })
+    })));
 }
 
 /// Waits.

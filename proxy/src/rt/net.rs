@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use monoio::buf::{IoBuf, IoBufMut};
@@ -63,11 +63,6 @@ impl Listener {
         let (stream, peer) = self.0.accept().await?;
         stream.set_nodelay(true)?;
         Ok((Stream(stream), peer))
-    }
-
-    /// Its descriptor.
-    pub fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
     }
 }
 

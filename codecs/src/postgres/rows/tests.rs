@@ -6,11 +6,13 @@ use super::*;
 use crate::postgres::build::backend as build;
 
 type Row = Vec<Option<Vec<u8>>>;
+/// Index in the masked columns, declared bytes, bytes.
+type Cell = (usize, u32, Vec<u8>);
 
 /// What a sink was told, coalesced: for each cell its index, its declared bytes and the bytes of its pieces.
 #[derive(Default)]
 struct Cells {
-    found: Vec<(usize, u32, Vec<u8>)>,
+    found: Vec<Cell>,
     pieces: Vec<(usize, Piece)>,
     /// Pieces until the sink says that it is full; 0 never does.
     pieces_max: usize,
@@ -49,7 +51,7 @@ fn encode(rows: &[Row]) -> Vec<u8> {
     out
 }
 
-fn expected(rows: &[Row], columns: &[u16]) -> Vec<(usize, u32, Vec<u8>)> {
+fn expected(rows: &[Row], columns: &[u16]) -> Vec<Cell> {
     let mut cells = Vec::new();
     for row in rows {
         for (index, column) in columns.iter().enumerate() {
@@ -106,7 +108,7 @@ fn find_in_pieces(
     columns: &[u16],
     columns_count: u16,
     pieces_max: usize,
-) -> Result<(u64, Vec<(usize, u32, Vec<u8>)>), PostgresError> {
+) -> Result<(u64, Vec<Cell>), PostgresError> {
     let mut cells = Cells {
         pieces_max,
         ..Cells::default()

@@ -8,7 +8,10 @@ use super::children::names_a_column;
 use super::{Walker, names};
 use crate::builtins;
 
-/// The text of a string literal under casts and collations.
+/// Longer values of settings are left out: those that matter are words.
+const VALUE_BYTES_MAX: usize = 64;
+
+/// The text of a string literal under collations and casts that leave it as it is.
 fn literal(mut node: Node<'_>) -> Option<&str> {
     loop {
         match node {
@@ -18,10 +21,32 @@ fn literal(mut node: Node<'_>) -> Option<&str> {
                     _ => None,
                 };
             }
-            Node::TypeCast(cast) => node = cast.arg(),
+            Node::TypeCast(cast) if cast.type_name().is_some_and(keeps_text) => node = cast.arg(),
             Node::CollateClause(collate) => node = collate.arg(),
             _ => return None,
         }
+    }
+}
+
+/// `text` and `varchar` without a length: `'role-x'::char(4)` is another text than its literal.
+fn keeps_text(kind: &nodes::TypeName) -> bool {
+    kind.typmods().is_empty()
+        && kind.array_bounds().is_empty()
+        && matches!(
+            names::function(kind.names()),
+            Some(name) if matches!(name.schema.as_deref(), None | Some("pg_catalog"))
+                && matches!(name.name.as_str(), "text" | "varchar")
+        )
+}
+
+/// A constant as SET takes it.
+pub(super) fn constant(node: Node<'_>) -> Option<String> {
+    let Node::A_Const(value) = node else { return None };
+    match value.val()? {
+        ConstValue::String(text) | ConstValue::Float(text) => Some(text.to_owned()),
+        ConstValue::Integer(number) => Some(number.to_string()),
+        ConstValue::Boolean(is) => Some(if is { "on" } else { "off" }.to_owned()),
+        _ => None,
     }
 }
 
@@ -48,27 +73,36 @@ impl<'a> Walker<'a> {
 
     /// `set_config(name, value, is_local)`: the name decides what it is, if the text says it.
     fn set_config(&mut self, call: &'a nodes::FuncCall) {
-        let named = call.args().iter().find_map(|argument| match argument {
-            Node::NamedArgExpr(named) if named.name() == Some("setting_name") => Some(named.arg()),
-            _ => None,
-        });
-        let name = match named.or_else(|| call.args().first()) {
-            Some(argument) if !call.func_variadic => literal(argument),
-            _ => None,
+        let argument = |name: &str, position: usize| {
+            let named = call.args().iter().find_map(|argument| match argument {
+                Node::NamedArgExpr(named) if named.name() == Some(name) => Some(named.arg()),
+                _ => None,
+            });
+            let argument = named.or_else(|| call.args().get(position));
+            argument.filter(|_| !call.func_variadic).and_then(literal)
         };
-        match name {
-            Some(name) => self.setting(name, None),
-            None => self.setting("*", Some(Effects::SET.with(Effects::ROLE))),
+        match argument("setting_name", 0) {
+            Some(name) => self.setting(name, argument("new_value", 1), None),
+            None => self.setting("*", None, Some(Effects::SET.with(Effects::ROLE))),
         }
     }
 
-    /// A setting's name, and what changing it is (by default: SET, or ROLE for the identity settings).
-    pub(super) fn setting(&mut self, name: &str, effects: Option<Effects>) {
-        let name = name.to_ascii_lowercase();
+    /// A setting's name, its value if the text fixes it, and what changing it is (by default: SET, or ROLE for the
+    /// identity settings).
+    pub(super) fn setting(&mut self, name: &str, value: Option<&str>, effects: Option<Effects>) {
+        let mut name = name.to_ascii_lowercase();
         self.does(effects.unwrap_or(match name.as_str() {
             "role" | "session_authorization" => Effects::ROLE,
             _ => Effects::SET,
         }));
+        // A name with the separator in it is no setting's; it must not be taken for a pair.
+        if let Some(value) = value
+            && value.len() <= VALUE_BYTES_MAX
+            && !name.contains('=')
+        {
+            name.push('=');
+            name.push_str(value);
+        }
         self.found.settings.push(name);
     }
 

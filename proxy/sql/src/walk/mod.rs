@@ -2,7 +2,7 @@
 //!
 //! Statements recurse (bounded by `QUERY_DEPTH_MAX`); everything between two statements is taken from a work list,
 //! so that an expression's depth costs no stack. `query` knows SELECT and the data-changing statements, `expr` the
-//! functions and FROM items, `utility` and `ddl` the rest; `children` names the fields of every other kind.
+//! functions and FROM items, `utility` and `ddl` the rest; `values` says where written values are from; `children` names the fields of every other kind.
 
 pub(crate) mod children;
 mod ddl;
@@ -10,6 +10,7 @@ mod expr;
 mod names;
 mod query;
 mod utility;
+mod values;
 
 use linegate_identity::Effects;
 use linegate_policy::{Name, Statement};
@@ -184,6 +185,7 @@ impl<'a> Walker<'a> {
         self.found.functions.extend(inner.functions);
         self.found.settings.extend(inner.settings);
         self.found.carries_secret |= inner.carries_secret;
+        self.found.moves_values |= inner.moves_values;
         for phrase in inner.opaque {
             self.opaque(phrase);
         }

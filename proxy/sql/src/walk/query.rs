@@ -6,9 +6,9 @@ use pg_raw_parse::raw::{CmdType, OnConflictAction, SetOperation};
 use pg_raw_parse::{Node, nodes};
 
 use super::children::names_a_column;
-use super::{Walked, Walker};
-use crate::bounded;
+use super::{Walked, Walker, values};
 use crate::parse::plain;
+use crate::{bounded, output};
 
 /// Whether a data-changing statement's source rows come from anything but its own text.
 fn reads_rows(source: Node<'_>) -> bool {
@@ -111,6 +111,8 @@ impl<'a> Walker<'a> {
             }
             source => self.visit(source)?,
         }
+        let is_text = values::is_text(insert.select_stmt());
+        self.found.moves_values |= !is_text;
         // RETURNING shows what this statement just wrote, unless it met rows that were there.
         let mut shows = Effects::NONE;
         if let Some(conflict) = insert.on_conflict_clause() {
@@ -120,6 +122,9 @@ impl<'a> Walker<'a> {
             if conflict.action == OnConflictAction::ONCONFLICT_UPDATE {
                 self.does(Effects::UPDATE);
                 shows = Effects::SELECT;
+                let own_row = is_text && values::knows_excluded(insert.relation());
+                self.found.moves_values |=
+                    values::moves(Node::NodeList(plain(conflict.target_list())), own_row);
                 self.reads_target(insert.relation());
                 self.found.bounded &= !reads_rows(insert.select_stmt());
             }
@@ -138,12 +143,9 @@ impl<'a> Walker<'a> {
         self.visit_list(plain(update.target_list()))?;
         self.other_rows(update.from_clause())?;
         self.visit(update.where_clause())?;
-        let looks = names_a_column(update.where_clause())
-            || plain(update.target_list()).iter().any(|node| match node {
-                Node::ResTarget(set) => names_a_column(set.val()),
-                _ => true,
-            });
-        if looks {
+        let set = Node::NodeList(plain(update.target_list()));
+        self.found.moves_values |= values::moves(set, false);
+        if names_a_column(update.where_clause()) || names_a_column(set) {
             self.reads_target(update.relation());
         }
         self.returning(update.returning_clause(), update.relation(), Effects::SELECT)?;
@@ -202,6 +204,8 @@ impl<'a> Walker<'a> {
                 CmdType::CMD_NOTHING => {}
                 _ => return Err(crate::ReadError::UnknownNode),
             }
+            self.found.moves_values |= values::moves(Node::NodeList(plain(when.target_list())), false)
+                || values::moves(Node::NodeList(when.values()), false);
             self.visit(node)?;
         }
         self.returning(merge.returning_clause(), merge.relation(), Effects::SELECT)?;
@@ -253,6 +257,7 @@ impl<'a> Walker<'a> {
         shows: Effects,
     ) -> Walked {
         let Some(returning) = returning else { return Ok(()) };
+        self.found.returns_computed |= output::shows_computed(returning.exprs());
         if names_a_column(Node::NodeList(returning.exprs())) {
             self.does(shows);
             self.reads_target(target);

@@ -5,7 +5,7 @@ use linegate_identity::Effects;
 use pg_raw_parse::raw::{DiscardMode, ObjectType, VariableSetKind};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::{Walked, Walker, names};
+use super::{Walked, Walker, expr, names};
 use crate::ReadError;
 use crate::parse::plain;
 
@@ -154,7 +154,7 @@ impl<'a> Walker<'a> {
     fn set(&mut self, set: &'a nodes::VariableSetStmt, effects: Option<Effects>) {
         let name = set.name().unwrap_or_default();
         match set.kind {
-            VariableSetKind::VAR_RESET_ALL => self.setting("*", effects.or(Some(Effects::SET))),
+            VariableSetKind::VAR_RESET_ALL => self.setting("*", None, effects.or(Some(Effects::SET))),
             VariableSetKind::VAR_SET_MULTI => match name {
                 // SET TRANSACTION and SET TRANSACTION SNAPSHOT last as long as the transaction.
                 "SESSION CHARACTERISTICS" => {
@@ -162,13 +162,20 @@ impl<'a> Walker<'a> {
                     for option in set.args() {
                         if let Node::DefElem(option) = option {
                             let name = option.defname().unwrap_or_default();
-                            self.setting(&format!("default_{name}"), effects);
+                            self.setting(&format!("default_{name}"), None, effects);
                         }
                     }
                 }
                 _ => self.does(effects.unwrap_or(Effects::TRANSACTION)),
             },
-            _ => self.setting(name, effects),
+            _ => {
+                // A list (search_path, DateStyle) is more than one value.
+                let value = match set.args().len() {
+                    1 => set.args().first().and_then(expr::constant),
+                    _ => None,
+                };
+                self.setting(name, value.as_deref(), effects);
+            }
         }
     }
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, RowDescription, tag};
 use codecs::postgres::build::backend as say;
 use codecs::postgres::rows::{Place, Stop, hop};
-use codecs::postgres::{Frame, PostgresError, Step, frame};
+use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
 use linegate_config::{RecordLevel, RecordingFull};
 use linegate_recording::Entry;
-use masking_simd::Cells;
+use masking_simd::Cell;
 
 use super::asked::Asked;
 use super::pipeline::{Answer, Expect};
@@ -40,7 +40,7 @@ struct Result {
 struct Flow {
     session: Rc<Session>,
     place: Place,
-    cells: Cells,
+    cells: Vec<Cell>,
     result: Result,
     /// After a refused result nothing reaches the client until ReadyForQuery.
     muted: bool,
@@ -53,7 +53,7 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
     let mut flow = Flow {
         session: session.clone(),
         place: Place::default(),
-        cells: Cells::new(),
+        cells: Vec::new(),
         result: Result::default(),
         muted: false,
         query_plan: None,
@@ -166,7 +166,8 @@ impl Flow {
         out: &mut Outgoing,
     ) -> std::result::Result<Option<usize>, Ended> {
         let plan = self.plan_of_rows()?;
-        let limits = self.session.limits;
+        // Rows pass in pieces of any size; only one that must be copied whole is bounded.
+        let (limits, whole_limits) = (Limits::STREAMED, self.session.limits);
         let from = *at;
         let (hop, copied_from) = match &*plan {
             Plan::Plain | Plan::Refused(_) => (hop(&ingress.data()[from..], &mut self.place, &limits), None),
@@ -175,7 +176,7 @@ impl Flow {
                 (masked.apply(data, &mut self.place, &mut self.cells, &limits), None)
             }
             Plan::Rewrite(masked) => {
-                let (start, end) = match frame::step(&ingress.data()[from..], &limits) {
+                let (start, end) = match frame::step(&ingress.data()[from..], &whole_limits) {
                     Ok(Step::Need { bytes }) => return Ok(Some(bytes)),
                     Ok(Step::Frame(frame)) if frame.tag == tag::DATA_ROW => (from, from + frame.size.with_tag()),
                     Ok(Step::Frame(_)) => return Err(self.out_of_turn(tag::COPY_DATA)),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use codecs::postgres::build::backend as say;
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::{Kind, Message, tag};
-use codecs::postgres::rows::{Place, Stop, hop};
-use codecs::postgres::{PostgresError, Step, frame};
+use codecs::postgres::rows::{Place, Stop, hop_copy};
+use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
 use linegate_policy::{Decision, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
@@ -93,7 +93,7 @@ impl Asking {
                 break;
             }
             if !self.place.at_boundary() || ingress.data()[0] == tag::COPY_DATA {
-                let hop = hop(ingress.data(), &mut self.place, &self.session.limits).map_err(|error| self.fault(&error))?;
+                let hop = hop_copy(ingress.data(), &mut self.place, &Limits::STREAMED).map_err(|error| self.fault(&error))?;
                 let bytes = hop.bytes;
                 self.copy_data(ingress, bytes).await?;
                 match hop.stop {
@@ -102,8 +102,6 @@ impl Asking {
                         break;
                     }
                     Stop::End => break,
-                    // Rows come from servers: that tag is not for clients.
-                    Stop::Other(_) | Stop::Full if bytes == 0 => {}
                     Stop::Other(_) | Stop::Full => continue,
                 }
             }

@@ -200,7 +200,7 @@ impl Login<'_> {
                 let secret = String::from_utf8(secret.ok_or_else(no_password)?).map_err(|_| no_password())?;
                 tell::password(&mut bytes, md5::md5_password(&user, &secret, salt).as_bytes());
             }
-            Authentication::Sasl(mut mechanisms) => {
+            Authentication::Sasl { mut mechanisms } => {
                 if !mechanisms.any(|mechanism| mechanism == b"SCRAM-SHA-256") {
                     return Err(self.failed("the server offers no SASL mechanism that linegate speaks".into()));
                 }

@@ -287,7 +287,7 @@ async fn by_token(core: &Core, target: &Target, client: &mut Client) -> Result<P
         };
         return Ok(Proven { lease: Arc::new(lease), token_ids: verified.revocation_ids });
     }
-    let issuer = jwt::unverified_issuer(presented).map_err(|_| not_proven())?;
+    let issuer = jwt::unverified_issuer(presented).ok_or_else(not_proven)?;
     let Some(issuer) = keys.issuers.iter().find(|keys| keys.issuer == issuer) else {
         return Err(Ended::saying(b"28P01", "linegate: the token's issuer is not configured"));
     };

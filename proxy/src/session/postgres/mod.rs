@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use codecs::postgres::backend::TransactionStatus;
 use codecs::postgres::build::backend as say;
 use codecs::postgres::{Limits, PostgresError};
 use linegate_identity::{LeaseGrant, LeaseId};
@@ -305,7 +306,11 @@ impl Session {
 
     /// Ends it because its lease ended.
     pub fn end_lease(&self, why: &str, by: &str) {
-        let entry = Entry::LeaseEnded { why: why.to_owned(), by: by.to_owned() };
+        let entry = Entry::LeaseEnded {
+            lease: self.lease.id.to_string(),
+            why: why.to_owned(),
+            by: (!by.is_empty()).then(|| by.to_owned()),
+        };
         if !self.core.record_now(self.id, entry) {
             tracing::warn!(session = %self.id, "the end of a lease is not on record: the recorder is behind");
         }
@@ -313,6 +318,12 @@ impl Session {
             slot.put(HoldOutcome::Gone("lease-ended"));
         }
         self.end(Ended::saying(b"57P01", format!("linegate: {why}; this session ends")));
+    }
+
+    /// Whether nothing runs and no transaction is open.
+    pub fn is_quiet(&self) -> bool {
+        let pipeline = self.pipeline.borrow();
+        pipeline.is_idle() && pipeline.status() == TransactionStatus::Idle && self.hold.borrow().is_none()
     }
 
     /// Whether one of these leases or token blocks carries this session.

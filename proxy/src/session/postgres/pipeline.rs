@@ -30,8 +30,6 @@ pub enum Expect {
     Sync,
     /// Everything up to and with ReadyForQuery.
     Query { asked: Rc<Asked> },
-    /// FunctionCallResponse and ReadyForQuery.
-    FunctionCall { asked: Rc<Asked> },
     /// Bytes of linegate's own, emitted when everything before them was answered.
     Local(Vec<u8>),
     /// The error that linegate provoked so that the server leaves an implicit transaction: replaced by these bytes.
@@ -104,11 +102,6 @@ impl Pipeline {
         self.executes_open > 0
     }
 
-    /// Whether the server is reading COPY data.
-    pub fn is_copying_in(&self) -> bool {
-        self.copying_in
-    }
-
     /// What stands at the head.
     pub fn head(&self) -> Option<&Expect> {
         self.queue.front()
@@ -133,7 +126,7 @@ impl Pipeline {
                     return;
                 }
             }
-            Expect::Query { .. } | Expect::FunctionCall { .. } => {}
+            Expect::Query { .. } => {}
             _ if self.skipping => return, // the server will not look at it
             Expect::Execute { .. } => self.executes_open += 1,
             _ => {}
@@ -179,7 +172,7 @@ impl Pipeline {
     /// What runs now: the statement whose rows are arriving.
     pub fn running(&self) -> Option<(&Rc<Asked>, Option<&Rc<[u8]>>)> {
         match self.queue.front()? {
-            Expect::Query { asked } | Expect::FunctionCall { asked } => Some((asked, None)),
+            Expect::Query { asked } => Some((asked, None)),
             Expect::Execute { asked, portal } => Some((asked, Some(portal))),
             _ => None,
         }
@@ -230,9 +223,9 @@ impl Pipeline {
                 Some(Expect::Query { .. }),
             )
             | (tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE | tag::COPY_DONE, Some(Expect::Execute { .. }))
-            | (tag::FUNCTION_CALL_RESPONSE, Some(Expect::FunctionCall { .. })) => Ok(Answer::Pass),
+            => Ok(Answer::Pass),
             (tag::ERROR_RESPONSE, _) => Ok(self.error()),
-            (tag::READY_FOR_QUERY, Some(Expect::Sync | Expect::Query { .. } | Expect::FunctionCall { .. })) => {
+            (tag::READY_FOR_QUERY, Some(Expect::Sync | Expect::Query { .. })) => {
                 self.queue.pop_front();
                 self.copying_in = false;
                 self.status = status.unwrap_or(self.status);
@@ -273,7 +266,7 @@ impl Pipeline {
     /// In the simple protocol an error changes nothing in the queue; in the extended one all up to Sync goes unanswered.
     fn error(&mut self) -> Answer {
         self.copying_in = false;
-        if matches!(self.queue.front(), None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync)) {
+        if matches!(self.queue.front(), None | Some(Expect::Query { .. } | Expect::Sync)) {
             return Answer::Pass;
         }
         let poison = match self.queue.front() {

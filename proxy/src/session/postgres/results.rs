@@ -4,10 +4,13 @@ use codecs::postgres::backend::RowDescription;
 use codecs::postgres::rows::{CellSink, Hop, Piece, Place, find, nullify};
 use codecs::postgres::{Limits, PostgresError};
 use linegate_policy::{Action, FieldOrigin, MaskPlan, PlanRefusal, mask_plan};
-use masking_simd::{Cell, Cells, Redaction};
+use masking_simd::{Cell, Redaction};
 
 use super::Session;
 use super::asked::Asked;
+
+/// Cells that are found before they are overwritten; the cells of one row may exceed it.
+const CELLS_MAX: usize = 256;
 
 /// What becomes of the rows of one result.
 pub enum Plan {
@@ -111,7 +114,7 @@ impl Plan {
 }
 
 struct Sink<'a> {
-    cells: &'a mut Cells,
+    cells: &'a mut Vec<Cell>,
     redactions: &'a [Redaction],
 }
 
@@ -124,7 +127,8 @@ impl CellSink for Sink<'_> {
             cell_at: piece.cell_at,
             cell_bytes: piece.cell_bytes,
             redaction,
-        })
+        });
+        self.cells.len() < CELLS_MAX
     }
 }
 
@@ -134,13 +138,13 @@ impl Masked {
         &self,
         bytes: &mut [u8],
         place: &mut Place,
-        cells: &mut Cells,
+        cells: &mut Vec<Cell>,
         limits: &Limits,
     ) -> Result<Hop, PostgresError> {
         cells.clear();
         let mut sink = Sink { cells, redactions: &self.redactions };
         let hop = find(bytes, place, &self.columns, self.columns_count, &mut sink, limits)?;
-        masking_simd::apply(bytes, cells.as_slice());
+        masking_simd::apply(bytes, cells);
         Ok(hop)
     }
 
@@ -148,7 +152,7 @@ impl Masked {
     pub fn rewrite(
         &self,
         frame: &mut [u8],
-        cells: &mut Cells,
+        cells: &mut Vec<Cell>,
         limits: &Limits,
         out: &mut Vec<u8>,
     ) -> Result<(), PostgresError> {

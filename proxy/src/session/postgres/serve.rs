@@ -190,7 +190,7 @@ async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
     let Link { reader, writer, switch } = client.link;
     let session = (ready.make)(Front::new(writer), switch);
     core.sessions.borrow_mut().insert(session.id, session.clone());
-    let entry = CancelEntry { core: core.index, session: session.id, target: session.target.clone() };
+    let entry = CancelEntry { core: core.index, session: session.id };
     lock(&core.shared.cancels).insert(cancel_key.clone(), entry);
     core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(&session)));
     // The lease may have ended while the backend was asked.

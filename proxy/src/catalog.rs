@@ -1,0 +1,197 @@
+//! The catalog thread: reads what databases hold over side connections, off the hot path.
+//!
+//! A catalog is read when the first session opens its database, when a session changed names or shapes, when a result
+//! showed an unknown relation, and every 30 seconds. It also resolves targets' names again.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codecs::postgres::backend::tag;
+use codecs::postgres::build::frontend as tell;
+use codecs::postgres::{Limits, Step, frame};
+use linegate_policy::{Catalog, LabelIndex};
+use linegate_sql::catalog::{Loader, POSTLUDE, PRELUDE, QUERIES};
+
+use crate::rt::{self, Driver, sync::CoreBell};
+use crate::session::postgres::back_door;
+use crate::shared::{CatalogView, CatalogWish, Shared, Target, lock};
+use crate::slab::Pool;
+
+const REFRESH: Duration = Duration::from_secs(30);
+const LIMITS: Limits = Limits { frame_bytes_max: 16 << 20 };
+
+/// Starts the thread.
+pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Result<()> {
+    std::thread::Builder::new().name("catalog".into()).spawn(move || {
+        let ended = rt::run(driver, async move {
+            let Ok(mut bell) = bell.listen() else { return };
+            let pool = Pool::new(256 << 20);
+            let ticker = shared.clone();
+            rt::spawn(async move {
+                loop {
+                    rt::sleep(REFRESH).await;
+                    let known: Vec<_> = lock(&ticker.catalogs).keys().cloned().collect();
+                    for (target, database) in known {
+                        ticker.wish_catalog(&target, &database);
+                    }
+                    resolve_again(&ticker);
+                }
+            });
+            loop {
+                while let Some(wish) = shared.catalog_wishes.take() {
+                    serve(&shared, &pool, wish).await;
+                }
+                if bell.rest(|| !shared.catalog_wishes.is_empty()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        if let Err(error) = ended {
+            tracing::error!(%error, "the catalog thread could not start");
+        }
+    })?;
+    Ok(())
+}
+
+fn resolve_again(shared: &Shared) {
+    for target in shared.targets.values() {
+        match crate::settings::resolve(&target.config.address) {
+            Ok(addresses) if !addresses.is_empty() => target.addresses.store(Arc::new(addresses)),
+            _ => tracing::warn!(target = %target.config.name, "the address does not resolve"),
+        }
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, wish: CatalogWish) {
+    let Some(target) = shared.targets.get(&wish.target) else { return };
+    let cell = shared.catalog(&wish.target, &wish.database);
+    let reading = cell.reading();
+    let started = Instant::now();
+    match read(target, pool, &wish.database).await {
+        Ok(catalog) => {
+            let (labels, unresolved) = LabelIndex::resolve(&catalog, &target.labels);
+            for warning in unresolved {
+                tracing::warn!(target = %wish.target, database = %wish.database, "{warning}");
+            }
+            // The same content keeps its epoch, so verdicts stay cached.
+            let before = cell.latest();
+            let same = before.as_ref().is_some_and(|view| view.fingerprint == fingerprint(&catalog));
+            let epoch = before.map_or(1, |view| if same { view.epoch } else { view.epoch + 1 });
+            let relations = catalog.relations.len();
+            let fingerprint = fingerprint(&catalog);
+            cell.publish(reading, Some(CatalogView { epoch, labels, fingerprint }));
+            tracing::debug!(target = %wish.target, relations, ms = started.elapsed().as_millis() as u64, "catalog read");
+        }
+        Err(why) => {
+            tracing::warn!(target = %wish.target, database = %wish.database, %why, "the catalog could not be read");
+            let (shared, cell) = (shared.clone(), cell.clone());
+            // Somebody waits for it: try again soon.
+            rt::spawn(async move {
+                rt::sleep(Duration::from_secs(2)).await;
+                if cell.current().is_none() {
+                    shared.wish_catalog(&wish.target, &wish.database);
+                }
+            });
+        }
+    }
+}
+
+/// Tells whether two reads found the same.
+pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new();
+    for relation in &catalog.relations {
+        hash.update(&relation.oid.to_le_bytes());
+        hash.update(relation.schema.as_bytes());
+        hash.update(&[0]);
+        hash.update(relation.name.as_bytes());
+        hash.update(&[0, relation.kind]);
+        for column in &relation.columns {
+            hash.update(&column.number.to_le_bytes());
+            hash.update(&column.type_oid.to_le_bytes());
+            hash.update(column.name.as_bytes());
+            hash.update(&[0]);
+        }
+        for source in &relation.sources {
+            hash.update(&source.to_le_bytes());
+        }
+    }
+    let mut functions: Vec<_> = catalog.user_functions.iter().collect();
+    functions.sort_unstable();
+    for function in functions {
+        hash.update(function.as_bytes());
+        hash.update(&[0]);
+    }
+    *hash.finalize().as_bytes()
+}
+
+async fn read(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Catalog, String> {
+    let parameters = [("application_name".to_owned(), "linegate catalog".to_owned()), ("client_encoding".into(), "UTF8".into())];
+    let mut backend = back_door::connect(target, pool, database, &parameters).await.map_err(|ended| ended.why)?;
+    let mut loader = Loader::new();
+    let around = |queries: &'static [&'static str]| queries.iter().map(|query| (None, *query));
+    let asked = QUERIES.iter().enumerate().map(|(index, query)| (Some(index), *query));
+    for (index, query) in around(PRELUDE).chain(asked).chain(around(POSTLUDE)) {
+        let mut bytes = Vec::new();
+        tell::query(&mut bytes, query.as_bytes());
+        backend.link.writer.write_vec(bytes).await.0.map_err(|error| error.to_string())?;
+        let mut needed = 1;
+        'answer: loop {
+            loop {
+                match frame::step(backend.ingress.data(), &LIMITS).map_err(|error| error.to_string())? {
+                    Step::Need { bytes } => {
+                        needed = needed.max(bytes);
+                        break;
+                    }
+                    Step::Frame(frame) => {
+                        let payload = frame.payload(backend.ingress.data());
+                        match frame.tag {
+                            tag::DATA_ROW if index.is_some() => {
+                                let cells = cells(payload).ok_or("a malformed row")?;
+                                loader.row(index.unwrap_or_default(), &cells).map_err(|error| error.to_string())?;
+                            }
+                            tag::ERROR_RESPONSE => return Err("the server refused a catalog query".into()),
+                            _ => {}
+                        }
+                        backend.ingress.consume(frame.size.with_tag());
+                        needed = 1;
+                        if frame.tag == tag::READY_FOR_QUERY {
+                            break 'answer;
+                        }
+                    }
+                }
+            }
+            let empty = backend.link.reader.ingress().map_err(|error| error.to_string())?;
+            let taken = std::mem::replace(&mut backend.ingress, empty);
+            let (read, back) = backend.link.reader.fill(taken, needed).await;
+            backend.ingress = back;
+            if read.map_err(|error| error.to_string())? == 0 {
+                return Err("the server closed the connection".into());
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    tell::terminate(&mut bytes);
+    let _ = backend.link.writer.write_vec(bytes).await;
+    Ok(loader.finish(0))
+}
+
+fn cells(payload: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+    let (count, mut rest) = payload.split_first_chunk::<2>()?;
+    let mut cells = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        match i32::from_be_bytes(*length) {
+            -1 => {
+                cells.push(None);
+                rest = after;
+            }
+            length => {
+                let (cell, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+                cells.push(Some(cell));
+                rest = after;
+            }
+        }
+    }
+    rest.is_empty().then_some(cells)
+}

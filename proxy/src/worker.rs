@@ -1,0 +1,187 @@
+//! A worker: one core's thread, its listeners, its inbox, its tick, its end.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::control_link;
+use crate::core::Core;
+use crate::counters::Counters;
+use crate::policy_service::{PolicyClient, Reply};
+use crate::recorder::Recording;
+use crate::rt::net::Listener;
+use crate::rt::sync::CoreBell;
+use crate::rt::{self, Driver};
+use crate::session::postgres::hold::HoldOutcome;
+use crate::session::postgres::{Ended, cancel, serve};
+use crate::shared::{CoreMessage, Shared, Target};
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a worker thread is born with.
+pub struct Birth {
+    /// Its number.
+    pub index: usize,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    /// Its recorder.
+    pub recording: Recording,
+    /// Its policy thread.
+    pub policy: PolicyClient,
+    /// Replies of the policy thread.
+    pub replies: rtrb::Consumer<Reply>,
+    /// What wakes it.
+    pub bell: CoreBell,
+    /// Which driver to run on.
+    pub driver: Driver,
+}
+
+/// Runs a worker to its end. `listening` is told the addresses of every target.
+pub fn run(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(String, SocketAddr)>, String>>) {
+    pin(birth.index);
+    let driver = birth.driver;
+    let failed = listening.clone();
+    if let Err(error) = rt::run(driver, work(birth, listening)) {
+        let _ = failed.send(Err(format!("the runtime could not start: {error}")));
+    }
+}
+
+fn pin(index: usize) {
+    let allowed = rustix::thread::sched_getaffinity(None);
+    let Ok(allowed) = allowed else { return };
+    let cores: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    if cores.len() > 1 && let Some(cpu) = cores.get(index % cores.len().max(1)) {
+        let mut own = rustix::thread::CpuSet::new();
+        own.set(*cpu);
+        let _ = rustix::thread::sched_setaffinity(None, &own);
+    }
+}
+
+async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(String, SocketAddr)>, String>>) {
+    let Birth { index, shared, counters, recording, policy, replies, bell, .. } = birth;
+    let core = Core::new(index, shared.clone(), counters, recording, policy);
+    let draining = Rc::new(Cell::new(false));
+    let mut bound = Vec::new();
+    for target in shared.targets.values() {
+        match Listener::bind(target.config.listen) {
+            Ok(listener) => {
+                bound.push((target.config.name.clone(), listener.address().unwrap_or(target.config.listen)));
+                rt::spawn(accept(core.clone(), target.clone(), listener, draining.clone()));
+            }
+            Err(error) => {
+                let _ = listening.send(Err(format!("{} cannot be listened on: {error}", target.config.listen)));
+                return;
+            }
+        }
+    }
+    let ticking = core.clone();
+    rt::spawn(async move {
+        loop {
+            rt::sleep(TICK).await;
+            ticking.tick();
+        }
+    });
+    let _ = listening.send(Ok(bound));
+    inbox(&core, replies, bell, &draining).await;
+    drain(&core).await;
+    let counted: Vec<String> = core.counters.all().map(|(name, count)| format!("{name}={count}")).collect();
+    tracing::info!(core = index, panics = rt::PANICS.load(Ordering::Relaxed), "{}", counted.join(" "));
+}
+
+async fn accept(core: Rc<Core>, target: Arc<Target>, listener: Listener, draining: Rc<Cell<bool>>) {
+    loop {
+        match listener.accept().await {
+            Ok(_) if draining.get() => {}
+            Ok((stream, peer)) => rt::spawn(serve::serve(core.clone(), target.clone(), stream, peer)),
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                rt::sleep(Duration::from_millis(50)).await; // out of descriptors, most likely: let sessions end
+            }
+        }
+    }
+}
+
+/// Takes replies and messages until the drain.
+async fn inbox(core: &Rc<Core>, mut replies: rtrb::Consumer<Reply>, bell: CoreBell, draining: &Rc<Cell<bool>>) {
+    let mut bell = match bell.listen() {
+        Ok(bell) => bell,
+        Err(error) => return tracing::error!(%error, "a core cannot hear its bell"),
+    };
+    let (stop, stopped) = (Rc::new(Cell::new(false)), rt::sync::Slot::default());
+    let (theirs, stop_slot, flag) = (core.clone(), stopped.clone(), draining.clone());
+    rt::spawn(async move {
+        loop {
+            while let Ok(reply) = replies.pop() {
+                theirs.deliver(reply);
+            }
+            while let Some(message) = theirs.shared.cores[theirs.index].take() {
+                if matches!(message, CoreMessage::Drain) {
+                    flag.set(true);
+                    stop.set(true);
+                    stop_slot.put(());
+                } else {
+                    act(&theirs, message);
+                }
+            }
+            let mailbox = &theirs.shared.cores[theirs.index];
+            if bell.rest(|| !replies.is_empty() || !mailbox.is_empty()).await.is_err() {
+                return;
+            }
+        }
+    });
+    stopped.wait().await;
+}
+
+fn act(core: &Rc<Core>, message: CoreMessage) {
+    match message {
+        CoreMessage::Cancel(session) => cancel::act(core, session),
+        CoreMessage::LeasesEnded { ids, why, version } => {
+            let sessions: Vec<_> = core.sessions.borrow().values().cloned().collect();
+            for session in sessions.iter().filter(|session| session.runs_under(&ids)) {
+                session.end_lease(why, "");
+            }
+            control_link::core_told(&core.shared, version);
+        }
+        CoreMessage::HoldDecided { hold, digest, approved, by, reason } => {
+            let sessions: Vec<_> = core.sessions.borrow().values().cloned().collect();
+            for session in sessions {
+                let waits = session.hold.borrow().as_ref().is_some_and(|(waiting, _, _)| *waiting == hold);
+                let slot = if waits { session.hold.borrow_mut().take() } else { None };
+                if let Some((_, _, slot)) = slot {
+                    slot.put(HoldOutcome::Decided { approved, digest, by, reason });
+                    return;
+                }
+            }
+        }
+        CoreMessage::Drain => {}
+    }
+}
+
+/// Waits for sessions to end by themselves, then ends the rest.
+async fn drain(core: &Rc<Core>) {
+    let time = Duration::from_secs(u64::from(core.shared.config.data.drain_seconds));
+    let since = Instant::now();
+    while since.elapsed() < time && !core.sessions.borrow().is_empty() {
+        // A session that nothing is running in can go at once.
+        let idle: Vec<_> = core.sessions.borrow().values().filter(|session| session.is_quiet()).cloned().collect();
+        for session in idle {
+            session.end(Ended::saying(b"57P01", "linegate is shutting down"));
+        }
+        rt::sleep(Duration::from_millis(20)).await;
+    }
+    let rest: Vec<_> = core.sessions.borrow().values().cloned().collect();
+    for session in rest {
+        session.end(Ended::saying(b"57P01", "linegate is shutting down"));
+        session.front_switch.off();
+    }
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(2) && !core.sessions.borrow().is_empty() {
+        rt::sleep(Duration::from_millis(5)).await;
+    }
+    debug_assert!(core.shared.draining.load(Ordering::Relaxed));
+}
