@@ -123,4 +123,6 @@ fn mentions_secret(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+mod masked_tests;
+#[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use pg_raw_parse::{ConstValue, Node, nodes};
 use super::children::names_a_column;
 use super::{Walker, names};
 use crate::builtins;
+use crate::parse::plain;
 
 /// Longer values of settings are left out: those that matter are words.
 const VALUE_BYTES_MAX: usize = 64;
@@ -33,7 +34,7 @@ fn keeps_text(kind: &nodes::TypeName) -> bool {
     kind.typmods().is_empty()
         && kind.array_bounds().is_empty()
         && matches!(
-            names::function(kind.names()),
+            names::function(plain(kind.names())),
             Some(name) if matches!(name.schema.as_deref(), None | Some("pg_catalog"))
                 && matches!(name.name.as_str(), "text" | "varchar")
         )

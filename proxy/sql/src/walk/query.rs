@@ -204,7 +204,7 @@ impl<'a> Walker<'a> {
                 CmdType::CMD_NOTHING => {}
                 _ => return Err(crate::ReadError::UnknownNode),
             }
-            self.found.moves_values |= values::moves(Node::NodeList(plain(when.target_list())), false)
+            self.found.moves_values |= values::moves(Node::NodeList(when.target_list()), false)
                 || values::moves(Node::NodeList(when.values()), false);
             self.visit(node)?;
         }
