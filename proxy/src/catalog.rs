@@ -19,38 +19,42 @@ use crate::shared::{CatalogView, CatalogWish, Shared, Target, lock};
 use crate::slab::Pool;
 
 const REFRESH: Duration = Duration::from_secs(30);
-const LIMITS: Limits = Limits { frame_bytes_max: 16 << 20 };
+const LIMITS: Limits = Limits {
+    frame_bytes_max: 16 << 20,
+};
 
 /// Starts the thread.
 pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Result<()> {
-    std::thread::Builder::new().name("catalog".into()).spawn(move || {
-        let ended = rt::run(driver, async move {
-            let Ok(mut bell) = bell.listen() else { return };
-            let pool = Pool::new(256 << 20);
-            let ticker = shared.clone();
-            rt::spawn(async move {
-                loop {
-                    rt::sleep(REFRESH).await;
-                    let known: Vec<_> = lock(&ticker.catalogs).keys().cloned().collect();
-                    for (target, database) in known {
-                        ticker.wish_catalog(&target, &database);
+    std::thread::Builder::new()
+        .name("catalog".into())
+        .spawn(move || {
+            let ended = rt::run(driver, async move {
+                let Ok(mut bell) = bell.listen() else { return };
+                let pool = Pool::new(256 << 20);
+                let ticker = shared.clone();
+                rt::spawn(async move {
+                    loop {
+                        rt::sleep(REFRESH).await;
+                        let known: Vec<_> = lock(&ticker.catalogs).keys().cloned().collect();
+                        for (target, database) in known {
+                            ticker.wish_catalog(&target, &database);
+                        }
+                        resolve_again(&ticker);
                     }
-                    resolve_again(&ticker);
+                });
+                loop {
+                    while let Some(wish) = shared.catalog_wishes.take() {
+                        serve(&shared, &pool, wish).await;
+                    }
+                    if bell.rest(|| !shared.catalog_wishes.is_empty()).await.is_err() {
+                        return;
+                    }
                 }
             });
-            loop {
-                while let Some(wish) = shared.catalog_wishes.take() {
-                    serve(&shared, &pool, wish).await;
-                }
-                if bell.rest(|| !shared.catalog_wishes.is_empty()).await.is_err() {
-                    return;
-                }
+            if let Err(error) = ended {
+                tracing::error!(%error, "the catalog thread could not start");
             }
-        });
-        if let Err(error) = ended {
-            tracing::error!(%error, "the catalog thread could not start");
-        }
-    })?;
+        })?;
     Ok(())
 }
 
@@ -64,7 +68,9 @@ fn resolve_again(shared: &Shared) {
 }
 
 async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, wish: CatalogWish) {
-    let Some(target) = shared.targets.get(&wish.target) else { return };
+    let Some(target) = shared.targets.get(&wish.target) else {
+        return;
+    };
     let cell = shared.catalog(&wish.target, &wish.database);
     let reading = cell.reading();
     let started = Instant::now();
@@ -76,11 +82,20 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, wish: CatalogWish) {
             }
             // The same content keeps its epoch, so verdicts stay cached.
             let before = cell.latest();
-            let same = before.as_ref().is_some_and(|view| view.fingerprint == fingerprint(&catalog));
+            let same = before
+                .as_ref()
+                .is_some_and(|view| view.fingerprint == fingerprint(&catalog));
             let epoch = before.map_or(1, |view| if same { view.epoch } else { view.epoch + 1 });
             let relations = catalog.relations.len();
             let fingerprint = fingerprint(&catalog);
-            cell.publish(reading, Some(CatalogView { epoch, labels, fingerprint }));
+            cell.publish(
+                reading,
+                Some(CatalogView {
+                    epoch,
+                    labels,
+                    fingerprint,
+                }),
+            );
             tracing::debug!(target = %wish.target, relations, ms = started.elapsed().as_millis() as u64, "catalog read");
         }
         Err(why) => {
@@ -126,15 +141,29 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
 }
 
 async fn read(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Catalog, String> {
-    let parameters = [("application_name".to_owned(), "linegate catalog".to_owned()), ("client_encoding".into(), "UTF8".into())];
-    let mut backend = back_door::connect(target, pool, database, &parameters).await.map_err(|ended| ended.why)?;
+    let parameters = [
+        ("application_name".to_owned(), "linegate catalog".to_owned()),
+        ("client_encoding".into(), "UTF8".into()),
+    ];
+    let mut backend = back_door::connect(target, pool, database, &parameters)
+        .await
+        .map_err(|ended| ended.why)?;
     let mut loader = Loader::new();
     let around = |queries: &'static [&'static str]| queries.iter().map(|query| (None, *query));
-    let asked = QUERIES.iter().enumerate().map(|(index, query)| (Some(index), *query));
+    let asked = QUERIES
+        .iter()
+        .enumerate()
+        .map(|(index, query)| (Some(index), *query));
     for (index, query) in around(PRELUDE).chain(asked).chain(around(POSTLUDE)) {
         let mut bytes = Vec::new();
         tell::query(&mut bytes, query.as_bytes());
-        backend.link.writer.write_vec(bytes).await.0.map_err(|error| error.to_string())?;
+        backend
+            .link
+            .writer
+            .write_vec(bytes)
+            .await
+            .0
+            .map_err(|error| error.to_string())?;
         let mut needed = 1;
         'answer: loop {
             loop {
@@ -148,7 +177,9 @@ async fn read(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Catalo
                         match frame.tag {
                             tag::DATA_ROW if index.is_some() => {
                                 let cells = cells(payload).ok_or("a malformed row")?;
-                                loader.row(index.unwrap_or_default(), &cells).map_err(|error| error.to_string())?;
+                                loader
+                                    .row(index.unwrap_or_default(), &cells)
+                                    .map_err(|error| error.to_string())?;
                             }
                             tag::ERROR_RESPONSE => return Err("the server refused a catalog query".into()),
                             _ => {}

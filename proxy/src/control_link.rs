@@ -20,26 +20,31 @@ const RETRY: Duration = Duration::from_millis(300);
 
 /// Starts the thread.
 pub fn start(shared: Arc<Shared>, socket: PathBuf) -> std::io::Result<()> {
-    std::thread::Builder::new().name("control".into()).spawn(move || {
-        let mut version = 0;
-        loop {
-            match UnixStream::connect(&socket) {
-                Ok(stream) => {
-                    if let Err(error) = converse(&shared, &stream, &mut version) {
-                        tracing::warn!(%error, "the control plane is gone; running leases go on");
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            let mut version = 0;
+            loop {
+                match UnixStream::connect(&socket) {
+                    Ok(stream) => {
+                        if let Err(error) = converse(&shared, &stream, &mut version) {
+                            tracing::warn!(%error, "the control plane is gone; running leases go on");
+                        }
+                        shared.control_connected.store(false, Ordering::Relaxed);
                     }
-                    shared.control_connected.store(false, Ordering::Relaxed);
+                    Err(error) => tracing::debug!(%error, "the control plane cannot be reached"),
                 }
-                Err(error) => tracing::debug!(%error, "the control plane cannot be reached"),
+                std::thread::sleep(RETRY);
             }
-            std::thread::sleep(RETRY);
-        }
-    })?;
+        })?;
     Ok(())
 }
 
 fn converse(shared: &Arc<Shared>, stream: &UnixStream, version: &mut u64) -> std::io::Result<()> {
-    let hello = ToControl::Hello { name: host_name(), version: *version };
+    let hello = ToControl::Hello {
+        name: host_name(),
+        version: *version,
+    };
     send(stream, &hello)?;
     for hold in lock(&shared.holds).values() {
         send(stream, &ToControl::HoldAsked { hold: hold.clone() })?;
@@ -47,7 +52,9 @@ fn converse(shared: &Arc<Shared>, stream: &UnixStream, version: &mut u64) -> std
     shared.control_connected.store(true, Ordering::Relaxed);
     let writer = stream.try_clone()?;
     let theirs = shared.clone();
-    let sender = std::thread::Builder::new().name("control-send".into()).spawn(move || send_all(&theirs, &writer))?;
+    let sender = std::thread::Builder::new()
+        .name("control-send".into())
+        .spawn(move || send_all(&theirs, &writer))?;
     let result = receive_all(shared, stream, version);
     shared.control_connected.store(false, Ordering::Relaxed);
     let _ = stream.shutdown(std::net::Shutdown::Both);
@@ -81,7 +88,9 @@ fn receive_all(shared: &Arc<Shared>, stream: &UnixStream, version: &mut u64) -> 
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = (&mut reader).take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)?;
+        let read = (&mut reader)
+            .take(LINE_BYTES_MAX as u64)
+            .read_until(b'\n', &mut line)?;
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
@@ -92,13 +101,21 @@ fn receive_all(shared: &Arc<Shared>, stream: &UnixStream, version: &mut u64) -> 
 
 fn receive(shared: &Arc<Shared>, message: ToData, version: &mut u64) {
     match message {
-        ToData::Snapshot { version: new, leases, revoked, issuers, token_key } => {
+        ToData::Snapshot {
+            version: new,
+            leases,
+            revoked,
+            issuers,
+            token_key,
+        } => {
             *version = new;
             let fresh = Leases::from_snapshot(leases, revoked.clone());
             // What ended while the line was down ends now, and what the snapshot no longer knows.
             let gone: Vec<LeaseId> = {
                 let mut held = lock(&shared.leases);
-                let gone = held.iter().filter(|lease| fresh.is_revoked_or_expired(&lease.id, clock::now()));
+                let gone = held
+                    .iter()
+                    .filter(|lease| fresh.is_revoked_or_expired(&lease.id, clock::now()));
                 let gone = gone.map(|lease| lease.id.clone()).chain(revoked).collect();
                 *held = fresh;
                 gone
@@ -112,7 +129,11 @@ fn receive(shared: &Arc<Shared>, message: ToData, version: &mut u64) {
             lock(&shared.leases).insert(lease);
             shared.to_control.put(ToControl::Ack { version: new });
         }
-        ToData::LeasesRevoked { version: new, ids, by } => {
+        ToData::LeasesRevoked {
+            version: new,
+            ids,
+            by,
+        } => {
             *version = new;
             let mut ended = lock(&shared.leases).revoke(&ids);
             ended.extend(ids);
@@ -122,12 +143,26 @@ fn receive(shared: &Arc<Shared>, message: ToData, version: &mut u64) {
         ToData::Issuer { version: new, keys } => {
             *version = new;
             let held = shared.keys.load();
-            let mut issuers: Vec<_> = held.issuers.iter().filter(|issuer| issuer.name != keys.name).cloned().collect();
+            let mut issuers: Vec<_> = held
+                .issuers
+                .iter()
+                .filter(|issuer| issuer.name != keys.name)
+                .cloned()
+                .collect();
             issuers.push(keys);
-            shared.keys.store(Arc::new(Keys { issuers, token_key: held.token_key.clone() }));
+            shared.keys.store(Arc::new(Keys {
+                issuers,
+                token_key: held.token_key.clone(),
+            }));
             shared.to_control.put(ToControl::Ack { version: new });
         }
-        ToData::HoldDecided { hold, digest, approved, by, reason } => {
+        ToData::HoldDecided {
+            hold,
+            digest,
+            approved,
+            by,
+            reason,
+        } => {
             for core in &shared.cores {
                 core.put(CoreMessage::HoldDecided {
                     hold: hold.clone(),
@@ -146,7 +181,11 @@ fn tell_cores(shared: &Shared, ids: Vec<LeaseId>, why: &'static str, version: u6
     lock(&shared.lease_acks).insert(version, shared.cores.len());
     let ids = Arc::new(ids);
     for core in &shared.cores {
-        core.put(CoreMessage::LeasesEnded { ids: ids.clone(), why, version });
+        core.put(CoreMessage::LeasesEnded {
+            ids: ids.clone(),
+            why,
+            version,
+        });
     }
 }
 
@@ -169,7 +208,8 @@ pub fn core_told(shared: &Shared, version: u64) {
 
 fn host_name() -> String {
     let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"));
-    name.map(|name| name.trim().to_owned()).unwrap_or_else(|_| "linegated".into())
+    name.map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "linegated".into())
 }
 
 /// A bell that nobody hears: the sending thread looks by itself every 2 ms while control is connected.

@@ -97,12 +97,17 @@ impl Core {
 
     /// Records an entry if there is room; for places that cannot wait.
     pub fn record_now(&self, session: SessionId, entry: Entry) -> bool {
-        self.recording.borrow_mut().try_entry(session, Box::new(entry)).is_ok()
+        self.recording
+            .borrow_mut()
+            .try_entry(session, Box::new(entry))
+            .is_ok()
     }
 
     /// Copies rows to the recorder; false when it is too far behind.
     pub fn record_rows(&self, session: SessionId, statement: u64, offset: u64, rows: &[u8]) -> bool {
-        self.recording.borrow_mut().try_rows(session, statement, offset, rows)
+        self.recording
+            .borrow_mut()
+            .try_rows(session, statement, offset, rows)
     }
 
     /// Whether the disk refuses.
@@ -114,7 +119,12 @@ impl Core {
     pub async fn open(&self, lease: &Arc<LeaseGrant>, database: &str) -> Result<Arc<Standing>, String> {
         let (lease, database) = (lease.clone(), database.to_owned());
         let slot = Slot::default();
-        self.ask(Waiting::Open(slot.clone()), |ticket| Question::Open { ticket, lease, database }).await;
+        self.ask(Waiting::Open(slot.clone()), |ticket| Question::Open {
+            ticket,
+            lease,
+            database,
+        })
+        .await;
         slot.wait().await
     }
 
@@ -132,10 +142,17 @@ impl Core {
         }
         self.counters.cache_misses.one();
         let slot = Slot::default();
-        let question = |ticket| Question::Decide { ticket, standing: standing.clone(), catalog, text: text.to_vec() };
+        let question = |ticket| Question::Decide {
+            ticket,
+            standing: standing.clone(),
+            catalog,
+            text: text.to_vec(),
+        };
         self.ask(Waiting::Decide(slot.clone()), question).await;
         let decision = slot.wait().await;
-        self.cache.borrow_mut().insert(Epoch(epoch), text, decision.clone());
+        self.cache
+            .borrow_mut()
+            .insert(Epoch(epoch), text, decision.clone());
         decision
     }
 
@@ -173,19 +190,21 @@ impl Core {
     pub fn tick(&self) {
         let now = clock::now();
         let mut due = Vec::new();
-        self.deadlines.borrow_mut().retain(|(time, deadline)| match deadline {
-            Deadline::Login(_, done) if done.get() => false,
-            Deadline::Lease(session) if session.strong_count() == 0 => false,
-            Deadline::Login(switch, _) if *time <= now => {
-                switch.off();
-                false
-            }
-            Deadline::Lease(session) if *time <= now => {
-                due.extend(session.upgrade());
-                false
-            }
-            _ => true,
-        });
+        self.deadlines
+            .borrow_mut()
+            .retain(|(time, deadline)| match deadline {
+                Deadline::Login(_, done) if done.get() => false,
+                Deadline::Lease(session) if session.strong_count() == 0 => false,
+                Deadline::Login(switch, _) if *time <= now => {
+                    switch.off();
+                    false
+                }
+                Deadline::Lease(session) if *time <= now => {
+                    due.extend(session.upgrade());
+                    false
+                }
+                _ => true,
+            });
         for session in due {
             session.end_lease("the lease has expired", "");
         }

@@ -25,7 +25,10 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds. Only the owning core writes, so a load and a store do.
     pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(count),
+            Ordering::Relaxed,
+        );
     }
 
     /// One more.

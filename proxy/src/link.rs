@@ -36,7 +36,15 @@ impl Link {
     /// A plain link.
     pub fn new(stream: Stream, pool: Rc<Pool>) -> io::Result<Self> {
         let (reader, writer, switch) = stream.split()?;
-        Ok(Self { reader: LinkReader { reader, tls: None, pool }, writer: LinkWriter { writer, tls: None }, switch })
+        Ok(Self {
+            reader: LinkReader {
+                reader,
+                tls: None,
+                pool,
+            },
+            writer: LinkWriter { writer, tls: None },
+            switch,
+        })
     }
 
     /// Whether TLS protects it.
@@ -60,7 +68,10 @@ impl Link {
                 break;
             }
             if !cipher.prepare(&self.reader.pool, SEALED_BYTES_MAX) || cipher.room() == 0 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a TLS handshake message is too long"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a TLS handshake message is too long",
+                ));
             }
             let (read, back) = self.reader.reader.fill(cipher).await;
             cipher = back;
@@ -79,7 +90,8 @@ impl Link {
 impl LinkReader {
     fn slab(&self, bytes: usize) -> io::Result<Ingress> {
         let slab = self.pool.take(bytes);
-        slab.map(Ingress::new).ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free"))
+        slab.map(Ingress::new)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free"))
     }
 
     /// An empty buffer to start with.
@@ -90,16 +102,28 @@ impl LinkReader {
     /// Reads once so that `ingress` holds more than before; `needed` is how much it must be able to hold in all.
     /// `Ok(0)` is the end of the stream. At the pool's cap it waits for slabs to come back.
     pub async fn fill(&mut self, mut ingress: Ingress, needed: usize) -> (io::Result<usize>, Ingress) {
-        let needed = if self.tls.is_some() { needed.max(ingress.data().len() + RECORD_BYTES_MAX) } else { needed };
+        let needed = if self.tls.is_some() {
+            needed.max(ingress.data().len() + RECORD_BYTES_MAX)
+        } else {
+            needed
+        };
         while !ingress.prepare(&self.pool, needed) {
             crate::rt::sleep(std::time::Duration::from_millis(2)).await;
         }
         match &mut self.tls {
             None => self.reader.fill(ingress).await,
             Some((tls, held)) => {
-                let mut cipher = match held.take().map_or_else(|| self.pool.take(SEALED_BYTES_MAX).map(Ingress::new), Some) {
+                let mut cipher = match held
+                    .take()
+                    .map_or_else(|| self.pool.take(SEALED_BYTES_MAX).map(Ingress::new), Some)
+                {
                     Some(cipher) => cipher,
-                    None => return (Err(io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free")), ingress),
+                    None => {
+                        return (
+                            Err(io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free")),
+                            ingress,
+                        );
+                    }
                 };
                 let before = ingress.data().len();
                 let result = loop {

@@ -27,15 +27,27 @@ pub struct Standing {
 /// Questions of a core.
 pub enum Question {
     /// May this lease open its target, and what does it see masked?
-    Open { ticket: u64, lease: Arc<LeaseGrant>, database: String },
+    Open {
+        ticket: u64,
+        lease: Arc<LeaseGrant>,
+        database: String,
+    },
     /// What of this statement?
-    Decide { ticket: u64, standing: Arc<Standing>, catalog: Option<Arc<CatalogView>>, text: Vec<u8> },
+    Decide {
+        ticket: u64,
+        standing: Arc<Standing>,
+        catalog: Option<Arc<CatalogView>>,
+        text: Vec<u8>,
+    },
 }
 
 /// Answers to a core.
 pub enum Reply {
     /// To `Open`; `Err` says why not, in words for the client.
-    Opened { ticket: u64, standing: Result<Arc<Standing>, String> },
+    Opened {
+        ticket: u64,
+        standing: Result<Arc<Standing>, String>,
+    },
     /// To `Decide`.
     Decided { ticket: u64, decision: Arc<Decision> },
 }
@@ -60,13 +72,21 @@ pub fn start(
 ) -> std::io::Result<(PolicyClient, rtrb::Consumer<Reply>)> {
     let (ends, handed_over) = std::sync::mpsc::channel();
     let (replies, replies_consumer) = ring(RING_ENTRIES, core_bell);
-    std::thread::Builder::new().name(format!("policy-{index}")).stack_size(STACK_BYTES).spawn(move || {
-        let bell = Bell::for_this_thread();
-        let (sender, questions) = ring(RING_ENTRIES, bell.clone());
-        if ends.send(sender).is_ok() {
-            Service { shared, questions, replies }.run(&bell);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name(format!("policy-{index}"))
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            let bell = Bell::for_this_thread();
+            let (sender, questions) = ring(RING_ENTRIES, bell.clone());
+            if ends.send(sender).is_ok() {
+                Service {
+                    shared,
+                    questions,
+                    replies,
+                }
+                .run(&bell);
+            }
+        })?;
     let questions = handed_over.recv().map_err(std::io::Error::other)?;
     Ok((PolicyClient { questions }, replies_consumer))
 }
@@ -104,24 +124,56 @@ impl Service {
     fn answer(&self, question: Question) -> Reply {
         let policy = self.shared.policy.load();
         match question {
-            Question::Open { ticket, lease, database } => {
-                let subject = Subject::new(&policy.engine, &lease.chain, &lease.id, &lease.scope, &lease.target)
-                    .with_database(&database);
+            Question::Open {
+                ticket,
+                lease,
+                database,
+            } => {
+                let subject = Subject::new(
+                    &policy.engine,
+                    &lease.chain,
+                    &lease.id,
+                    &lease.scope,
+                    &lease.target,
+                )
+                .with_database(&database);
                 let standing = match linegate_policy::may_connect(&policy.engine, &subject) {
                     Ok(()) => {
-                        let specs = self.shared.targets.get(&lease.target).map_or(&[][..], |target| &target.labels);
+                        let specs = self
+                            .shared
+                            .targets
+                            .get(&lease.target)
+                            .map_or(&[][..], |target| &target.labels);
                         let masks = MaskScope::of(&policy.engine, &subject, specs);
-                        Ok(Arc::new(Standing { version: policy.version, subject, masks }))
+                        Ok(Arc::new(Standing {
+                            version: policy.version,
+                            subject,
+                            masks,
+                        }))
                     }
                     Err(reason) => Err(reason.public()),
                 };
                 Reply::Opened { ticket, standing }
             }
-            Question::Decide { ticket, standing, catalog, text } => {
+            Question::Decide {
+                ticket,
+                standing,
+                catalog,
+                text,
+            } => {
                 let statement = linegate_sql::read(&text);
                 let labels = catalog.as_ref().map(|view| &view.labels);
-                let decision = decide(&policy.engine, &standing.subject, labels, &standing.masks, &statement);
-                Reply::Decided { ticket, decision: Arc::new(decision) }
+                let decision = decide(
+                    &policy.engine,
+                    &standing.subject,
+                    labels,
+                    &standing.masks,
+                    &statement,
+                );
+                Reply::Decided {
+                    ticket,
+                    decision: Arc::new(decision),
+                }
             }
         }
     }

@@ -25,7 +25,11 @@ const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
 
 enum What {
     Entry(Box<Entry>),
-    Rows { statement: u64, offset: u64, bytes: Vec<u8> },
+    Rows {
+        statement: u64,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
 }
 
 struct Event {
@@ -58,9 +62,16 @@ impl Recording {
 
     /// Hands an entry over; gives it back when the ring is full.
     pub fn try_entry(&mut self, session: SessionId, entry: Box<Entry>) -> Result<(), Box<Entry>> {
-        match self.events.send(Event { at: clock::now(), session, what: What::Entry(entry) }) {
+        match self.events.send(Event {
+            at: clock::now(),
+            session,
+            what: What::Entry(entry),
+        }) {
             Ok(()) => Ok(()),
-            Err(Event { what: What::Entry(entry), .. }) => Err(entry),
+            Err(Event {
+                what: What::Entry(entry),
+                ..
+            }) => Err(entry),
             Err(_) => unreachable!("the ring gives back what it was given"),
         }
     }
@@ -74,7 +85,15 @@ impl Recording {
         bytes.clear();
         bytes.extend_from_slice(rows);
         self.health.waiting_bytes.fetch_add(rows.len(), Ordering::Relaxed);
-        let event = Event { at: clock::now(), session, what: What::Rows { statement, offset, bytes } };
+        let event = Event {
+            at: clock::now(),
+            session,
+            what: What::Rows {
+                statement,
+                offset,
+                bytes,
+            },
+        };
         let sent = self.events.send(event).is_ok();
         if !sent {
             self.health.waiting_bytes.fetch_sub(rows.len(), Ordering::Relaxed);
@@ -123,16 +142,32 @@ pub fn start(settings: Settings) -> std::io::Result<(Recording, RecorderThread)>
     let health = Arc::new(Health::default());
     let (ends, handed_over) = std::sync::mpsc::channel();
     let theirs = health.clone();
-    let thread = std::thread::Builder::new().name(format!("recorder-{}", settings.stream)).spawn(move || {
-        let bell = Bell::for_this_thread();
-        let (events, consumer) = ring(settings.entries, bell.clone());
-        let (buffers_home, buffers) = rtrb::RingBuffer::new(BUFFERS_KEPT);
-        if ends.send((events, buffers, bell.clone())).is_ok() {
-            Writer { recorder, consumer, buffers: buffers_home, health: theirs, commit: settings.commit }.run(&bell);
-        }
-    })?;
+    let thread = std::thread::Builder::new()
+        .name(format!("recorder-{}", settings.stream))
+        .spawn(move || {
+            let bell = Bell::for_this_thread();
+            let (events, consumer) = ring(settings.entries, bell.clone());
+            let (buffers_home, buffers) = rtrb::RingBuffer::new(BUFFERS_KEPT);
+            if ends.send((events, buffers, bell.clone())).is_ok() {
+                Writer {
+                    recorder,
+                    consumer,
+                    buffers: buffers_home,
+                    health: theirs,
+                    commit: settings.commit,
+                }
+                .run(&bell);
+            }
+        })?;
     let (events, buffers, bell) = handed_over.recv().map_err(std::io::Error::other)?;
-    Ok((Recording { events, buffers, health: health.clone() }, RecorderThread { health, bell, thread }))
+    Ok((
+        Recording {
+            events,
+            buffers,
+            health: health.clone(),
+        },
+        RecorderThread { health, bell, thread },
+    ))
 }
 
 struct Writer {
@@ -172,7 +207,9 @@ impl Writer {
             if open_since.is_none() {
                 self.retry(|recorder| recorder.tick(clock::now().0));
             }
-            let rest = open_since.map_or(Duration::from_secs(5), |since| self.commit.saturating_sub(since.elapsed()));
+            let rest = open_since.map_or(Duration::from_secs(5), |since| {
+                self.commit.saturating_sub(since.elapsed())
+            });
             bell.park(rest.max(Duration::from_micros(200)), || {
                 !self.consumer.is_empty() || self.health.stop.load(Ordering::SeqCst)
             });
@@ -187,9 +224,19 @@ impl Writer {
             What::Entry(entry) => {
                 self.retry(|recorder| recorder.append(event.at.0, event.session, &entry).map(drop));
             }
-            What::Rows { statement, offset, bytes } => {
-                self.retry(|recorder| recorder.append_rows(event.at.0, event.session, statement, offset, &bytes).map(drop));
-                self.health.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+            What::Rows {
+                statement,
+                offset,
+                bytes,
+            } => {
+                self.retry(|recorder| {
+                    recorder
+                        .append_rows(event.at.0, event.session, statement, offset, &bytes)
+                        .map(drop)
+                });
+                self.health
+                    .waiting_bytes
+                    .fetch_sub(bytes.len(), Ordering::Relaxed);
                 if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX {
                     let _ = self.buffers.push(bytes); // a full return ring frees the buffer
                 }

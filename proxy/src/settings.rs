@@ -58,7 +58,9 @@ pub fn group_specs(config: &Config) -> Vec<GroupSpec> {
 
 /// Reads and compiles the policies.
 pub fn compile_policy(config: &Config, directory: &Path) -> Result<Engine, Vec<String>> {
-    let files = config.policy_files(directory).map_err(|error| vec![format!("policy files: {error}")])?;
+    let files = config
+        .policy_files(directory)
+        .map_err(|error| vec![format!("policy files: {error}")])?;
     let mut texts = Vec::new();
     let mut mistakes = Vec::new();
     for file in files {
@@ -88,11 +90,20 @@ pub fn targets(config: &Config) -> Result<HashMap<String, Arc<Target>>, Vec<Stri
             Err(mistake) => mistakes.push(format!("target {}: {mistake}", target.name)),
         }
     }
-    if mistakes.is_empty() { Ok(all) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        Ok(all)
+    } else {
+        Err(mistakes)
+    }
 }
 
 fn one_target(config: &Config, target: &TargetConfig) -> io::Result<Target> {
-    let password = target.credential.password.as_ref().map(|source| source.load()).transpose()?;
+    let password = target
+        .credential
+        .password
+        .as_ref()
+        .map(|source| source.load())
+        .transpose()?;
     let addresses = resolve(&target.address).unwrap_or_default();
     if addresses.is_empty() {
         tracing::warn!(target = %target.name, "the address does not resolve now; it is tried again");
@@ -109,13 +120,17 @@ fn one_target(config: &Config, target: &TargetConfig) -> io::Result<Target> {
 
 /// What a target's name resolves to now. Blocks.
 pub fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    (address.host.as_str(), address.port).to_socket_addrs().map(Iterator::collect)
+    (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .map(Iterator::collect)
 }
 
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     // AES-GCM first: ChaCha20 costs six times as much here.
-    provider.cipher_suites.sort_by_key(|suite| format!("{:?}", suite.suite()).contains("CHACHA"));
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| format!("{:?}", suite.suite()).contains("CHACHA"));
     Arc::new(provider)
 }
 
@@ -132,7 +147,11 @@ fn backend_tls(target: &TargetConfig) -> io::Result<Option<ClientConfig>> {
                 .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
                 .with_no_client_auth(),
         ),
-        TlsMode::VerifyFull => Some(builder.with_root_certificates(roots(target)?).with_no_client_auth()),
+        TlsMode::VerifyFull => Some(
+            builder
+                .with_root_certificates(roots(target)?)
+                .with_no_client_auth(),
+        ),
     })
 }
 
@@ -141,15 +160,21 @@ fn roots(target: &TargetConfig) -> io::Result<RootCertStore> {
     let file = target.tls_ca.as_deref().unwrap_or(system);
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
-        store.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+        store
+            .add(certificate.map_err(io::Error::other)?)
+            .map_err(io::Error::other)?;
     }
     Ok(store)
 }
 
 /// TLS towards clients.
 pub fn client_tls(config: &Config) -> io::Result<Option<Arc<ServerConfig>>> {
-    let Some(identity) = &config.data.tls else { return Ok(None) };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity.cert).map_err(io::Error::other)?.collect();
+    let Some(identity) = &config.data.tls else {
+        return Ok(None);
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity.cert)
+        .map_err(io::Error::other)?
+        .collect();
     let key = PrivateKeyDer::from_pem_file(&identity.key).map_err(io::Error::other)?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -182,7 +207,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -191,7 +221,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -104,9 +104,19 @@ pub enum CoreMessage {
     /// A client asked to cancel what its session runs.
     Cancel(SessionId),
     /// These leases ended; `version` is acknowledged when the sessions were told.
-    LeasesEnded { ids: Arc<Vec<LeaseId>>, why: &'static str, version: u64 },
+    LeasesEnded {
+        ids: Arc<Vec<LeaseId>>,
+        why: &'static str,
+        version: u64,
+    },
     /// A person decided.
-    HoldDecided { hold: String, digest: String, approved: bool, by: String, reason: Option<String> },
+    HoldDecided {
+        hold: String,
+        digest: String,
+        approved: bool,
+        by: String,
+        reason: Option<String>,
+    },
     /// Stop accepting and drain.
     Drain,
 }
@@ -120,7 +130,10 @@ pub struct Mailbox<T> {
 impl<T> Mailbox<T> {
     /// A mailbox whose owner listens to `bell`.
     pub fn new(bell: Arc<Bell>) -> Self {
-        Self { queue: Mutex::default(), bell }
+        Self {
+            queue: Mutex::default(),
+            bell,
+        }
     }
 
     /// Delivers.
@@ -224,7 +237,10 @@ impl Shared {
 
     /// Asks for a catalog to be read now.
     pub fn wish_catalog(&self, target: &str, database: &str) {
-        self.catalog_wishes.put(CatalogWish { target: target.to_owned(), database: database.to_owned() });
+        self.catalog_wishes.put(CatalogWish {
+            target: target.to_owned(),
+            database: database.to_owned(),
+        });
     }
 
     /// How long a login at a backend may take.

@@ -81,7 +81,10 @@ impl Pool {
     /// A slab of at least `bytes`, `None` at the cap. The smallest class is always granted: sessions are bounded
     /// elsewhere, and one that holds nothing could never end.
     pub fn take(&self, bytes: usize) -> Option<Slab> {
-        let class = CLASS_BYTES.iter().position(|size| *size >= bytes).unwrap_or(CLASS_BYTES.len());
+        let class = CLASS_BYTES
+            .iter()
+            .position(|size| *size >= bytes)
+            .unwrap_or(CLASS_BYTES.len());
         let size = CLASS_BYTES.get(class).copied().unwrap_or(bytes);
         if class > 1 && self.bytes_out.get() + size > self.bytes_max {
             return None;
@@ -89,7 +92,11 @@ impl Pool {
         let recycled = self.free.borrow_mut().get_mut(class).and_then(Vec::pop);
         let raw = recycled.unwrap_or_else(|| Raw::new(size));
         self.bytes_out.set(self.bytes_out.get() + raw.bytes);
-        Some(Slab { raw: Some(raw), class, pool: self.me.clone() })
+        Some(Slab {
+            raw: Some(raw),
+            class,
+            pool: self.me.clone(),
+        })
     }
 
     fn give_back(&self, raw: Raw, class: Class) {
@@ -136,14 +143,20 @@ impl Slab {
 
     /// The bytes in `range`.
     pub fn slice(&self, range: Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.bytes(), "a range lies in its slab");
+        assert!(
+            range.start <= range.end && range.end <= self.bytes(),
+            "a range lies in its slab"
+        );
         // SAFETY: in range by the assertion; all bytes were initialised when the slab was made.
         unsafe { std::slice::from_raw_parts(self.at(range.start), range.len()) }
     }
 
     /// The bytes in `range`, to change.
     pub fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        assert!(range.start <= range.end && range.end <= self.bytes(), "a range lies in its slab");
+        assert!(
+            range.start <= range.end && range.end <= self.bytes(),
+            "a range lies in its slab"
+        );
         // SAFETY: as in `slice`, and `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.at(range.start), range.len()) }
     }
@@ -169,7 +182,13 @@ pub struct Ingress {
 impl Ingress {
     /// Around an empty slab.
     pub fn new(slab: Slab) -> Self {
-        Self { slab, start: 0, end: 0, full_reads: 0, small_reads: 0 }
+        Self {
+            slab,
+            start: 0,
+            end: 0,
+            full_reads: 0,
+            small_reads: 0,
+        }
     }
 
     /// What has arrived and was not consumed.
@@ -184,7 +203,10 @@ impl Ingress {
 
     /// Takes `bytes` off the front.
     pub fn consume(&mut self, bytes: usize) {
-        assert!(bytes <= self.end - self.start, "only what has arrived can be consumed");
+        assert!(
+            bytes <= self.end - self.start,
+            "only what has arrived can be consumed"
+        );
         self.start += bytes;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -200,7 +222,9 @@ impl Ingress {
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room());
         let end = self.end;
-        self.slab.slice_mut(end..end + count).copy_from_slice(&bytes[..count]);
+        self.slab
+            .slice_mut(end..end + count)
+            .copy_from_slice(&bytes[..count]);
         self.end += count;
         count
     }
@@ -212,7 +236,9 @@ impl Ingress {
         let wanted = self.wanted_bytes(held).max(needed);
         let fits = wanted <= self.slab.bytes() && !(held == 0 && wanted < self.slab.bytes());
         if fits {
-            if self.start > 0 && (self.room() < self.slab.bytes() / 4 || self.slab.bytes() - self.start < needed) {
+            if self.start > 0
+                && (self.room() < self.slab.bytes() / 4 || self.slab.bytes() - self.start < needed)
+            {
                 let (from, to) = (self.start, self.end);
                 self.slab.slice_mut(0..to).copy_within(from..to, 0);
                 (self.start, self.end) = (0, held);
@@ -244,14 +270,21 @@ impl Ingress {
     /// Says how many bytes a read into the tail delivered.
     pub fn filled(&mut self, bytes: usize) {
         let room = self.room();
-        assert!(bytes <= room, "a read cannot deliver more than the room it was given");
+        assert!(
+            bytes <= room,
+            "a read cannot deliver more than the room it was given"
+        );
         self.end += bytes;
         if bytes == room {
             self.full_reads = self.full_reads.saturating_add(1);
             self.small_reads = 0;
         } else {
             self.full_reads = 0;
-            self.small_reads = if bytes < self.slab.bytes() / 8 { self.small_reads.saturating_add(1) } else { 0 };
+            self.small_reads = if bytes < self.slab.bytes() / 8 {
+                self.small_reads.saturating_add(1)
+            } else {
+                0
+            };
         }
     }
 

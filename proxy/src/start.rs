@@ -39,7 +39,12 @@ pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
     }
     let (catalog_bell, catalog_core) = Bell::for_core().map_err(one)?;
     let directory = config_path.parent().unwrap_or(Path::new(".")).to_owned();
-    let shared = share(config, &directory, bells.iter().map(|(bell, _)| bell.clone()), catalog_bell)?;
+    let shared = share(
+        config,
+        &directory,
+        bells.iter().map(|(bell, _)| bell.clone()),
+        catalog_bell,
+    )?;
     catalog::start(shared.clone(), driver, catalog_core).map_err(one)?;
     control_link::start(shared.clone(), state_dir.join("link.sock")).map_err(one)?;
     let (recorders, workers) = start_workers(&shared, state_dir, bells, driver)?;
@@ -85,7 +90,10 @@ fn share(
     Ok(Arc::new(Shared {
         targets,
         client_tls,
-        policy: ArcSwap::from_pointee(PolicyVersion { version: 1, engine: policy }),
+        policy: ArcSwap::from_pointee(PolicyVersion {
+            version: 1,
+            engine: policy,
+        }),
         leases: Mutex::new(Leases::default()),
         has_snapshot: AtomicBool::new(false),
         keys: ArcSwap::default(),
@@ -121,19 +129,33 @@ fn start_workers(
             commit: Duration::from_millis(u64::from(shared.config.data.commit_ms)),
             entries: shared.config.data.recording_buffer as usize,
         };
-        let (recording, thread) = recorder::start(recording).map_err(|error| vec![format!("recordings: {error}")])?;
+        let (recording, thread) =
+            recorder::start(recording).map_err(|error| vec![format!("recordings: {error}")])?;
         recorders.push(thread);
         let (policy, replies) = policy_service::start(index, shared.clone(), bell).map_err(one)?;
         let counters = Arc::new(Counters::default());
-        let birth =
-            Birth { index, shared: shared.clone(), counters, recording, policy, replies, bell: core_bell, driver };
+        let birth = Birth {
+            index,
+            shared: shared.clone(),
+            counters,
+            recording,
+            policy,
+            replies,
+            bell: core_bell,
+            driver,
+        };
         let (told, tell) = mpsc::channel();
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker::run(birth, told));
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(birth, told));
         workers.push(thread.map_err(one)?);
         listening.push(tell);
     }
     for (index, tell) in listening.into_iter().enumerate() {
-        let bound = tell.recv().map_err(|_| vec!["a worker ended at once".to_owned()])?.map_err(|why| vec![why])?;
+        let bound = tell
+            .recv()
+            .map_err(|_| vec!["a worker ended at once".to_owned()])?
+            .map_err(|why| vec![why])?;
         for (target, address) in bound.into_iter().filter(|_| index == 0) {
             println!("listening {target} {address}");
         }
@@ -143,10 +165,16 @@ fn start_workers(
 
 /// Leases and credentials must not end up in a core file.
 fn no_core_dumps() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let open = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let most = rustix::process::Rlimit { current: open.maximum, maximum: open.maximum };
+    let most = rustix::process::Rlimit {
+        current: open.maximum,
+        maximum: open.maximum,
+    };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
 }
 

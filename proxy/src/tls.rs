@@ -58,13 +58,23 @@ impl Tls {
     /// The client's side towards a server of that name.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         let connection = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
-        Ok(Self { side: Side::Client(Box::new(connection)), owed: Vec::new(), early: Vec::new(), closed: false })
+        Ok(Self {
+            side: Side::Client(Box::new(connection)),
+            owed: Vec::new(),
+            early: Vec::new(),
+            closed: false,
+        })
     }
 
     /// The server's side.
     pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Self { side: Side::Server(Box::new(connection)), owed: Vec::new(), early: Vec::new(), closed: false })
+        Ok(Self {
+            side: Side::Server(Box::new(connection)),
+            owed: Vec::new(),
+            early: Vec::new(),
+            closed: false,
+        })
     }
 
     /// Bytes that must be written to the peer now.
@@ -103,8 +113,18 @@ impl Tls {
         let mut nothing: [u8; 0] = [];
         loop {
             let status = match &mut self.side {
-                Side::Client(client) => act(client.process_tls_records(&mut nothing), Work::Write(data, out), &mut self.owed, &mut self.early),
-                Side::Server(server) => act(server.process_tls_records(&mut nothing), Work::Write(data, out), &mut self.owed, &mut self.early),
+                Side::Client(client) => act(
+                    client.process_tls_records(&mut nothing),
+                    Work::Write(data, out),
+                    &mut self.owed,
+                    &mut self.early,
+                ),
+                Side::Server(server) => act(
+                    server.process_tls_records(&mut nothing),
+                    Work::Write(data, out),
+                    &mut self.owed,
+                    &mut self.early,
+                ),
             }?;
             match status.0 {
                 Turn::Ready => return Ok(()),
@@ -116,12 +136,26 @@ impl Tls {
 
     fn turn(&mut self, cipher: &mut Ingress, work: Work<'_>) -> io::Result<Turn> {
         let (turn, discard) = match &mut self.side {
-            Side::Client(client) => act(client.process_tls_records(cipher.data_mut()), work, &mut self.owed, &mut self.early),
-            Side::Server(server) => act(server.process_tls_records(cipher.data_mut()), work, &mut self.owed, &mut self.early),
+            Side::Client(client) => act(
+                client.process_tls_records(cipher.data_mut()),
+                work,
+                &mut self.owed,
+                &mut self.early,
+            ),
+            Side::Server(server) => act(
+                server.process_tls_records(cipher.data_mut()),
+                work,
+                &mut self.owed,
+                &mut self.early,
+            ),
         }?;
         cipher.consume(discard);
         // A turn that ate bytes has moved, even when the state says that it waits.
-        Ok(if discard > 0 && matches!(turn, Turn::Blocked) { Turn::Again } else { turn })
+        Ok(if discard > 0 && matches!(turn, Turn::Blocked) {
+            Turn::Again
+        } else {
+            turn
+        })
     }
 }
 
@@ -132,7 +166,9 @@ fn act<Data>(
     early: &mut Vec<u8>,
 ) -> io::Result<(Turn, usize)> {
     let mut discard = status.discard;
-    let state = status.state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let state = status
+        .state
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let turn = match (state, work) {
         (ConnectionState::ReadTraffic(mut traffic), Work::Read(plain)) => {
             while plain.room() >= RECORD_BYTES_MAX
@@ -151,7 +187,11 @@ fn act<Data>(
                 early.extend_from_slice(record.payload);
                 discard += record.discard;
             }
-            if matches!(work, Work::Handshake) { Turn::Ready } else { Turn::Again }
+            if matches!(work, Work::Handshake) {
+                Turn::Ready
+            } else {
+                Turn::Again
+            }
         }
         (ConnectionState::EncodeTlsData(mut data), _) => {
             let at = owed.len();
@@ -170,7 +210,10 @@ fn act<Data>(
         (ConnectionState::WriteTraffic(mut traffic), Work::Write(data, out)) => {
             let at = out.len();
             let records = data.len().div_ceil(RECORD_BYTES_MAX);
-            out.resize(at + data.len() + records * (SEALED_BYTES_MAX - RECORD_BYTES_MAX), 0);
+            out.resize(
+                at + data.len() + records * (SEALED_BYTES_MAX - RECORD_BYTES_MAX),
+                0,
+            );
             let written = match traffic.encrypt(data, &mut out[at..]) {
                 Ok(written) => written,
                 Err(EncryptError::InsufficientSize(size)) => {
@@ -186,7 +229,12 @@ fn act<Data>(
         (ConnectionState::BlockedHandshake, _) => Turn::Blocked,
         (ConnectionState::PeerClosed | ConnectionState::Closed, Work::Write(..)) => Turn::Again,
         (ConnectionState::PeerClosed | ConnectionState::Closed, _) => Turn::Closed,
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "early data was not offered")),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "early data was not offered",
+            ));
+        }
     };
     Ok((turn, discard))
 }

@@ -54,8 +54,12 @@ pub fn run(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(String, 
 fn pin(index: usize) {
     let allowed = rustix::thread::sched_getaffinity(None);
     let Ok(allowed) = allowed else { return };
-    let cores: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-    if cores.len() > 1 && let Some(cpu) = cores.get(index % cores.len().max(1)) {
+    let cores: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .collect();
+    if cores.len() > 1
+        && let Some(cpu) = cores.get(index % cores.len().max(1))
+    {
         let mut own = rustix::thread::CpuSet::new();
         own.set(*cpu);
         let _ = rustix::thread::sched_setaffinity(None, &own);
@@ -63,18 +67,33 @@ fn pin(index: usize) {
 }
 
 async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(String, SocketAddr)>, String>>) {
-    let Birth { index, shared, counters, recording, policy, replies, bell, .. } = birth;
+    let Birth {
+        index,
+        shared,
+        counters,
+        recording,
+        policy,
+        replies,
+        bell,
+        ..
+    } = birth;
     let core = Core::new(index, shared.clone(), counters, recording, policy);
     let draining = Rc::new(Cell::new(false));
     let mut bound = Vec::new();
     for target in shared.targets.values() {
         match Listener::bind(target.config.listen) {
             Ok(listener) => {
-                bound.push((target.config.name.clone(), listener.address().unwrap_or(target.config.listen)));
+                bound.push((
+                    target.config.name.clone(),
+                    listener.address().unwrap_or(target.config.listen),
+                ));
                 rt::spawn(accept(core.clone(), target.clone(), listener, draining.clone()));
             }
             Err(error) => {
-                let _ = listening.send(Err(format!("{} cannot be listened on: {error}", target.config.listen)));
+                let _ = listening.send(Err(format!(
+                    "{} cannot be listened on: {error}",
+                    target.config.listen
+                )));
                 return;
             }
         }
@@ -89,8 +108,17 @@ async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(Strin
     let _ = listening.send(Ok(bound));
     inbox(&core, replies, bell, &draining).await;
     drain(&core).await;
-    let counted: Vec<String> = core.counters.all().map(|(name, count)| format!("{name}={count}")).collect();
-    tracing::info!(core = index, panics = rt::PANICS.load(Ordering::Relaxed), "{}", counted.join(" "));
+    let counted: Vec<String> = core
+        .counters
+        .all()
+        .map(|(name, count)| format!("{name}={count}"))
+        .collect();
+    tracing::info!(
+        core = index,
+        panics = rt::PANICS.load(Ordering::Relaxed),
+        "{}",
+        counted.join(" ")
+    );
 }
 
 async fn accept(core: Rc<Core>, target: Arc<Target>, listener: Listener, draining: Rc<Cell<bool>>) {
@@ -107,7 +135,12 @@ async fn accept(core: Rc<Core>, target: Arc<Target>, listener: Listener, drainin
 }
 
 /// Takes replies and messages until the drain.
-async fn inbox(core: &Rc<Core>, mut replies: rtrb::Consumer<Reply>, bell: CoreBell, draining: &Rc<Cell<bool>>) {
+async fn inbox(
+    core: &Rc<Core>,
+    mut replies: rtrb::Consumer<Reply>,
+    bell: CoreBell,
+    draining: &Rc<Cell<bool>>,
+) {
     let mut bell = match bell.listen() {
         Ok(bell) => bell,
         Err(error) => return tracing::error!(%error, "a core cannot hear its bell"),
@@ -129,7 +162,11 @@ async fn inbox(core: &Rc<Core>, mut replies: rtrb::Consumer<Reply>, bell: CoreBe
                 }
             }
             let mailbox = &theirs.shared.cores[theirs.index];
-            if bell.rest(|| !replies.is_empty() || !mailbox.is_empty()).await.is_err() {
+            if bell
+                .rest(|| !replies.is_empty() || !mailbox.is_empty())
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -147,13 +184,32 @@ fn act(core: &Rc<Core>, message: CoreMessage) {
             }
             control_link::core_told(&core.shared, version);
         }
-        CoreMessage::HoldDecided { hold, digest, approved, by, reason } => {
+        CoreMessage::HoldDecided {
+            hold,
+            digest,
+            approved,
+            by,
+            reason,
+        } => {
             let sessions: Vec<_> = core.sessions.borrow().values().cloned().collect();
             for session in sessions {
-                let waits = session.hold.borrow().as_ref().is_some_and(|(waiting, _, _)| *waiting == hold);
-                let slot = if waits { session.hold.borrow_mut().take() } else { None };
+                let waits = session
+                    .hold
+                    .borrow()
+                    .as_ref()
+                    .is_some_and(|(waiting, _, _)| *waiting == hold);
+                let slot = if waits {
+                    session.hold.borrow_mut().take()
+                } else {
+                    None
+                };
                 if let Some((_, _, slot)) = slot {
-                    slot.put(HoldOutcome::Decided { approved, digest, by, reason });
+                    slot.put(HoldOutcome::Decided {
+                        approved,
+                        digest,
+                        by,
+                        reason,
+                    });
                     return;
                 }
             }
@@ -168,7 +224,13 @@ async fn drain(core: &Rc<Core>) {
     let since = Instant::now();
     while since.elapsed() < time && !core.sessions.borrow().is_empty() {
         // A session that nothing is running in can go at once.
-        let idle: Vec<_> = core.sessions.borrow().values().filter(|session| session.is_quiet()).cloned().collect();
+        let idle: Vec<_> = core
+            .sessions
+            .borrow()
+            .values()
+            .filter(|session| session.is_quiet())
+            .cloned()
+            .collect();
         for session in idle {
             session.end(Ended::saying(b"57P01", "linegate is shutting down"));
         }

@@ -68,6 +68,8 @@ impl Message {
 /// A connection.
 pub struct RawClient {
     stream: TcpStream,
+    /// Bytes of a message that has not arrived whole.
+    partial: Vec<u8>,
     /// BackendKeyData: process id and secret key.
     pub key: Option<[u8; 8]>,
 }
@@ -81,7 +83,11 @@ impl RawClient {
             .set_write_timeout(Some(SOON))
             .expect("a timeout can be set");
         stream.set_nodelay(true).expect("TCP");
-        Self { stream, key: None }
+        Self {
+            stream,
+            partial: Vec::new(),
+            key: None,
+        }
     }
 
     /// Dials, logs in with SCRAM-SHA-256 and waits until the server is ready.
@@ -179,13 +185,28 @@ impl RawClient {
 
     /// Reads one message; an error when the connection ends or nothing comes.
     pub fn read(&mut self) -> io::Result<Message> {
-        let mut header = [0; 5];
-        self.stream.read_exact(&mut header)?;
-        let [tag, size @ ..] = header;
-        let size = usize::try_from(u32::from_be_bytes(size)).expect("64 bits") - 4;
-        let mut body = vec![0; size];
-        self.stream.read_exact(&mut body)?;
-        Ok(Message { tag, body })
+        self.read_at_least(5)?;
+        let size = u32::from_be_bytes([self.partial[1], self.partial[2], self.partial[3], self.partial[4]]);
+        let whole = usize::try_from(size).expect("64 bits") + 1;
+        self.read_at_least(whole)?;
+        let message = Message {
+            tag: self.partial[0],
+            body: self.partial[5..whole].to_vec(),
+        };
+        self.partial.clear();
+        Ok(message)
+    }
+
+    /// What has arrived stays for the next call when time runs out.
+    fn read_at_least(&mut self, bytes: usize) -> io::Result<()> {
+        while self.partial.len() < bytes {
+            let mut piece = vec![0; (bytes - self.partial.len()).min(1 << 16)];
+            match self.stream.read(&mut piece)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.partial.extend_from_slice(&piece[..count]),
+            }
+        }
+        Ok(())
     }
 
     /// Reads up to and with ReadyForQuery.

@@ -133,7 +133,7 @@ fn pgbench_runs_in_every_protocol_mode() {
         )
         .good();
     }
-    assert_eq!(postgres.sql("SELECT count(*) FROM public.pgbench_history"), "600");
+    assert_eq!(postgres.sql("SELECT count(*) FROM app.pgbench_history"), "600");
 }
 
 #[test]

@@ -68,7 +68,10 @@ pub enum ToData {
 /// Messages from a data plane to the control plane.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "holds are rare and short-lived; boxing them would change nothing that is measured")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "holds are rare and short-lived; boxing them would change nothing that is measured"
+)]
 pub enum ToControl {
     /// The first message on a connection.
     Hello {
@@ -168,7 +171,9 @@ pub enum LineError {
 impl std::fmt::Display for LineError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooLong { bytes } => write!(f, "a line of {bytes} bytes, at most {LINE_BYTES_MAX} are allowed"),
+            Self::TooLong { bytes } => {
+                write!(f, "a line of {bytes} bytes, at most {LINE_BYTES_MAX} are allowed")
+            }
             Self::Malformed => f.write_str("not a message of the link protocol"),
         }
     }
@@ -180,7 +185,11 @@ impl std::error::Error for LineError {}
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, LineError> {
     let mut line = serde_json::to_vec(message).map_err(|_| LineError::Malformed)?;
     line.push(b'\n');
-    if line.len() > LINE_BYTES_MAX { Err(LineError::TooLong { bytes: line.len() }) } else { Ok(line) }
+    if line.len() > LINE_BYTES_MAX {
+        Err(LineError::TooLong { bytes: line.len() })
+    } else {
+        Ok(line)
+    }
 }
 
 /// The message in a line, with or without the line's end.

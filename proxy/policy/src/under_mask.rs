@@ -452,8 +452,21 @@ mod tests {
             "client_encoding=UTF8",
             "standard_conforming_strings=on",
             "client_min_messages=warning",
-            "statement_timeout=0",
             "application_name",
+            // What backup tools send.
+            "datestyle=ISO",
+            "default_transaction_read_only",
+            "extra_float_digits=3",
+            "idle_in_transaction_session_timeout=0",
+            "intervalstyle=postgres",
+            "lock_timeout=0",
+            "quote_all_identifiers=true",
+            "restrict_nonsystem_relation_kind=view, foreign-table",
+            "row_security=off",
+            "search_path=",
+            "statement_timeout=0",
+            "synchronize_seqscans=off",
+            "transaction_timeout=0",
         ];
         assert_eq!(refused.iter().filter(|setting| is_harmless(setting)).count(), 0);
         assert_eq!(allowed.iter().filter(|setting| !is_harmless(setting)).count(), 0);

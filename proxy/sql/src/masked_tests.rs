@@ -81,6 +81,8 @@ fn honest_texts_run() {
         "SET client_min_messages = warning",
         "SELECT set_config('client_encoding', 'UTF8', false)",
         "SET search_path TO app, public",
+        "SELECT pg_catalog.set_config('search_path', '', false)",
+        "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
     ]) {
         assert_eq!(verdict, Verdict::Allow, "{text}");
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use linegate_identity::Effects;
 use linegate_policy::OutputColumn;
 
 /// A statement in one line: effects, then whatever is not as in an empty statement.
@@ -801,6 +802,38 @@ fn definitions_name_their_objects() {
 }
 
 #[test]
+fn only_one_query_may_take_a_settings_name_from_a_row() {
+    let restrict = "'restrict_nonsystem_relation_kind'";
+    let value = "'view, foreign-table'";
+    for text in [
+        format!("SELECT set_config(name, 'postgres', false) FROM pg_settings WHERE name = {restrict}"),
+        format!("SELECT set_config(name, {value}, false) FROM pg_settings WHERE name = 'role'"),
+        format!("SELECT set_config(name, {value}, false) FROM pg_settings WHERE name <> {restrict}"),
+        format!(
+            "SELECT set_config(name, {value}, false) FROM pg_settings WHERE name OPERATOR(app.=) {restrict}"
+        ),
+        format!("SELECT set_config(name, {value}, false) FROM pg_settings WHERE name = {restrict} OR true"),
+        format!("SELECT set_config(name, {value}, false) FROM pg_settings"),
+        format!("SELECT set_config(setting, {value}, false) FROM pg_settings WHERE name = {restrict}"),
+        format!("SELECT set_config(name, setting, false) FROM pg_settings WHERE name = {restrict}"),
+        format!(
+            "SELECT set_config(name, {value}, false) FROM pg_settings s(ssn, name) WHERE name = {restrict}"
+        ),
+        format!("SELECT set_config(name, {value}, false) FROM pg_settings, c WHERE name = {restrict}"),
+        format!("SELECT set_config(name, {value}, false) FROM app.pg_settings WHERE name = {restrict}"),
+        format!("SELECT set_config(name, {value}, false), ssn FROM pg_settings WHERE name = {restrict}"),
+        format!(
+            "WITH pg_settings AS (SELECT ssn AS name FROM c) SELECT set_config(name, {value}, false) FROM pg_settings WHERE name = {restrict}"
+        ),
+    ] {
+        let found = super::read(text.as_bytes());
+        assert!(found.effects.contains(Effects::ROLE), "{text}");
+        assert_eq!(found.settings, ["*"], "{text}");
+        assert!(!found.opaque.is_empty(), "{text}");
+    }
+}
+
+#[test]
 fn sessions_roles_and_servers() {
     check(&[
         ("BEGIN", "transaction"),
@@ -880,6 +913,14 @@ fn sessions_roles_and_servers() {
         (
             "SELECT set_config('a.b', ssn, false) FROM c",
             "select+set reads c calls set_config sets a.b opaque a function that keeps or sends a value",
+        ),
+        (
+            "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
+            "select+set reads pg_settings calls set_config sets restrict_nonsystem_relation_kind=view, foreign-table",
+        ),
+        (
+            "SELECT set_config(s.name, 'view, foreign-table', true) FROM pg_catalog.pg_settings s WHERE s.name = 'restrict_nonsystem_relation_kind'",
+            "select+set reads pg_catalog.pg_settings calls set_config sets restrict_nonsystem_relation_kind=view, foreign-table",
         ),
         ("CREATE ROLE x LOGIN PASSWORD 'y'", "role writes x secret"),
         ("ALTER USER x PASSWORD NULL", "role writes x"),

@@ -44,7 +44,10 @@ pub fn probe(choice: Choice) -> io::Result<Driver> {
         }
     }
     match choice {
-        Choice::IoUring => Err(io::Error::new(io::ErrorKind::Unsupported, "this kernel refuses io_uring")),
+        Choice::IoUring => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel refuses io_uring",
+        )),
         _ => Ok(Driver::Epoll),
     }
 }
@@ -67,8 +70,10 @@ fn builder(driver: Driver) -> io_uring::Builder {
 pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
     match driver {
         Driver::Epoll => {
-            let mut runtime =
-                monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().with_entries(RING_ENTRIES).enable_timer().build()?;
+            let mut runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new()
+                .with_entries(RING_ENTRIES)
+                .enable_timer()
+                .build()?;
             Ok(runtime.block_on(main))
         }
         _ => {

@@ -49,7 +49,10 @@ pub struct Listener(TcpListener);
 impl Listener {
     /// Listens with SO_REUSEPORT.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(4096);
+        let options = ListenerOpts::new()
+            .reuse_port(true)
+            .reuse_addr(true)
+            .backlog(4096);
         TcpListener::bind_with_config(address, &options).map(Self)
     }
 
@@ -102,7 +105,10 @@ impl Switch {
         use rustix::event::{PollFd, PollFlags, poll};
         let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         let mut fds = [PollFd::new(&*self.0, gone)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(gone)
     }
 

@@ -112,7 +112,10 @@ pub struct Bell {
 impl Bell {
     /// For the calling thread, which sleeps with [`Bell::park`].
     pub fn for_this_thread() -> Arc<Self> {
-        Arc::new(Self { sleeping: AtomicBool::new(false), wake: Wake::Thread(std::thread::current()) })
+        Arc::new(Self {
+            sleeping: AtomicBool::new(false),
+            wake: Wake::Thread(std::thread::current()),
+        })
     }
 
     /// For a core, which sleeps in [`CoreBell::rest`].
@@ -120,8 +123,17 @@ impl Bell {
         let (near, far) = StdUnixStream::pair()?;
         near.set_nonblocking(true)?;
         far.set_nonblocking(true)?;
-        let bell = Arc::new(Self { sleeping: AtomicBool::new(false), wake: Wake::Socket(far) });
-        Ok((bell.clone(), CoreBell { bell, socket: Some(near) }))
+        let bell = Arc::new(Self {
+            sleeping: AtomicBool::new(false),
+            wake: Wake::Socket(far),
+        });
+        Ok((
+            bell.clone(),
+            CoreBell {
+                bell,
+                socket: Some(near),
+            },
+        ))
     }
 
     /// After an entry was put into a ring.
@@ -163,7 +175,10 @@ impl CoreBell {
     /// Must be called on the core's own runtime.
     pub fn listen(mut self) -> io::Result<Listening> {
         let socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Listening { bell: self.bell, stream: UnixStream::from_std(socket)? })
+        Ok(Listening {
+            bell: self.bell,
+            stream: UnixStream::from_std(socket)?,
+        })
     }
 }
 
@@ -189,7 +204,10 @@ pub struct Sender<T> {
 impl<T> Sender<T> {
     /// Puts an entry in and rings; gives it back when the ring is full.
     pub fn send(&mut self, entry: T) -> Result<(), T> {
-        let pushed = self.ring.push(entry).map_err(|rtrb::PushError::Full(entry)| entry);
+        let pushed = self
+            .ring
+            .push(entry)
+            .map_err(|rtrb::PushError::Full(entry)| entry);
         self.bell.ring();
         pushed
     }

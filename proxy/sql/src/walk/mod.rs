@@ -2,13 +2,15 @@
 //!
 //! Statements recurse (bounded by `QUERY_DEPTH_MAX`); everything between two statements is taken from a work list,
 //! so that an expression's depth costs no stack. `query` knows SELECT and the data-changing statements, `expr` the
-//! functions and FROM items, `utility` and `ddl` the rest; `values` says where written values are from; `children` names the fields of every other kind.
+//! functions and FROM items, `utility` and `ddl` the rest; `restriction` the one query that sets a setting
+//! only where the server has it; `values` says where written values are from; `children` names the fields of every other kind.
 
 pub(crate) mod children;
 mod ddl;
 mod expr;
 mod names;
 mod query;
+mod restriction;
 mod utility;
 mod values;
 

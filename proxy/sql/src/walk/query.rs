@@ -6,7 +6,7 @@ use pg_raw_parse::raw::{CmdType, OnConflictAction, SetOperation};
 use pg_raw_parse::{Node, nodes};
 
 use super::children::names_a_column;
-use super::{Walked, Walker, values};
+use super::{Walked, Walker, restriction, values};
 use crate::parse::plain;
 use crate::{bounded, output};
 
@@ -35,7 +35,10 @@ impl<'a> Walker<'a> {
                 self.create_into(into)?;
             }
             self.visit_list(current.distinct_clause())?;
-            self.visit_list(plain(current.target_list()))?;
+            match restriction::find(current).filter(|_| !self.scopes.holds(restriction::VIEW)) {
+                Some(call) => self.restriction(call),
+                None => self.visit_list(plain(current.target_list()))?,
+            }
             self.visit_list(current.from_clause())?;
             self.visit(current.where_clause())?;
             self.visit_list(current.group_clause())?;

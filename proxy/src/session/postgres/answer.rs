@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, RowDescription, tag};
+use codecs::postgres::backend::{
+    CommandComplete, ErrorFields, ReadyForQuery, RowDescription, TransactionStatus, tag,
+};
 use codecs::postgres::build::backend as say;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
@@ -24,7 +26,8 @@ use crate::slab::Ingress;
 
 /// Spans up to this size are copied together into one write.
 const GATHER_BYTES_MAX: usize = 16 << 10;
-const SCRUBBED: &str = "the server reported a problem; its words are withheld because this session touched masked columns";
+const SCRUBBED: &str =
+    "the server reported a problem; its words are withheld because the statement touched masked columns";
 
 /// Where the current result stands.
 #[derive(Default)]
@@ -46,6 +49,8 @@ struct Flow {
     muted: bool,
     /// The plan of a simple Query's current result.
     query_plan: Option<Rc<Plan>>,
+    /// A masked label was touched in the transaction that is open.
+    transaction_touched: bool,
 }
 
 /// Carries answers until the server's stream or the session ends.
@@ -57,6 +62,7 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
         result: Result::default(),
         muted: false,
         query_plan: None,
+        transaction_touched: false,
     };
     let mut ingress = match reader.ingress() {
         Ok(ingress) => ingress,
@@ -96,7 +102,10 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
 
 fn gone(session: &Session) -> Ended {
     let name = &session.target.config.name;
-    Ended { why: "the server closed the connection".into(), say: Some((*b"57P01", format!("the server of {name} closed the connection"))) }
+    Ended {
+        why: "the server closed the connection".into(),
+        say: Some((*b"57P01", format!("the server of {name} closed the connection"))),
+    }
 }
 
 /// What goes out of one buffer: spans of it, and copies.
@@ -119,8 +128,15 @@ impl Outgoing {
 
 impl Flow {
     /// Takes everything that can be taken from `ingress`; answers with how many bytes the next message needs.
-    async fn carry(&mut self, turn: &FrontTurn<'_>, mut ingress: Ingress) -> std::result::Result<(Ingress, usize), Ended> {
-        let mut out = Outgoing { span: 0..0, copied: turn.scratch() };
+    async fn carry(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        mut ingress: Ingress,
+    ) -> std::result::Result<(Ingress, usize), Ended> {
+        let mut out = Outgoing {
+            span: 0..0,
+            copied: turn.scratch(),
+        };
         let mut at = 0;
         let mut needed = 1;
         loop {
@@ -128,7 +144,8 @@ impl Flow {
             if at == held {
                 break;
             }
-            let at_row = !self.place.at_boundary() || matches!(ingress.data()[at], tag::DATA_ROW | tag::COPY_DATA);
+            let at_row =
+                !self.place.at_boundary() || matches!(ingress.data()[at], tag::DATA_ROW | tag::COPY_DATA);
             if at_row {
                 match self.rows(turn, &mut ingress, &mut at, &mut out).await? {
                     Some(more) => {
@@ -138,7 +155,8 @@ impl Flow {
                     None => continue,
                 }
             }
-            let step = frame::step(&ingress.data()[at..], &self.session.limits).map_err(|error| self.server_fault(&error))?;
+            let step = frame::step(&ingress.data()[at..], &self.session.limits)
+                .map_err(|error| self.server_fault(&error))?;
             match step {
                 Step::Need { bytes } => {
                     needed = bytes;
@@ -146,7 +164,8 @@ impl Flow {
                 }
                 Step::Frame(frame) => {
                     let whole = at..at + frame.size.with_tag();
-                    self.message(turn, &mut ingress, &frame, whole.clone(), &mut out).await?;
+                    self.message(turn, &mut ingress, &frame, whole.clone(), &mut out)
+                        .await?;
                     at = whole.end;
                 }
             }
@@ -173,21 +192,33 @@ impl Flow {
             Plan::Plain | Plan::Refused(_) => (hop(&ingress.data()[from..], &mut self.place, &limits), None),
             Plan::InPlace(masked) => {
                 let data = &mut ingress.data_mut()[from..];
-                (masked.apply(data, &mut self.place, &mut self.cells, &limits), None)
+                (
+                    masked.apply(data, &mut self.place, &mut self.cells, &limits),
+                    None,
+                )
             }
             Plan::Rewrite(masked) => {
                 let (start, end) = match frame::step(&ingress.data()[from..], &whole_limits) {
                     Ok(Step::Need { bytes }) => return Ok(Some(bytes)),
-                    Ok(Step::Frame(frame)) if frame.tag == tag::DATA_ROW => (from, from + frame.size.with_tag()),
+                    Ok(Step::Frame(frame)) if frame.tag == tag::DATA_ROW => {
+                        (from, from + frame.size.with_tag())
+                    }
                     Ok(Step::Frame(_)) => return Err(self.out_of_turn(tag::COPY_DATA)),
                     Err(error) => return Err(self.server_fault(&error)),
                 };
                 self.gather(turn, ingress, out).await?;
                 let copied = out.copied.len();
                 let row = &mut ingress.data_mut()[start..end];
-                masked.rewrite(row, &mut self.cells, &limits, &mut out.copied).map_err(|error| self.server_fault(&error))?;
+                masked
+                    .rewrite(row, &mut self.cells, &limits, &mut out.copied)
+                    .map_err(|error| self.server_fault(&error))?;
                 (
-                    Ok(codecs::postgres::rows::Hop { bytes: end - start, rows: 1, copy_rows: 0, stop: Stop::Full }),
+                    Ok(codecs::postgres::rows::Hop {
+                        bytes: end - start,
+                        rows: 1,
+                        copy_rows: 0,
+                        stop: Stop::Full,
+                    }),
                     Some(copied),
                 )
             }
@@ -247,14 +278,32 @@ impl Flow {
 
     async fn record_rows(&mut self, rows: &[u8]) {
         let session = &self.session;
-        if session.target.config.record < RecordLevel::Rows || rows.is_empty() || self.result.skipped_recording {
+        if session.target.config.record < RecordLevel::Rows
+            || rows.is_empty()
+            || self.result.skipped_recording
+        {
             return;
         }
-        let number = session.pipeline.borrow().running().map_or(0, |(asked, _)| asked.number);
-        while !session.core.record_rows(session.id, number, self.result.recorded, rows) {
+        let number = session
+            .pipeline
+            .borrow()
+            .running()
+            .map_or(0, |(asked, _)| asked.number);
+        while !session
+            .core
+            .record_rows(session.id, number, self.result.recorded, rows)
+        {
             if session.core.shared.config.data.recording_full == RecordingFull::Shape {
                 self.result.skipped_recording = true;
-                session.core.record(session.id, Entry::Downgraded { reason: "the recorder was too far behind".into() }).await;
+                session
+                    .core
+                    .record(
+                        session.id,
+                        Entry::Downgraded {
+                            reason: "the recorder was too far behind".into(),
+                        },
+                    )
+                    .await;
                 return;
             }
             crate::rt::sleep(Duration::from_millis(1)).await;
@@ -273,7 +322,12 @@ impl Flow {
     ) -> std::result::Result<(), Ended> {
         let session = self.session.clone();
         let payload = frame.payload(&ingress.data()[whole.start..]);
-        let running = session.pipeline.borrow().running().map(|(asked, _)| asked.clone());
+        let running = session
+            .pipeline
+            .borrow()
+            .running()
+            .map(|(asked, _)| asked.clone());
+        self.transaction_touched |= running.as_ref().is_some_and(|asked| asked.touches_mask(&session));
         let mut replacement = None;
         let mut status = None;
         let mut was_muted = self.muted;
@@ -305,8 +359,12 @@ impl Flow {
             self.muted = false;
             self.query_plan = None;
             self.result = Result::default();
+            self.transaction_touched &= status != Some(TransactionStatus::Idle);
         }
-        let is_aside = matches!(frame.tag, tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE | tag::READY_FOR_QUERY);
+        let is_aside = matches!(
+            frame.tag,
+            tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE | tag::READY_FOR_QUERY
+        );
         match (answer, replacement) {
             _ if was_muted && !is_aside => self.gather(turn, ingress, out).await,
             (Answer::Swallow, _) => self.gather(turn, ingress, out).await,
@@ -337,7 +395,10 @@ impl Flow {
             Some(Expect::Query { asked }) => {
                 let plan = Rc::new(Plan::compile(&self.session, &asked, &description));
                 self.record_columns(&description, &plan, &asked);
-                self.result = Result { plan: Some(plan.clone()), ..Result::default() };
+                self.result = Result {
+                    plan: Some(plan.clone()),
+                    ..Result::default()
+                };
                 self.query_plan = Some(plan);
             }
             _ => {}
@@ -351,10 +412,16 @@ impl Flow {
         }
         let entry = Entry::Columns {
             statement: asked.number,
-            names: description.fields().map(|field| String::from_utf8_lossy(field.name).into_owned()).collect(),
+            names: description
+                .fields()
+                .map(|field| String::from_utf8_lossy(field.name).into_owned())
+                .collect(),
             types: description.fields().map(|field| field.type_oid).collect(),
             masked: plan.masked_columns(),
-            formats: description.fields().map(|field| u8::from(field.format == 1)).collect(),
+            formats: description
+                .fields()
+                .map(|field| u8::from(field.format == 1))
+                .collect(),
         };
         if !self.session.core.record_now(self.session.id, entry) {
             tracing::warn!(session = %self.session.id, "column names are not on record: the recorder is behind");
@@ -363,17 +430,30 @@ impl Flow {
 
     /// The end of a result: a refused one ends with linegate's own error instead of its command tag.
     fn completed(&mut self, message: u8, running: Option<&Asked>) -> Option<Vec<u8>> {
-        let plan = self.result.plan.clone().or_else(|| match self.session.pipeline.borrow().head() {
-            Some(Expect::Execute { portal, .. }) => self.session.plans.borrow().get(portal).cloned(),
-            Some(Expect::Query { .. }) => self.query_plan.clone(),
-            _ => None,
-        });
-        let Some(Plan::Refused(refusal)) = plan.as_deref() else { return None };
+        let plan = self
+            .result
+            .plan
+            .clone()
+            .or_else(|| match self.session.pipeline.borrow().head() {
+                Some(Expect::Execute { portal, .. }) => self.session.plans.borrow().get(portal).cloned(),
+                Some(Expect::Query { .. }) => self.query_plan.clone(),
+                _ => None,
+            });
+        let Some(Plan::Refused(refusal)) = plan.as_deref() else {
+            return None;
+        };
         if message == tag::EMPTY_QUERY_RESPONSE || running.is_none() || self.muted {
             return None;
         }
         let mut bytes = Vec::new();
-        say::error_response(&mut bytes, "ERROR", &refusal.sqlstate(), &refusal.public(), None, refusal.hint());
+        say::error_response(
+            &mut bytes,
+            "ERROR",
+            &refusal.sqlstate(),
+            &refusal.public(),
+            None,
+            refusal.hint(),
+        );
         self.muted = true;
         self.session.core.counters.denied.one();
         self.query_plan = None;
@@ -383,14 +463,21 @@ impl Flow {
     async fn result_ended(&mut self, message: u8, payload: &[u8], running: Option<&Asked>) {
         let session = self.session.clone();
         let result = std::mem::take(&mut self.result);
-        if message == tag::COMMAND_COMPLETE && running.is_some_and(|asked| asked.decision.statement.changes_catalog) {
+        if message == tag::COMMAND_COMPLETE
+            && running.is_some_and(|asked| asked.decision.statement.changes_catalog)
+        {
             session.catalog.mark_stale();
-            session.core.shared.wish_catalog(&session.target.config.name, &session.database);
+            session
+                .core
+                .shared
+                .wish_catalog(&session.target.config.name, &session.database);
         }
         if session.target.config.record < RecordLevel::Shape {
             return;
         }
-        let tag = CommandComplete::read(payload).map_or(String::new(), |done| String::from_utf8_lossy(done.tag).into_owned());
+        let tag = CommandComplete::read(payload).map_or(String::new(), |done| {
+            String::from_utf8_lossy(done.tag).into_owned()
+        });
         let entry = Entry::Shape {
             statement: running.map_or(0, |asked| asked.number),
             rows: result.rows,
@@ -401,8 +488,17 @@ impl Flow {
         session.core.record(session.id, entry).await;
     }
 
+    /// A problem may quote values of what is running, or of what the open transaction touched (deferred checks).
+    fn scrubs(&self) -> bool {
+        let pipeline = self.session.pipeline.borrow();
+        let about_label = pipeline
+            .head_asked()
+            .is_some_and(|asked| asked.touches_mask(&self.session));
+        about_label || self.transaction_touched
+    }
+
     fn scrubbed(&self, message: u8, payload: &[u8]) -> std::result::Result<Option<Vec<u8>>, Ended> {
-        if !self.session.scrubs.get() {
+        if !self.scrubs() {
             return Ok(None);
         }
         let mut bytes = Vec::new();
@@ -411,9 +507,15 @@ impl Flow {
     }
 
     async fn record_error(&mut self, payload: &[u8], running: Option<&Asked>) {
-        let Ok(fields) = ErrorFields::read(payload) else { return };
+        let Ok(fields) = ErrorFields::read(payload) else {
+            return;
+        };
         let sqlstate = fields.sqlstate().unwrap_or(*b"XX000");
-        let words = if self.session.scrubs.get() { SCRUBBED.into() } else { String::from_utf8_lossy(fields.message()) };
+        let words = if self.scrubs() {
+            SCRUBBED.into()
+        } else {
+            String::from_utf8_lossy(fields.message())
+        };
         let entry = Entry::Error {
             statement: running.map_or(0, |asked| asked.number),
             sqlstate: String::from_utf8_lossy(&sqlstate).into_owned(),
@@ -434,10 +536,18 @@ impl Flow {
             return Ok(());
         }
         out.copied.extend_from_slice(&ingress.data()[span]);
-        if out.copied.len() >= GATHER_BYTES_MAX { self.write_copied(turn, out).await } else { Ok(()) }
+        if out.copied.len() >= GATHER_BYTES_MAX {
+            self.write_copied(turn, out).await
+        } else {
+            Ok(())
+        }
     }
 
-    async fn write_copied(&mut self, turn: &FrontTurn<'_>, out: &mut Outgoing) -> std::result::Result<(), Ended> {
+    async fn write_copied(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        out: &mut Outgoing,
+    ) -> std::result::Result<(), Ended> {
         let (result, back) = turn.write(std::mem::take(&mut out.copied)).await;
         out.copied = back;
         result.map_err(|error| Ended::quietly(format!("writing to the client failed: {error}")))
@@ -466,7 +576,10 @@ impl Flow {
 
     fn server_fault(&self, error: &PostgresError) -> Ended {
         self.session.core.counters.server_faults.one();
-        Ended { why: format!("the server broke the protocol: {error}"), say: Some((*b"08P01", "the server broke the protocol".into())) }
+        Ended {
+            why: format!("the server broke the protocol: {error}"),
+            say: Some((*b"08P01", "the server broke the protocol".into())),
+        }
     }
 
     fn out_of_turn(&self, message: u8) -> Ended {

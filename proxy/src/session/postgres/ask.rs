@@ -93,7 +93,8 @@ impl Asking {
                 break;
             }
             if !self.place.at_boundary() || ingress.data()[0] == tag::COPY_DATA {
-                let hop = hop_copy(ingress.data(), &mut self.place, &Limits::STREAMED).map_err(|error| self.fault(&error))?;
+                let hop = hop_copy(ingress.data(), &mut self.place, &Limits::STREAMED)
+                    .map_err(|error| self.fault(&error))?;
                 let bytes = hop.bytes;
                 self.copy_data(ingress, bytes).await?;
                 match hop.stop {
@@ -134,7 +135,11 @@ impl Asking {
         }
         self.out.extend_from_slice(&ingress.data()[..bytes]);
         ingress.consume(bytes);
-        if self.out.len() >= GATHER_BYTES_MAX { self.flush().await } else { Ok(()) }
+        if self.out.len() >= GATHER_BYTES_MAX {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn message(&mut self, message_tag: u8, whole: &[u8]) -> Result<(), Ended> {
@@ -149,15 +154,26 @@ impl Asking {
         match message {
             Message::Query { text } => self.query(text, whole).await,
             Message::Parse { name, text, .. } => self.parse(name, text, whole).await,
-            Message::Bind { portal, statement, parameters, .. } => {
+            Message::Bind {
+                portal,
+                statement,
+                parameters,
+                ..
+            } => {
                 let parameters = parameters.map(|value| value.map(<[u8]>::to_vec)).collect();
                 self.bind(portal, statement, parameters, whole).await
             }
-            Message::Describe { kind: Kind::Statement, .. } => {
+            Message::Describe {
+                kind: Kind::Statement,
+                ..
+            } => {
                 self.forward(whole, Some(Expect::DescribeStatement));
                 Ok(())
             }
-            Message::Describe { kind: Kind::Portal, name } => {
+            Message::Describe {
+                kind: Kind::Portal,
+                name,
+            } => {
                 self.describe_portal(name, false, whole).await;
                 Ok(())
             }
@@ -231,7 +247,13 @@ impl Asking {
             self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
             return Ok(());
         }
-        self.forward(whole, Some(Expect::Parse { name: Rc::from(name), asked }));
+        self.forward(
+            whole,
+            Some(Expect::Parse {
+                name: Rc::from(name),
+                asked,
+            }),
+        );
         Ok(())
     }
 
@@ -296,9 +318,24 @@ impl Asking {
                 let asked = self.decide(&by_name(b"FETCH ALL FROM", portal)).await;
                 let asked = asked.running(self.session.next_statement());
                 self.record(&asked, Protocol::Extended).await;
-                if let Verdict::Deny(reason) = &asked.decision.verdict {
-                    self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
-                    return Ok(());
+                match &asked.decision.verdict {
+                    Verdict::Allow => {}
+                    Verdict::Deny(reason) => {
+                        self.session.core.counters.denied.one();
+                        self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+                        return Ok(());
+                    }
+                    Verdict::Hold(_) => {
+                        self.settle().await?;
+                        if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, &[]).await? {
+                            self.refuse_extended(
+                                &refusal.sqlstate,
+                                &refusal.message,
+                                refusal.hint.as_deref(),
+                            );
+                            return Ok(());
+                        }
+                    }
                 }
                 self.note(&asked);
                 asked
@@ -309,15 +346,25 @@ impl Asking {
             tell::describe_portal(&mut question, portal);
             self.describe_portal(portal, true, &question).await;
         }
-        self.forward(whole, Some(Expect::Execute { portal: Rc::from(portal), asked }));
+        self.forward(
+            whole,
+            Some(Expect::Execute {
+                portal: Rc::from(portal),
+                asked,
+            }),
+        );
         Ok(())
     }
 
-    /// The fast path says nothing of what it calls but a number: policy decides on the effect alone.
+    /// The fast path says nothing of what it calls but a number: it is not offered.
     async fn function_call(&mut self, whole: &[u8]) -> Result<(), Ended> {
         let message = "the FunctionCall message is not offered";
         let hint = "call the function in a SELECT";
-        let entry = Entry::Error { statement: 0, sqlstate: "0A000".into(), message: message.into() };
+        let entry = Entry::Error {
+            statement: 0,
+            sqlstate: "0A000".into(),
+            message: message.into(),
+        };
         self.session.core.record(self.session.id, entry).await;
         self.session.core.counters.denied.one();
         debug_assert!(!whole.is_empty());
@@ -328,7 +375,13 @@ impl Asking {
     async fn decide(&self, text: &[u8]) -> Rc<Asked> {
         let (decision, epoch) = self.session.decide(text).await;
         let may_show_label = decision.touches(self.session.prepared_touched.get());
-        Rc::new(Asked { number: 0, decision, text: Rc::from(text), epoch, may_show_label })
+        Rc::new(Asked {
+            number: 0,
+            decision,
+            text: Rc::from(text),
+            epoch,
+            may_show_label,
+        })
     }
 
     /// What an allowed statement leaves behind in the session.
@@ -336,7 +389,6 @@ impl Asking {
         let session = &self.session;
         session.core.counters.statements.one();
         if session.is_masked() && asked.may_show_label {
-            session.scrubs.set(true);
             if asked.decision.statement.prepares || asked.decision.effects.contains(Effects::PREPARED) {
                 session.prepared_touched.set(true);
             }
@@ -351,7 +403,11 @@ impl Asking {
         }
         let decision = &asked.decision;
         let is_secret = decision.statement.carries_secret;
-        let text = if is_secret { redacted(decision) } else { String::from_utf8_lossy(&asked.text).into_owned() };
+        let text = if is_secret {
+            redacted(decision)
+        } else {
+            String::from_utf8_lossy(&asked.text).into_owned()
+        };
         let statement = Entry::Statement {
             statement: asked.number,
             text,
@@ -395,7 +451,13 @@ impl Asking {
         }
         result.map_err(|error| Ended {
             why: format!("writing to the server failed: {error}"),
-            say: Some((*b"57P01", format!("the server of {} closed the connection", self.session.target.config.name))),
+            say: Some((
+                *b"57P01",
+                format!(
+                    "the server of {} closed the connection",
+                    self.session.target.config.name
+                ),
+            )),
         })
     }
 

@@ -20,6 +20,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Whether what it says or shows may hold a value that this session must not see.
+    pub fn touches_mask(&self, session: &super::Session) -> bool {
+        session.is_masked() && (self.may_show_label || self.decision.touches_label)
+    }
+
     /// The same statement, about to run under this number.
     pub fn running(&self, number: u64) -> Rc<Self> {
         Rc::new(Self {

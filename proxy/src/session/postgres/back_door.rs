@@ -22,7 +22,9 @@ use crate::slab::{Ingress, Pool};
 use crate::tls::Tls;
 
 /// Nothing in a login is longer.
-const LIMITS: Limits = Limits { frame_bytes_max: 1 << 20 };
+const LIMITS: Limits = Limits {
+    frame_bytes_max: 1 << 20,
+};
 
 /// A server that has let linegate in.
 pub struct Backend {
@@ -45,12 +47,25 @@ pub async fn connect(
 ) -> Result<Backend, Ended> {
     let name = &target.config.name;
     let link = dial(target, pool).await?;
-    let mut ingress = link.reader.ingress().map_err(|error| Ended::saying(b"53200", error.to_string()))?;
+    let mut ingress = link
+        .reader
+        .ingress()
+        .map_err(|error| Ended::saying(b"53200", error.to_string()))?;
     ingress.consume(0);
-    let mut login = Login { target, link, ingress, scram: None };
+    let mut login = Login {
+        target,
+        link,
+        ingress,
+        scram: None,
+    };
     let mut bytes = Vec::new();
-    let own = [("user", target.config.credential.user.as_str()), ("database", database)];
-    let theirs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let own = [
+        ("user", target.config.credential.user.as_str()),
+        ("database", database),
+    ];
+    let theirs = parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     tell::startup(&mut bytes, own.into_iter().chain(theirs));
     login.tell(bytes).await?;
     let time = Shared::connect_time(target);
@@ -69,13 +84,24 @@ pub async fn connect(
         tracing::warn!(target = %name, why = %ended.why, "the backend did not let linegate in");
         ended
     })?;
-    Ok(Backend { link: login.link, ingress: login.ingress, greeting, cancel_key })
+    Ok(Backend {
+        link: login.link,
+        ingress: login.ingress,
+        greeting,
+        cancel_key,
+    })
 }
 
 /// Connects, with TLS as the target asks for it.
 pub async fn dial(target: &Target, pool: &Rc<Pool>) -> Result<Link, Ended> {
     let name = &target.config.name;
-    let unreachable = |why: String| Ended { why, say: Some((*b"08001", format!("linegate: the server of {name} cannot be reached"))) };
+    let unreachable = |why: String| Ended {
+        why,
+        say: Some((
+            *b"08001",
+            format!("linegate: the server of {name} cannot be reached"),
+        )),
+    };
     let addresses = target.addresses.load();
     let mut last = String::from("its name has no address");
     for address in addresses.iter() {
@@ -89,9 +115,13 @@ pub async fn dial(target: &Target, pool: &Rc<Pool>) -> Result<Link, Ended> {
 
 async fn attempt(target: &Target, pool: &Rc<Pool>, address: SocketAddr) -> std::io::Result<Link> {
     let time = Shared::connect_time(target);
-    let stream = rt::within(time, Stream::connect(address)).await.ok_or(std::io::ErrorKind::TimedOut)??;
+    let stream = rt::within(time, Stream::connect(address))
+        .await
+        .ok_or(std::io::ErrorKind::TimedOut)??;
     let mut link = Link::new(stream, pool.clone())?;
-    let Some(config) = &target.tls else { return Ok(link) };
+    let Some(config) = &target.tls else {
+        return Ok(link);
+    };
     let mut request = Vec::new();
     tell::ssl_request(&mut request);
     link.writer.write_vec(request).await.0?;
@@ -101,13 +131,18 @@ async fn attempt(target: &Target, pool: &Rc<Pool>, address: SocketAddr) -> std::
     match ingress.data() {
         b"S" => {
             ingress.consume(1);
-            let host = ServerName::try_from(target.config.address.host.clone()).map_err(std::io::Error::other)?;
+            let host =
+                ServerName::try_from(target.config.address.host.clone()).map_err(std::io::Error::other)?;
             link.start_tls(Tls::client(config.clone(), host)?).await?;
             Ok(link)
         }
         b"N" if target.config.tls == TlsMode::Prefer => Ok(link),
-        b"N" => Err(std::io::Error::other("the server offers no TLS and the target requires it")),
-        _ => Err(std::io::Error::other("the server answered the SSL request with something else")),
+        b"N" => Err(std::io::Error::other(
+            "the server offers no TLS and the target requires it",
+        )),
+        _ => Err(std::io::Error::other(
+            "the server answered the SSL request with something else",
+        )),
     }
 }
 
@@ -120,17 +155,30 @@ struct Login<'a> {
 
 impl Login<'_> {
     async fn tell(&mut self, bytes: Vec<u8>) -> Result<(), Ended> {
-        self.link.writer.write_vec(bytes).await.0.map_err(|error| self.failed(format!("writing failed: {error}")))
+        self.link
+            .writer
+            .write_vec(bytes)
+            .await
+            .0
+            .map_err(|error| self.failed(format!("writing failed: {error}")))
     }
 
     fn failed(&self, why: String) -> Ended {
         let name = &self.target.config.name;
-        Ended { why, say: Some((*b"08001", format!("linegate: the server of {name} did not let linegate in"))) }
+        Ended {
+            why,
+            say: Some((
+                *b"08001",
+                format!("linegate: the server of {name} did not let linegate in"),
+            )),
+        }
     }
 
     async fn message(&mut self) -> Result<(u8, Vec<u8>), Ended> {
         loop {
-            let needed = match frame::step(self.ingress.data(), &LIMITS).map_err(|error| self.failed(error.to_string()))? {
+            let needed = match frame::step(self.ingress.data(), &LIMITS)
+                .map_err(|error| self.failed(error.to_string()))?
+            {
                 Step::Frame(frame) => {
                     let payload = frame.payload(self.ingress.data()).to_vec();
                     self.ingress.consume(frame.size.with_tag());
@@ -138,8 +186,16 @@ impl Login<'_> {
                 }
                 Step::Need { bytes } => bytes,
             };
-            let empty = self.link.reader.ingress().map_err(|error| self.failed(error.to_string()))?;
-            let (read, back) = self.link.reader.fill(std::mem::replace(&mut self.ingress, empty), needed).await;
+            let empty = self
+                .link
+                .reader
+                .ingress()
+                .map_err(|error| self.failed(error.to_string()))?;
+            let (read, back) = self
+                .link
+                .reader
+                .fill(std::mem::replace(&mut self.ingress, empty), needed)
+                .await;
             self.ingress = back;
             match read {
                 Ok(0) => return Err(self.failed("the server closed the connection during the login".into())),
@@ -156,12 +212,14 @@ impl Login<'_> {
             let (message, payload) = self.message().await?;
             match message {
                 tag::AUTHENTICATION => {
-                    let asked = Authentication::read(&payload).map_err(|error| self.failed(error.to_string()))?;
+                    let asked =
+                        Authentication::read(&payload).map_err(|error| self.failed(error.to_string()))?;
                     self.prove(asked).await?;
                 }
                 tag::PARAMETER_STATUS | tag::NOTICE_RESPONSE => append(&mut greeting, message, &payload),
                 tag::BACKEND_KEY_DATA => {
-                    let key = BackendKeyData::read(&payload).map_err(|error| self.failed(error.to_string()))?;
+                    let key =
+                        BackendKeyData::read(&payload).map_err(|error| self.failed(error.to_string()))?;
                     cancel_key = (key.process_id, key.secret.to_vec());
                     append(&mut greeting, message, &payload);
                 }
@@ -178,19 +236,36 @@ impl Login<'_> {
 
     /// The server's own words are for the log, unless they are about what the client asked for.
     fn refused(&self, payload: &[u8]) -> Ended {
-        let Ok(fields) = ErrorFields::read(payload) else { return self.failed("an unreadable error".into()) };
+        let Ok(fields) = ErrorFields::read(payload) else {
+            return self.failed("an unreadable error".into());
+        };
         let sqlstate = fields.sqlstate().unwrap_or(*b"08001");
         let words = String::from_utf8_lossy(fields.message()).into_owned();
-        let is_the_clients = matches!(&sqlstate, b"3D000" | b"53300" | b"57P03") || sqlstate.starts_with(b"22");
-        if is_the_clients { Ended::saying(&sqlstate, words) } else { self.failed(words) }
+        let is_the_clients =
+            matches!(&sqlstate, b"3D000" | b"53300" | b"57P03") || sqlstate.starts_with(b"22");
+        if is_the_clients {
+            Ended::saying(&sqlstate, words)
+        } else {
+            self.failed(words)
+        }
     }
 
     async fn prove(&mut self, asked: Authentication<'_>) -> Result<(), Ended> {
         let user = self.target.config.credential.user.clone();
-        let secret = self.target.password.as_ref().map(|secret| secret.expose().to_vec());
+        let secret = self
+            .target
+            .password
+            .as_ref()
+            .map(|secret| secret.expose().to_vec());
         let no_password = || Ended {
             why: "the server asks for a password and the configuration names none".into(),
-            say: Some((*b"08001", format!("linegate: the server of {} did not let linegate in", self.target.config.name))),
+            say: Some((
+                *b"08001",
+                format!(
+                    "linegate: the server of {} did not let linegate in",
+                    self.target.config.name
+                ),
+            )),
         };
         let mut bytes = Vec::new();
         match asked {
@@ -202,7 +277,9 @@ impl Login<'_> {
             }
             Authentication::Sasl { mut mechanisms } => {
                 if !mechanisms.any(|mechanism| mechanism == b"SCRAM-SHA-256") {
-                    return Err(self.failed("the server offers no SASL mechanism that linegate speaks".into()));
+                    return Err(
+                        self.failed("the server offers no SASL mechanism that linegate speaks".into())
+                    );
                 }
                 let secret = String::from_utf8(secret.ok_or_else(no_password)?).map_err(|_| no_password())?;
                 let scram = ScramClient::new(&secret, clock::random());
@@ -210,13 +287,21 @@ impl Login<'_> {
                 self.scram = Some(scram);
             }
             Authentication::SaslContinue(data) => {
-                let mut scram = self.scram.take().ok_or_else(|| self.failed("SASL out of turn".into()))?;
-                let answer = scram.respond(data).map_err(|error| self.failed(error.to_string()))?;
+                let mut scram = self
+                    .scram
+                    .take()
+                    .ok_or_else(|| self.failed("SASL out of turn".into()))?;
+                let answer = scram
+                    .respond(data)
+                    .map_err(|error| self.failed(error.to_string()))?;
                 self.scram = Some(scram);
                 tell::sasl_response(&mut bytes, &answer);
             }
             Authentication::SaslFinal(data) => {
-                let scram = self.scram.take().ok_or_else(|| self.failed("SASL out of turn".into()))?;
+                let scram = self
+                    .scram
+                    .take()
+                    .ok_or_else(|| self.failed("SASL out of turn".into()))?;
                 return scram.verify(data).map_err(|error| self.failed(error.to_string()));
             }
             Authentication::Other(kind) => {

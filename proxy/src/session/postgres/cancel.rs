@@ -20,14 +20,18 @@ pub fn request(core: &Core, process_id: u32, secret: Vec<u8>) {
 
 /// On the session's own core.
 pub fn act(core: &Rc<Core>, id: SessionId) {
-    let Some(session) = core.sessions.borrow().get(&id).cloned() else { return };
+    let Some(session) = core.sessions.borrow().get(&id).cloned() else {
+        return;
+    };
     if let Some((_, _, slot)) = session.hold.borrow_mut().take() {
         slot.put(HoldOutcome::Gone("cancelled"));
         return;
     }
     let core = core.clone();
     crate::rt::spawn(async move {
-        let Ok(mut link) = back_door::dial(&session.target, &core.pool).await else { return };
+        let Ok(mut link) = back_door::dial(&session.target, &core.pool).await else {
+            return;
+        };
         let mut bytes = Vec::new();
         let (process_id, secret) = &session.cancel_key;
         tell::cancel_request(&mut bytes, *process_id, secret);

@@ -14,8 +14,8 @@ use codecs::postgres::startup::{StartupStep, step as startup_step};
 use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_config::ClientTls;
 use linegate_identity::{
-    ActorChain, Effects, IssuerKeysView, JwtAlgorithm, JwtError, LeaseGrant, LeaseId, PrincipalKind, Scope, ScramServer,
-    ScramVerifier, jwt, token,
+    ActorChain, Effects, IssuerKeysView, JwtAlgorithm, JwtError, LeaseGrant, LeaseId, PrincipalKind, Scope,
+    ScramServer, ScramVerifier, jwt, token,
 };
 use linegate_link::ToControl;
 
@@ -28,7 +28,9 @@ use crate::slab::Ingress;
 use crate::tls::Tls;
 
 /// Before a client is known it gets no more memory than this for a message.
-const LIMITS: Limits = Limits { frame_bytes_max: 64 << 10 };
+const LIMITS: Limits = Limits {
+    frame_bytes_max: 64 << 10,
+};
 
 /// What the first packets came to.
 pub enum Opened {
@@ -78,7 +80,12 @@ impl Client {
     }
 
     async fn tell(&mut self, bytes: Vec<u8>) -> Result<(), Ended> {
-        self.link.writer.write_vec(bytes).await.0.map_err(|error| Ended::quietly(error.to_string()))
+        self.link
+            .writer
+            .write_vec(bytes)
+            .await
+            .0
+            .map_err(|error| Ended::quietly(error.to_string()))
     }
 
     /// The last words of a login that fails.
@@ -93,7 +100,10 @@ impl Client {
 }
 
 async fn fill(link: &mut Link, ingress: &mut Ingress, needed: usize) -> Result<(), Ended> {
-    let empty = link.reader.ingress().map_err(|error| Ended::quietly(error.to_string()))?;
+    let empty = link
+        .reader
+        .ingress()
+        .map_err(|error| Ended::quietly(error.to_string()))?;
     let (read, back) = link.reader.fill(std::mem::replace(ingress, empty), needed).await;
     *ingress = back;
     match read {
@@ -124,7 +134,10 @@ pub async fn open(core: &Rc<Core>, target: &Target, mut link: Link) -> Result<Op
                 ingress.consume(bytes);
                 // Bytes before the handshake could have been slipped in by somebody on the line (CVE-2021-23222).
                 if !ingress.data().is_empty() || link.is_tls() {
-                    return Err((link, Ended::saying(b"08P01", "unencrypted data after the SSL request")));
+                    return Err((
+                        link,
+                        Ended::saying(b"08P01", "unencrypted data after the SSL request"),
+                    ));
                 }
                 if let Err(ended) = encrypt(core, &mut link).await {
                     return Err((link, ended));
@@ -136,12 +149,19 @@ pub async fn open(core: &Rc<Core>, target: &Target, mut link: Link) -> Result<Op
                     return Err((link, Ended::quietly("the client left during the login")));
                 }
             }
-            StartupStep::Cancel { process_id, secret, .. } => {
-                return Ok(Opened::Cancel { process_id, secret: secret.to_vec() });
+            StartupStep::Cancel {
+                process_id, secret, ..
+            } => {
+                return Ok(Opened::Cancel {
+                    process_id,
+                    secret: secret.to_vec(),
+                });
             }
             StartupStep::Startup { bytes, startup } => {
-                let all: Vec<(String, String)> =
-                    startup.parameters().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let all: Vec<(String, String)> = startup
+                    .parameters()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
                 let major = startup.major;
                 let minor = startup.minor;
                 ingress.consume(bytes);
@@ -172,25 +192,55 @@ async fn client(
     minor: u16,
 ) -> Result<Opened, (Link, Ended)> {
     if major != 3 {
-        return Err((link, Ended::saying(b"0A000", "only protocol version 3 is spoken here")));
+        return Err((
+            link,
+            Ended::saying(b"0A000", "only protocol version 3 is spoken here"),
+        ));
     }
     if target.config.client_tls == ClientTls::Require && !link.is_tls() {
-        return Err((link, Ended::saying(b"28000", "this target takes encrypted connections only: use sslmode=require")));
+        return Err((
+            link,
+            Ended::saying(
+                b"28000",
+                "this target takes encrypted connections only: use sslmode=require",
+            ),
+        ));
     }
-    let find = |wanted: &str| all.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+    let find = |wanted: &str| {
+        all.iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.clone())
+    };
     let Some(user) = find("user").filter(|user| !user.is_empty()) else {
-        return Err((link, Ended::saying(b"28000", "no user name in the startup packet")));
+        return Err((
+            link,
+            Ended::saying(b"28000", "no user name in the startup packet"),
+        ));
     };
     if find("replication").is_some_and(|value| !matches!(value.as_str(), "off" | "false" | "no" | "0")) {
-        return Err((link, Ended::saying(b"42501", "replication connections are not offered")));
+        return Err((
+            link,
+            Ended::saying(b"42501", "replication connections are not offered"),
+        ));
     }
     let database = find("database").filter(|database| !database.is_empty());
-    let unknown: Vec<String> =
-        all.iter().filter(|(name, _)| name.starts_with("_pq_.")).map(|(name, _)| name.clone()).collect();
+    let unknown: Vec<String> = all
+        .iter()
+        .filter(|(name, _)| name.starts_with("_pq_."))
+        .map(|(name, _)| name.clone())
+        .collect();
     let own = ["user", "database", "replication"];
-    let parameters =
-        all.into_iter().filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_.")).collect();
-    let mut client = Client { link, ingress, user, parameters, database };
+    let parameters = all
+        .into_iter()
+        .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."))
+        .collect();
+    let mut client = Client {
+        link,
+        ingress,
+        user,
+        parameters,
+        database,
+    };
     if minor > 0 || !unknown.is_empty() {
         let mut bytes = Vec::new();
         let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
@@ -205,7 +255,10 @@ async fn client(
 /// Proves the client's lease.
 pub async fn prove(core: &Core, target: &Target, client: &mut Client) -> Result<Proven, Ended> {
     if !core.shared.has_snapshot.load(Ordering::Acquire) {
-        return Err(Ended::saying(b"57P03", "linegate is starting: no leases are known yet"));
+        return Err(Ended::saying(
+            b"57P03",
+            "linegate is starting: no leases are known yet",
+        ));
     }
     let is_lease = LeaseId::parse(&client.user).is_some();
     let proven = if !is_lease && client.link.is_tls() {
@@ -231,19 +284,26 @@ async fn by_secret(core: &Core, client: &mut Client) -> Result<Proven, Ended> {
     if initial.mechanism != b"SCRAM-SHA-256" {
         return Err(Ended::saying(b"28000", "only SCRAM-SHA-256 is offered"));
     }
-    let first = scram.first(initial.data.unwrap_or_default()).map_err(|error| scram_failed(&error))?;
+    let first = scram
+        .first(initial.data.unwrap_or_default())
+        .map_err(|error| scram_failed(&error))?;
     let mut bytes = Vec::new();
     say::authentication_sasl_continue(&mut bytes, &first);
     client.tell(bytes).await?;
     let payload = sasl_message(client).await?;
     let last = scram.last(&payload).map_err(|error| scram_failed(&error))?;
-    let Some(lease) = lease else { return Err(not_proven()) };
+    let Some(lease) = lease else {
+        return Err(not_proven());
+    };
     let state = lock(&core.shared.leases).state(lease.id.as_str(), clock::now());
     state.map_err(|error| Ended::saying(b"28000", format!("linegate: {}", error.public())))?;
     let mut bytes = Vec::new();
     say::authentication_sasl_final(&mut bytes, &last);
     client.tell(bytes).await?;
-    Ok(Proven { lease, token_ids: Vec::new() })
+    Ok(Proven {
+        lease,
+        token_ids: Vec::new(),
+    })
 }
 
 async fn sasl_message(client: &mut Client) -> Result<Vec<u8>, Ended> {
@@ -254,7 +314,11 @@ async fn sasl_message(client: &mut Client) -> Result<Vec<u8>, Ended> {
 }
 
 fn scram_failed(error: &linegate_identity::ScramError) -> Ended {
-    if error.is_protocol_violation() { Ended::saying(b"08P01", error.public()) } else { not_proven() }
+    if error.is_protocol_violation() {
+        Ended::saying(b"08P01", error.public())
+    } else {
+        not_proven()
+    }
 }
 
 fn not_proven() -> Ended {
@@ -274,7 +338,9 @@ async fn by_token(core: &Core, target: &Target, client: &mut Client) -> Result<P
         let revoked = |id: &str| lock(&core.shared.leases).is_revoked(id);
         let verified = token::verify(presented, &keys.token_key, now, &revoked)
             .map_err(|error| Ended::saying(b"28P01", format!("linegate: {}", error.public())))?;
-        let root = lock(&core.shared.leases).open(verified.lease_id.as_str(), now).cloned();
+        let root = lock(&core.shared.leases)
+            .open(verified.lease_id.as_str(), now)
+            .cloned();
         let root = root.map_err(|error| Ended::saying(b"28000", format!("linegate: {}", error.public())))?;
         let lease = LeaseGrant {
             id: verified.lease_id.clone(),
@@ -285,15 +351,32 @@ async fn by_token(core: &Core, target: &Target, client: &mut Client) -> Result<P
             expires_at: verified.expires_at.min(root.expires_at),
             verifier: root.verifier.clone(),
         };
-        return Ok(Proven { lease: Arc::new(lease), token_ids: verified.revocation_ids });
+        return Ok(Proven {
+            lease: Arc::new(lease),
+            token_ids: verified.revocation_ids,
+        });
     }
     let issuer = jwt::unverified_issuer(presented).ok_or_else(not_proven)?;
     let Some(issuer) = keys.issuers.iter().find(|keys| keys.issuer == issuer) else {
-        return Err(Ended::saying(b"28P01", "linegate: the token's issuer is not configured"));
+        return Err(Ended::saying(
+            b"28P01",
+            "linegate: the token's issuer is not configured",
+        ));
     };
-    let configured = core.shared.config.issuers.iter().find(|config| config.name == issuer.name);
+    let configured = core
+        .shared
+        .config
+        .issuers
+        .iter()
+        .find(|config| config.name == issuer.name);
     let algorithms: Vec<JwtAlgorithm> = configured
-        .map(|config| config.algorithms.iter().filter_map(|algorithm| JwtAlgorithm::by_name(algorithm.name())).collect())
+        .map(|config| {
+            config
+                .algorithms
+                .iter()
+                .filter_map(|algorithm| JwtAlgorithm::by_name(algorithm.name()))
+                .collect()
+        })
         .unwrap_or_default();
     let view = IssuerKeysView {
         issuer: &issuer.issuer,
@@ -305,7 +388,9 @@ async fn by_token(core: &Core, target: &Target, client: &mut Client) -> Result<P
     };
     let verified = jwt::verify(presented, &view, now).map_err(|error| {
         if matches!(error, JwtError::UnknownKey(_)) {
-            core.shared.to_control.put(ToControl::UnknownKey { issuer: issuer.name.clone() });
+            core.shared.to_control.put(ToControl::UnknownKey {
+                issuer: issuer.name.clone(),
+            });
         }
         Ended::saying(b"28P01", format!("linegate: {}", error.public()))
     })?;
@@ -314,9 +399,20 @@ async fn by_token(core: &Core, target: &Target, client: &mut Client) -> Result<P
         parent: None,
         chain: ActorChain::new(verified.principal),
         target: target.config.name.clone(),
-        scope: Scope { effects: Effects::all(), tables: None },
+        scope: Scope {
+            effects: Effects::all(),
+            tables: None,
+        },
         expires_at: verified.expires_at,
-        verifier: ScramVerifier { salt: String::new(), iterations: 0, stored_key: String::new(), server_key: String::new() },
+        verifier: ScramVerifier {
+            salt: String::new(),
+            iterations: 0,
+            stored_key: String::new(),
+            server_key: String::new(),
+        },
     };
-    Ok(Proven { lease: Arc::new(lease), token_ids: Vec::new() })
+    Ok(Proven {
+        lease: Arc::new(lease),
+        token_ids: Vec::new(),
+    })
 }

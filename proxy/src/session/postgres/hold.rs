@@ -26,7 +26,12 @@ const POLL: Duration = Duration::from_millis(200);
 /// What became of a hold, as an event.
 pub enum HoldOutcome {
     /// A person decided.
-    Decided { approved: bool, digest: String, by: String, reason: Option<String> },
+    Decided {
+        approved: bool,
+        digest: String,
+        by: String,
+        reason: Option<String>,
+    },
     /// It ended without a person: `cancelled`, `disconnected`, `expired`, `lease-ended`.
     Gone(&'static str),
 }
@@ -51,38 +56,65 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(sqlstate: &[u8; 5], message: impl Into<String>, hint: Option<&str>) -> Self {
-        Self { sqlstate: *sqlstate, message: message.into(), hint: hint.map(str::to_owned) }
+        Self {
+            sqlstate: *sqlstate,
+            message: message.into(),
+            hint: hint.map(str::to_owned),
+        }
     }
 }
 
 /// Waits for a person to decide `asked`.
-pub(super) async fn wait(asking: &mut Asking, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> Result<HoldEnd, Ended> {
-    let Verdict::Hold(terms) = &asked.decision.verdict else { return Ok(HoldEnd::Approved) };
+pub(super) async fn wait(
+    asking: &mut Asking,
+    asked: &Asked,
+    parameters: &[Option<Vec<u8>>],
+) -> Result<HoldEnd, Ended> {
+    let Verdict::Hold(terms) = &asked.decision.verdict else {
+        return Ok(HoldEnd::Approved);
+    };
     asking.settle().await?; // the notice must stand in order, and the transaction status must be the true one
     let session = asking.session.clone();
     session.core.counters.held.one();
     let in_transaction = session.pipeline.borrow().status() != TransactionStatus::Idle;
     if in_transaction && session.target.config.hold_in_transaction == HoldInTransaction::Refuse {
         let hint = "end the transaction first: a statement that waits for a person would keep its locks";
-        return Ok(HoldEnd::Refused(Refusal::new(b"25001", "linegate: this statement needs an approval and cannot wait inside a transaction", Some(hint))));
+        return Ok(HoldEnd::Refused(Refusal::new(
+            b"25001",
+            "linegate: this statement needs an approval and cannot wait inside a transaction",
+            Some(hint),
+        )));
     }
     let shared = session.core.shared.clone();
-    if !shared.control_connected.load(std::sync::atomic::Ordering::Relaxed) {
+    if !shared
+        .control_connected
+        .load(std::sync::atomic::Ordering::Relaxed)
+    {
         let message = "linegate: this statement needs an approval and the control plane cannot be reached";
-        return Ok(HoldEnd::Refused(Refusal::new(b"57014", message, Some("try again later"))));
+        return Ok(HoldEnd::Refused(Refusal::new(
+            b"57014",
+            message,
+            Some("try again later"),
+        )));
     }
     let hold = request(&session, asked, terms, parameters);
     announce(&session, &hold).await?;
     let slot = Slot::default();
     *session.hold.borrow_mut() = Some((hold.id.clone(), hold.digest.clone(), slot.clone()));
     lock(&shared.holds).insert(hold.id.clone(), hold.clone());
-    session.core.record(session.id, Entry::Hold {
-        hold: hold.id.clone(),
-        statement: asked.number,
-        approvers: hold.approvers.clone(),
-        digest: hold.digest.clone(),
-        expires_at: hold.expires_at.0,
-    }).await;
+    session
+        .core
+        .record(
+            session.id,
+            Entry::Hold {
+                hold: hold.id.clone(),
+                statement: asked.number,
+                approvers: hold.approvers.clone(),
+                digest: hold.digest.clone(),
+                expires_at: hold.expires_at.0,
+            },
+        )
+        .await;
     shared.to_control.put(ToControl::HoldAsked { hold: hold.clone() });
     watch(&session, hold.id.clone(), hold.expires_at);
     let outcome = slot.wait().await;
@@ -91,7 +123,12 @@ pub(super) async fn wait(asking: &mut Asking, asked: &Asked, parameters: &[Optio
     concluded(&session, &hold, outcome).await
 }
 
-fn request(session: &Session, asked: &Asked, terms: &HoldTerms, parameters: &[Option<Vec<u8>>]) -> HoldRequest {
+fn request(
+    session: &Session,
+    asked: &Asked,
+    terms: &HoldTerms,
+    parameters: &[Option<Vec<u8>>],
+) -> HoldRequest {
     let now = clock::now();
     let wait_ms = u64::from(session.target.config.hold_seconds) * 1000;
     let expires_at = UnixMillis((now.0 + wait_ms).min(session.lease.expires_at.0));
@@ -103,9 +140,17 @@ fn request(session: &Session, asked: &Asked, terms: &HoldTerms, parameters: &[Op
         chain: session.lease.chain.clone(),
         target: session.target.config.name.clone(),
         statement: shown(&asked.text),
-        parameters: parameters.iter().map(|value| value.as_ref().map(|bytes| shown(bytes))).collect(),
+        parameters: parameters
+            .iter()
+            .map(|value| value.as_ref().map(|bytes| shown(bytes)))
+            .collect(),
         effects: asked.decision.effects.names().map(str::to_owned).collect(),
-        relations: statement.reads.iter().chain(&statement.writes).map(ToString::to_string).collect(),
+        relations: statement
+            .reads
+            .iter()
+            .chain(&statement.writes)
+            .map(ToString::to_string)
+            .collect(),
         reason: terms.reason.clone(),
         approvers: terms.approvers.clone(),
         quorum: terms.quorum,
@@ -117,7 +162,11 @@ fn request(session: &Session, asked: &Asked, terms: &HoldTerms, parameters: &[Op
 
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).into_owned();
-    if bytes.len() > SHOWN_BYTES_MAX { format!("{text}… ({} bytes in all)", bytes.len()) } else { text }
+    if bytes.len() > SHOWN_BYTES_MAX {
+        format!("{text}… ({} bytes in all)", bytes.len())
+    } else {
+        text
+    }
 }
 
 /// Each part is preceded by its length, so no two lists of parts give the same bytes.
@@ -144,11 +193,26 @@ fn digest(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> S
 async fn announce(session: &Session, hold: &HoldRequest) -> Result<(), Ended> {
     let mut bytes = Vec::new();
     let message = format!("linegate: this statement waits for an approval: {}", hold.id);
-    let detail = format!("{}; {} of {} must approve", hold.reason, hold.quorum, hold.approvers.join(", "));
+    let detail = format!(
+        "{}; {} of {} must approve",
+        hold.reason,
+        hold.quorum,
+        hold.approvers.join(", ")
+    );
     let hint = format!("approve with: linegate approve {}", hold.id);
-    say::notice_response(&mut bytes, "NOTICE", b"01000", &message, Some(&detail), Some(&hint));
+    say::notice_response(
+        &mut bytes,
+        "NOTICE",
+        b"01000",
+        &message,
+        Some(&detail),
+        Some(&hint),
+    );
     let turn = session.front.turn().await;
-    turn.write(bytes).await.0.map_err(|error| Ended::quietly(format!("writing to the client failed: {error}")))
+    turn.write(bytes)
+        .await
+        .0
+        .map_err(|error| Ended::quietly(format!("writing to the client failed: {error}")))
 }
 
 /// Ends the hold when its time is over or the client has left.
@@ -157,7 +221,11 @@ fn watch(session: &std::rc::Rc<Session>, id: String, expires_at: UnixMillis) {
     crate::rt::spawn(async move {
         loop {
             crate::rt::sleep(POLL).await;
-            let still_waits = session.hold.borrow().as_ref().is_some_and(|(hold, _, _)| *hold == id);
+            let still_waits = session
+                .hold
+                .borrow()
+                .as_ref()
+                .is_some_and(|(hold, _, _)| *hold == id);
             if !still_waits {
                 return;
             }
@@ -178,28 +246,60 @@ fn watch(session: &std::rc::Rc<Session>, id: String, expires_at: UnixMillis) {
 
 async fn concluded(session: &Session, hold: &HoldRequest, outcome: HoldOutcome) -> Result<HoldEnd, Ended> {
     match outcome {
-        HoldOutcome::Decided { approved, digest, by, reason } => {
+        HoldOutcome::Decided {
+            approved,
+            digest,
+            by,
+            reason,
+        } => {
             let approved = approved && digest == hold.digest;
-            let entry = Entry::Approval { hold: hold.id.clone(), approved, by: by.clone(), reason: reason.clone() };
+            let entry = Entry::Approval {
+                hold: hold.id.clone(),
+                approved,
+                by: by.clone(),
+                reason: reason.clone(),
+            };
             session.core.record(session.id, entry).await;
             if approved {
                 return Ok(HoldEnd::Approved);
             }
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-            Ok(HoldEnd::Refused(Refusal::new(b"42501", format!("linegate: {by} refused this statement{reason}"), None)))
+            Ok(HoldEnd::Refused(Refusal::new(
+                b"42501",
+                format!("linegate: {by} refused this statement{reason}"),
+                None,
+            )))
         }
         HoldOutcome::Gone(why) => {
-            let entry = Entry::HoldEnded { hold: hold.id.clone(), why: why.into() };
+            let entry = Entry::HoldEnded {
+                hold: hold.id.clone(),
+                why: why.into(),
+            };
             session.core.record(session.id, entry).await;
-            let gone = ToControl::HoldGone { hold: hold.id.clone(), why: why.into() };
+            let gone = ToControl::HoldGone {
+                hold: hold.id.clone(),
+                why: why.into(),
+            };
             session.core.shared.to_control.put(gone);
             match why {
-                "cancelled" => Ok(HoldEnd::Refused(Refusal::new(b"57014", "canceling statement due to user request", None))),
+                "cancelled" => Ok(HoldEnd::Refused(Refusal::new(
+                    b"57014",
+                    "canceling statement due to user request",
+                    None,
+                ))),
                 "expired" => {
                     let hint = Some("ask the approvers before running it again");
-                    Ok(HoldEnd::Refused(Refusal::new(b"57014", "linegate: nobody approved this statement in time", hint)))
+                    Ok(HoldEnd::Refused(Refusal::new(
+                        b"57014",
+                        "linegate: nobody approved this statement in time",
+                        hint,
+                    )))
                 }
-                _ => Err(session.ended.borrow().clone().unwrap_or_else(|| Ended::quietly("the client left while its statement waited"))),
+                _ => Err(session
+                    .ended
+                    .borrow()
+                    .clone()
+                    .unwrap_or_else(|| Ended::quietly("the client left while its statement waited"))),
             }
         }
     }

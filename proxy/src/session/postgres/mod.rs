@@ -55,19 +55,28 @@ pub struct Ended {
 impl Ended {
     /// Nobody needs to be told.
     pub fn quietly(why: impl Into<String>) -> Self {
-        Self { why: why.into(), say: None }
+        Self {
+            why: why.into(),
+            say: None,
+        }
     }
 
     /// The client is told.
     pub fn saying(sqlstate: &[u8; 5], message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { why: message.clone(), say: Some((*sqlstate, message)) }
+        Self {
+            why: message.clone(),
+            say: Some((*sqlstate, message)),
+        }
     }
 
     /// The peer broke the protocol.
     pub fn violation(error: &PostgresError) -> Self {
         let (sqlstate, message) = error.public();
-        Self { why: error.to_string(), say: Some((sqlstate, message.to_owned())) }
+        Self {
+            why: error.to_string(),
+            say: Some((sqlstate, message.to_owned())),
+        }
     }
 }
 
@@ -81,17 +90,27 @@ pub struct Front {
 impl Front {
     /// Around the writer.
     pub fn new(writer: LinkWriter) -> Self {
-        Self { lock: Lock::default(), writer: RefCell::new(Some(writer)), scratch: RefCell::default() }
+        Self {
+            lock: Lock::default(),
+            writer: RefCell::new(Some(writer)),
+            scratch: RefCell::default(),
+        }
     }
 
     /// Waits for its turn.
     pub async fn turn(&self) -> FrontTurn<'_> {
-        FrontTurn { front: self, _held: self.lock.take().await }
+        FrontTurn {
+            front: self,
+            _held: self.lock.take().await,
+        }
     }
 
     /// Takes the turn if nobody has it.
     pub fn try_turn(&self) -> Option<FrontTurn<'_>> {
-        self.lock.try_take().map(|held| FrontTurn { front: self, _held: held })
+        self.lock.try_take().map(|held| FrontTurn {
+            front: self,
+            _held: held,
+        })
     }
 }
 
@@ -105,7 +124,9 @@ impl FrontTurn<'_> {
     /// Writes `bytes`, which come back empty.
     pub async fn write(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         let taken = self.front.writer.borrow_mut().take();
-        let Some(mut writer) = taken else { return (Err(io::ErrorKind::NotConnected.into()), bytes) };
+        let Some(mut writer) = taken else {
+            return (Err(io::ErrorKind::NotConnected.into()), bytes);
+        };
         let result = writer.write_vec(bytes).await;
         *self.front.writer.borrow_mut() = Some(writer);
         result
@@ -118,7 +139,9 @@ impl FrontTurn<'_> {
         range: std::ops::Range<usize>,
     ) -> (io::Result<()>, crate::slab::Ingress) {
         let taken = self.front.writer.borrow_mut().take();
-        let Some(mut writer) = taken else { return (Err(io::ErrorKind::NotConnected.into()), ingress) };
+        let Some(mut writer) = taken else {
+            return (Err(io::ErrorKind::NotConnected.into()), ingress);
+        };
         let result = writer.write_span(ingress, range).await;
         *self.front.writer.borrow_mut() = Some(writer);
         result
@@ -172,8 +195,6 @@ pub struct Session {
     pub cancel_key: (u32, Vec<u8>),
     /// Why it ended, once it has.
     pub ended: RefCell<Option<Ended>>,
-    /// A labelled relation was touched: error texts lose their data from here on.
-    pub scrubs: Cell<bool>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
     pub prepared_touched: Cell<bool>,
     /// The server's stream stands between two messages, so linegate may say something.
@@ -214,7 +235,11 @@ impl Session {
             }
         }
         // Under a mask an outdated catalog must not decide; without one it can only miss a name.
-        if self.is_masked() { None } else { self.catalog.latest() }
+        if self.is_masked() {
+            None
+        } else {
+            self.catalog.latest()
+        }
     }
 
     /// Decides a statement with what is in force now.
@@ -317,7 +342,10 @@ impl Session {
         if let Some((_, _, slot)) = self.hold.borrow_mut().take() {
             slot.put(HoldOutcome::Gone("lease-ended"));
         }
-        self.end(Ended::saying(b"57P01", format!("linegate: {why}; this session ends")));
+        self.end(Ended::saying(
+            b"57P01",
+            format!("linegate: {why}; this session ends"),
+        ));
     }
 
     /// Whether nothing runs and no transaction is open.
@@ -328,7 +356,8 @@ impl Session {
 
     /// Whether one of these leases or token blocks carries this session.
     pub fn runs_under(&self, ids: &[LeaseId]) -> bool {
-        ids.iter().any(|id| *id == self.lease.id || self.token_ids.iter().any(|token| token == id.as_str()))
+        ids.iter()
+            .any(|id| *id == self.lease.id || self.token_ids.iter().any(|token| token == id.as_str()))
     }
 
     /// The last words, if the stream allows any, then the end of the link.

@@ -21,7 +21,11 @@ pub enum Expect {
     /// ParameterDescription, then RowDescription or NoData.
     DescribeStatement,
     /// RowDescription or NoData; linegate's own question is answered to nobody.
-    DescribePortal { portal: Rc<[u8]>, asked: Rc<Asked>, own: bool },
+    DescribePortal {
+        portal: Rc<[u8]>,
+        asked: Rc<Asked>,
+        own: bool,
+    },
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute { portal: Rc<[u8]>, asked: Rc<Asked> },
     /// CloseComplete.
@@ -102,6 +106,18 @@ impl Pipeline {
         self.executes_open > 0
     }
 
+    /// The statement that the next answer is about.
+    pub fn head_asked(&self) -> Option<&Rc<Asked>> {
+        match self.queue.front()? {
+            Expect::Parse { asked, .. }
+            | Expect::Bind { asked, .. }
+            | Expect::DescribePortal { asked, .. }
+            | Expect::Execute { asked, .. }
+            | Expect::Query { asked } => Some(asked),
+            _ => None,
+        }
+    }
+
     /// What stands at the head.
     pub fn head(&self) -> Option<&Expect> {
         self.queue.front()
@@ -180,7 +196,10 @@ impl Pipeline {
 
     /// Takes a whole message from the server, by tag, and says what becomes of it. `status` is ReadyForQuery's.
     pub fn answer(&mut self, message: u8, status: Option<TransactionStatus>) -> Result<Answer, OutOfTurn> {
-        if matches!(message, tag::NOTICE_RESPONSE | tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE) {
+        if matches!(
+            message,
+            tag::NOTICE_RESPONSE | tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE
+        ) {
             return Ok(Answer::Pass);
         }
         self.drop_marks();
@@ -222,8 +241,10 @@ impl Pipeline {
                 | tag::COPY_DONE,
                 Some(Expect::Query { .. }),
             )
-            | (tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE | tag::COPY_DONE, Some(Expect::Execute { .. }))
-            => Ok(Answer::Pass),
+            | (
+                tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE | tag::COPY_DONE,
+                Some(Expect::Execute { .. }),
+            ) => Ok(Answer::Pass),
             (tag::ERROR_RESPONSE, _) => Ok(self.error()),
             (tag::READY_FOR_QUERY, Some(Expect::Sync | Expect::Query { .. })) => {
                 self.queue.pop_front();
@@ -245,14 +266,19 @@ impl Pipeline {
         match self.queue.pop_front() {
             Some(Expect::Parse { name, asked }) => drop(self.statements.insert(name, asked)),
             Some(Expect::Bind { portal, asked }) => drop(self.portals.insert(portal, asked)),
-            Some(Expect::Close { statement: Some(name) }) => drop(self.statements.remove(&name)),
+            Some(Expect::Close {
+                statement: Some(name),
+            }) => drop(self.statements.remove(&name)),
             _ => {}
         }
     }
 
     /// The server ignores Syncs that were sent before the end of the COPY data.
     fn begin_copy_in(&mut self) {
-        let end = self.queue.iter().position(|expect| matches!(expect, Expect::CopyEnd));
+        let end = self
+            .queue
+            .iter()
+            .position(|expect| matches!(expect, Expect::CopyEnd));
         self.copying_in = end.is_none();
         let before = end.unwrap_or(self.queue.len());
         let mut index = 0;
@@ -266,7 +292,10 @@ impl Pipeline {
     /// In the simple protocol an error changes nothing in the queue; in the extended one all up to Sync goes unanswered.
     fn error(&mut self) -> Answer {
         self.copying_in = false;
-        if matches!(self.queue.front(), None | Some(Expect::Query { .. } | Expect::Sync)) {
+        if matches!(
+            self.queue.front(),
+            None | Some(Expect::Query { .. } | Expect::Sync)
+        ) {
             return Answer::Pass;
         }
         let poison = match self.queue.front() {
@@ -298,7 +327,11 @@ mod tests {
 
     fn drive(pipeline: &mut Pipeline, tags: &[u8]) {
         for tag in tags {
-            assert!(pipeline.answer(*tag, Some(TransactionStatus::Idle)).is_ok(), "{}", *tag as char);
+            assert!(
+                pipeline.answer(*tag, Some(TransactionStatus::Idle)).is_ok(),
+                "{}",
+                *tag as char
+            );
         }
     }
 
@@ -313,34 +346,59 @@ mod tests {
     #[test]
     fn an_error_skips_to_sync_and_drops_what_the_client_queued_behind_it() {
         let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Parse { name: name("a"), asked: asked() });
-        pipeline.push(Expect::Bind { portal: name(""), asked: asked() });
+        pipeline.push(Expect::Parse {
+            name: name("a"),
+            asked: asked(),
+        });
+        pipeline.push(Expect::Bind {
+            portal: name(""),
+            asked: asked(),
+        });
         drive(&mut pipeline, b"E");
-        pipeline.push(Expect::Execute { portal: name(""), asked: asked() });
+        pipeline.push(Expect::Execute {
+            portal: name(""),
+            asked: asked(),
+        });
         assert!(pipeline.is_idle(), "the server ignores what comes before Sync");
         pipeline.push(Expect::Sync);
         drive(&mut pipeline, b"Z");
         assert!(pipeline.is_idle());
-        assert!(!pipeline.knows_statement(b"a"), "a failed Parse leaves no name behind");
+        assert!(
+            !pipeline.knows_statement(b"a"),
+            "a failed Parse leaves no name behind"
+        );
     }
 
     #[test]
     fn a_failed_second_parse_does_not_replace_the_first() {
         let mut pipeline = Pipeline::default();
         let first = asked();
-        pipeline.push(Expect::Parse { name: name("s"), asked: first.clone() });
+        pipeline.push(Expect::Parse {
+            name: name("s"),
+            asked: first.clone(),
+        });
         pipeline.push(Expect::Sync);
         drive(&mut pipeline, b"1Z");
-        pipeline.push(Expect::Parse { name: name("s"), asked: asked() });
+        pipeline.push(Expect::Parse {
+            name: name("s"),
+            asked: asked(),
+        });
         pipeline.push(Expect::Sync);
         drive(&mut pipeline, b"EZ");
-        assert!(pipeline.statement(b"s").is_some_and(|found| Rc::ptr_eq(&found, &first)));
+        assert!(
+            pipeline
+                .statement(b"s")
+                .is_some_and(|found| Rc::ptr_eq(&found, &first))
+        );
     }
 
     #[test]
     fn a_sync_before_the_copy_data_is_not_answered() {
         let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Execute { portal: name(""), asked: asked() });
+        pipeline.push(Expect::Execute {
+            portal: name(""),
+            asked: asked(),
+        });
         pipeline.push(Expect::Sync);
         drive(&mut pipeline, b"G");
         pipeline.push(Expect::CopyEnd);
@@ -352,7 +410,10 @@ mod tests {
     #[test]
     fn the_same_when_everything_was_sent_at_once() {
         let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Execute { portal: name(""), asked: asked() });
+        pipeline.push(Expect::Execute {
+            portal: name(""),
+            asked: asked(),
+        });
         pipeline.push(Expect::Sync);
         pipeline.push(Expect::CopyEnd);
         pipeline.push(Expect::Sync);
@@ -373,18 +434,30 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_asked_for_is_an_error() {
         let mut pipeline = Pipeline::default();
-        assert_eq!(pipeline.answer(tag::DATA_ROW, None), Err(OutOfTurn(tag::DATA_ROW)));
-        assert_eq!(pipeline.answer(tag::PARSE_COMPLETE, None), Err(OutOfTurn(tag::PARSE_COMPLETE)));
+        assert_eq!(
+            pipeline.answer(tag::DATA_ROW, None),
+            Err(OutOfTurn(tag::DATA_ROW))
+        );
+        assert_eq!(
+            pipeline.answer(tag::PARSE_COMPLETE, None),
+            Err(OutOfTurn(tag::PARSE_COMPLETE))
+        );
     }
 
     #[test]
     fn the_poison_is_replaced_by_the_refusal() {
         let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Execute { portal: name(""), asked: asked() });
+        pipeline.push(Expect::Execute {
+            portal: name(""),
+            asked: asked(),
+        });
         pipeline.push(Expect::Poison(b"refused".to_vec()));
         pipeline.push(Expect::Sync);
         drive(&mut pipeline, b"C");
-        assert_eq!(pipeline.answer(tag::ERROR_RESPONSE, None), Ok(Answer::Replace(b"refused".to_vec())));
+        assert_eq!(
+            pipeline.answer(tag::ERROR_RESPONSE, None),
+            Ok(Answer::Replace(b"refused".to_vec()))
+        );
         drive(&mut pipeline, b"Z");
         assert!(pipeline.is_idle());
     }

@@ -68,7 +68,10 @@ impl Plan {
                 session.core.counters.results_refused.one();
                 if matches!(refusal, PlanRefusal::StaleCatalog { .. }) {
                     session.catalog.mark_stale();
-                    session.core.shared.wish_catalog(&session.target.config.name, &session.database);
+                    session
+                        .core
+                        .shared
+                        .wish_catalog(&session.target.config.name, &session.database);
                 }
                 Self::Refused(refusal)
             }
@@ -97,7 +100,11 @@ impl Plan {
             masked.columns.push(column.index);
             masked.redactions.push(redaction);
         }
-        if masked.null_columns.is_empty() { Self::InPlace(masked) } else { Self::Rewrite(masked) }
+        if masked.null_columns.is_empty() {
+            Self::InPlace(masked)
+        } else {
+            Self::Rewrite(masked)
+        }
     }
 
     /// Indices of masked columns, for the record.
@@ -142,7 +149,10 @@ impl Masked {
         limits: &Limits,
     ) -> Result<Hop, PostgresError> {
         cells.clear();
-        let mut sink = Sink { cells, redactions: &self.redactions };
+        let mut sink = Sink {
+            cells,
+            redactions: &self.redactions,
+        };
         let hop = find(bytes, place, &self.columns, self.columns_count, &mut sink, limits)?;
         masking_simd::apply(bytes, cells);
         Ok(hop)

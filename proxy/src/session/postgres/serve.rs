@@ -25,10 +25,15 @@ use crate::shared::{CancelEntry, Target, lock};
 /// Serves a connection to its end.
 pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: SocketAddr) {
     core.counters.accepted.one();
-    let Ok(link) = Link::new(stream, core.pool.clone()) else { return };
+    let Ok(link) = Link::new(stream, core.pool.clone()) else {
+        return;
+    };
     let logged_in = Rc::new(Cell::new(false));
     let login_ms = u64::from(target.config.startup_seconds) * 1000;
-    core.at(UnixMillis(clock::now().0 + login_ms), Deadline::Login(link.switch.clone(), logged_in.clone()));
+    core.at(
+        UnixMillis(clock::now().0 + login_ms),
+        Deadline::Login(link.switch.clone(), logged_in.clone()),
+    );
     match front_door::open(&core, &target, link).await {
         Ok(Opened::Cancel { process_id, secret }) => cancel::request(&core, process_id, secret),
         Ok(Opened::Client(client)) => welcome(&core, target, *client, peer, &logged_in).await,
@@ -45,7 +50,13 @@ pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: So
     logged_in.set(true);
 }
 
-async fn welcome(core: &Rc<Core>, target: Arc<Target>, mut client: Client, peer: SocketAddr, logged_in: &Rc<Cell<bool>>) {
+async fn welcome(
+    core: &Rc<Core>,
+    target: Arc<Target>,
+    mut client: Client,
+    peer: SocketAddr,
+    logged_in: &Rc<Cell<bool>>,
+) {
     let opened = match front_door::prove(core, &target, &mut client).await {
         Ok(proven) => open(core, &target, &mut client, proven, peer).await,
         Err(ended) => Err(ended),
@@ -78,10 +89,16 @@ async fn open(
         return Err(Ended::saying(b"57P03", "linegate is shutting down"));
     }
     if core.recording_fails() {
-        return Err(Ended::saying(b"53100", "linegate cannot record now, so it opens no sessions"));
+        return Err(Ended::saying(
+            b"53100",
+            "linegate cannot record now, so it opens no sessions",
+        ));
     }
     if target.sessions.load(Ordering::Relaxed) >= u64::from(target.config.max_sessions) {
-        return Err(Ended::saying(b"53300", "linegate: too many sessions for this target"));
+        return Err(Ended::saying(
+            b"53300",
+            "linegate: too many sessions for this target",
+        ));
     }
     let lease = proven.lease;
     let database = target.config.database.clone().or_else(|| client.database.clone());
@@ -90,13 +107,20 @@ async fn open(
         .open(&lease, &database)
         .await
         .map_err(|why| Ended::saying(b"28000", format!("linegate: {why}")))?;
-    let application = client.parameters.iter().find(|(name, _)| name == "application_name").map(|(_, value)| value.clone());
+    let application = client
+        .parameters
+        .iter()
+        .find(|(name, _)| name == "application_name")
+        .map(|(_, value)| value.clone());
     let backend = login(core, target, client, &lease, &database).await?;
     core.counters.logged_in.one();
     let id = SessionId::from_random(clock::random());
     let entry = Entry::SessionOpened {
         lease: lease.id.to_string(),
-        chain: std::iter::once(&lease.chain.principal.name).chain(&lease.chain.actors).cloned().collect(),
+        chain: std::iter::once(&lease.chain.principal.name)
+            .chain(&lease.chain.actors)
+            .cloned()
+            .collect(),
         principal_kind: lease.chain.principal.kind.as_str().to_owned(),
         target: target.config.name.clone(),
         database: database.clone(),
@@ -107,8 +131,14 @@ async fn open(
     };
     core.record(id, entry).await;
     target.sessions.fetch_add(1, Ordering::Relaxed);
-    let (core, target, catalog) = (core.clone(), target.clone(), core.shared.catalog(&target.config.name, &database));
-    let limits = Limits { frame_bytes_max: frame_bytes_max(&target) };
+    let (core, target, catalog) = (
+        core.clone(),
+        target.clone(),
+        core.shared.catalog(&target.config.name, &database),
+    );
+    let limits = Limits {
+        frame_bytes_max: frame_bytes_max(&target),
+    };
     let (cancel_key, back_switch) = (backend.cancel_key.clone(), backend.link.switch.clone());
     let make = Box::new(move |front, front_switch| {
         Rc::new(Session {
@@ -128,7 +158,6 @@ async fn open(
             back_switch,
             cancel_key,
             ended: RefCell::new(None),
-            scrubs: Cell::new(false),
             prepared_touched: Cell::new(false),
             at_boundary: Cell::new(true),
             drained: RefCell::new(None),
@@ -141,7 +170,11 @@ async fn open(
 }
 
 fn frame_bytes_max(target: &Target) -> u32 {
-    let largest_mb = target.config.row_bytes_max_mb.max(target.config.statement_bytes_max_mb).min(1023);
+    let largest_mb = target
+        .config
+        .row_bytes_max_mb
+        .max(target.config.statement_bytes_max_mb)
+        .min(1023);
     largest_mb << 20
 }
 
@@ -161,9 +194,23 @@ async fn login(
     lease: &linegate_identity::LeaseGrant,
     database: &str,
 ) -> Result<back_door::Backend, Ended> {
-    const PASSED: [&str; 6] = ["client_encoding", "DateStyle", "TimeZone", "IntervalStyle", "extra_float_digits", "search_path"];
-    if client.parameters.iter().any(|(name, value)| name == "options" && !value.trim().is_empty()) {
-        return Err(Ended::saying(b"42501", "linegate: startup options are not passed on; use SET"));
+    const PASSED: [&str; 6] = [
+        "client_encoding",
+        "DateStyle",
+        "TimeZone",
+        "IntervalStyle",
+        "extra_float_digits",
+        "search_path",
+    ];
+    if client
+        .parameters
+        .iter()
+        .any(|(name, value)| name == "options" && !value.trim().is_empty())
+    {
+        return Err(Ended::saying(
+            b"42501",
+            "linegate: startup options are not passed on; use SET",
+        ));
     }
     let mut parameters: Vec<(String, String)> = client
         .parameters
@@ -171,7 +218,10 @@ async fn login(
         .filter(|(name, _)| PASSED.iter().any(|passed| passed.eq_ignore_ascii_case(name)))
         .cloned()
         .collect();
-    if parameters.iter().any(|(name, value)| name.eq_ignore_ascii_case("client_encoding") && !is_utf8(value)) {
+    if parameters
+        .iter()
+        .any(|(name, value)| name.eq_ignore_ascii_case("client_encoding") && !is_utf8(value))
+    {
         return Err(Ended::saying(b"22023", "linegate: client_encoding must be UTF8"));
     }
     parameters.push(("application_name".into(), lease.chain.application_name(&lease.id)));
@@ -185,12 +235,24 @@ fn is_utf8(name: &str) -> bool {
 }
 
 async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
-    let back_door::Backend { link: back, ingress: back_ingress, greeting, cancel_key } = ready.backend;
+    let back_door::Backend {
+        link: back,
+        ingress: back_ingress,
+        greeting,
+        cancel_key,
+    } = ready.backend;
     drop(back_ingress); // the server says nothing more until it is asked
-    let Link { reader, writer, switch } = client.link;
+    let Link {
+        reader,
+        writer,
+        switch,
+    } = client.link;
     let session = (ready.make)(Front::new(writer), switch);
     core.sessions.borrow_mut().insert(session.id, session.clone());
-    let entry = CancelEntry { core: core.index, session: session.id };
+    let entry = CancelEntry {
+        core: core.index,
+        session: session.id,
+    };
     lock(&core.shared.cancels).insert(cancel_key.clone(), entry);
     core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(&session)));
     // The lease may have ended while the backend was asked.
@@ -210,14 +272,30 @@ async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
             let asking = ask::run(session.clone(), reader, back.writer, Some(client.ingress));
             rt::both(asking, answer::run(session.clone(), back.reader)).await;
         }
-        Err(error) => session.end(Ended::quietly(format!("the client left during the login: {error}"))),
+        Err(error) => session.end(Ended::quietly(format!(
+            "the client left during the login: {error}"
+        ))),
     }
     session.say_goodbye().await;
     lock(&core.shared.cancels).remove(&cancel_key);
     core.sessions.borrow_mut().remove(&session.id);
     core.counters.ended.one();
     let (rows, bytes_out, bytes_in) = session.totals.get();
-    let why = session.ended.borrow().as_ref().map_or_else(String::new, |ended| ended.why.clone());
+    let why = session
+        .ended
+        .borrow()
+        .as_ref()
+        .map_or_else(String::new, |ended| ended.why.clone());
     let statements = session.statements.get();
-    core.record(session.id, Entry::SessionEnded { why, statements, rows, bytes_in, bytes_out }).await;
+    core.record(
+        session.id,
+        Entry::SessionEnded {
+            why,
+            statements,
+            rows,
+            bytes_in,
+            bytes_out,
+        },
+    )
+    .await;
 }
