@@ -19,13 +19,13 @@ use crate::verdict::{Channel, Reason};
 static KNOWN_FUNCTIONS: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("known_functions.txt").lines().collect());
 
-/// System relations that hold values of columns, texts of statements or secrets.
+/// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
+/// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings.
 const VALUE_CATALOGS: &[&str] = &[
     "_pg_user_mappings",
     "pg_authid",
     "pg_cursors",
     "pg_file_settings",
-    "pg_foreign_server",
     "pg_hba_file_rules",
     "pg_ident_file_mappings",
     "pg_largeobject",
@@ -273,6 +273,11 @@ mod tests {
                 Channel::Catalog(name("pg_stats")),
             ),
             (
+                "user mappings",
+                statement(E::SELECT, &["pg_user_mappings"], &[], &["pg_options_to_table"]),
+                Channel::Catalog(name("pg_user_mappings")),
+            ),
+            (
                 "activity",
                 statement(E::SELECT, &["pg_catalog.pg_stat_activity"], &[], &[]),
                 Channel::Catalog(name("pg_catalog.pg_stat_activity")),
@@ -414,6 +419,18 @@ mod tests {
                 &["pg_class", "pg_catalog.pg_attribute"],
                 &[],
                 &["pg_get_expr", "format_type"],
+            ),
+            statement(
+                E::SELECT,
+                &["pg_foreign_server"],
+                &[],
+                &[
+                    "acldefault",
+                    "array_to_string",
+                    "pg_options_to_table",
+                    "quote_ident",
+                    "quote_literal",
+                ],
             ),
             statement(E::SELECT, &["orders"], &[], &["pg_notify", "pg_advisory_lock"]),
             statement(E::EXPLAIN, &["app.customers"], &[], &[]),

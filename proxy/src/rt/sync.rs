@@ -118,7 +118,7 @@ impl Bell {
         })
     }
 
-    /// For a core, which sleeps in [`CoreBell::rest`].
+    /// For a core, which sleeps in [`Listening::rest`].
     pub fn for_core() -> io::Result<(Arc<Self>, CoreBell)> {
         let (near, far) = StdUnixStream::pair()?;
         near.set_nonblocking(true)?;

@@ -288,7 +288,7 @@ impl Flow {
             .pipeline
             .borrow()
             .running()
-            .map_or(0, |(asked, _)| asked.number);
+            .map_or(0, |asked| asked.number);
         while !session
             .core
             .record_rows(session.id, number, self.result.recorded, rows)
@@ -322,11 +322,7 @@ impl Flow {
     ) -> std::result::Result<(), Ended> {
         let session = self.session.clone();
         let payload = frame.payload(&ingress.data()[whole.start..]);
-        let running = session
-            .pipeline
-            .borrow()
-            .running()
-            .map(|(asked, _)| asked.clone());
+        let running = session.pipeline.borrow().running().cloned();
         self.transaction_touched |= running.as_ref().is_some_and(|asked| asked.touches_mask(&session));
         let mut replacement = None;
         let mut status = None;

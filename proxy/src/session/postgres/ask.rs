@@ -388,10 +388,10 @@ impl Asking {
     fn note(&self, asked: &Asked) {
         let session = &self.session;
         session.core.counters.statements.one();
-        if session.is_masked() && asked.may_show_label {
-            if asked.decision.statement.prepares || asked.decision.effects.contains(Effects::PREPARED) {
-                session.prepared_touched.set(true);
-            }
+        let lives_on =
+            asked.decision.statement.prepares || asked.decision.effects.contains(Effects::PREPARED);
+        if session.is_masked() && asked.may_show_label && lives_on {
+            session.prepared_touched.set(true);
         }
     }
 

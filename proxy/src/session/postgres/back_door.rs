@@ -80,9 +80,8 @@ pub async fn connect(
     });
     let result = login.run().await;
     done.set(true);
-    let (greeting, cancel_key) = result.map_err(|ended| {
+    let (greeting, cancel_key) = result.inspect_err(|ended| {
         tracing::warn!(target = %name, why = %ended.why, "the backend did not let linegate in");
-        ended
     })?;
     Ok(Backend {
         link: login.link,

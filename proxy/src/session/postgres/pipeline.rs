@@ -186,10 +186,9 @@ impl Pipeline {
     }
 
     /// What runs now: the statement whose rows are arriving.
-    pub fn running(&self) -> Option<(&Rc<Asked>, Option<&Rc<[u8]>>)> {
+    pub fn running(&self) -> Option<&Rc<Asked>> {
         match self.queue.front()? {
-            Expect::Query { asked } => Some((asked, None)),
-            Expect::Execute { asked, portal } => Some((asked, Some(portal))),
+            Expect::Query { asked } | Expect::Execute { asked, .. } => Some(asked),
             _ => None,
         }
     }
