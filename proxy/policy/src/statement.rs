@@ -61,6 +61,8 @@ pub struct Statement {
     pub moves_values: bool,
     /// A RETURNING list shows more than plain columns and clean values, so the server will not name an origin for it.
     pub returns_computed: bool,
+    /// The text is one SELECT that only counts subscriptions: `pg_subscription` shows none of its columns.
+    pub counts_subscriptions: bool,
 }
 
 impl Statement {
@@ -94,6 +96,7 @@ impl Statement {
             settings: Vec::new(),
             moves_values: false,
             returns_computed: false,
+            counts_subscriptions: false,
         }
     }
 }

@@ -84,7 +84,8 @@ fn channel(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> Opt
         return Some(Channel::Function(function.clone()));
     }
     let named = || statement.reads.iter().chain(&statement.writes);
-    if let Some(name) = named().find(|name| holds_values(name)) {
+    let is_counted = |name: &Name| statement.counts_subscriptions && name.name == "pg_subscription";
+    if let Some(name) = named().find(|name| holds_values(name) && !is_counted(name)) {
         return Some(Channel::Catalog(name.clone()));
     }
     if effects.contains(Effects::ROLE) && statement.settings.iter().any(|setting| setting == "*") {
@@ -273,6 +274,19 @@ mod tests {
                 Channel::Catalog(name("pg_stats")),
             ),
             (
+                "subscriptions",
+                statement(E::SELECT, &["pg_subscription"], &[], &["count"]),
+                Channel::Catalog(name("pg_subscription")),
+            ),
+            (
+                "counted subscriptions beside another catalog",
+                Statement {
+                    counts_subscriptions: true,
+                    ..statement(E::SELECT, &["pg_authid", "pg_subscription"], &[], &["count"])
+                },
+                Channel::Catalog(name("pg_authid")),
+            ),
+            (
                 "user mappings",
                 statement(E::SELECT, &["pg_user_mappings"], &[], &["pg_options_to_table"]),
                 Channel::Catalog(name("pg_user_mappings")),
@@ -420,6 +434,10 @@ mod tests {
                 &[],
                 &["pg_get_expr", "format_type"],
             ),
+            Statement {
+                counts_subscriptions: true,
+                ..statement(E::SELECT, &["pg_database", "pg_subscription"], &[], &["count"])
+            },
             statement(
                 E::SELECT,
                 &["pg_foreign_server"],

@@ -36,6 +36,11 @@ pub const QUERY_DEPTH_MAX: usize = 256;
 /// grammar shares sub-trees.
 pub const NODES_MAX: usize = 4 << 20;
 
+/// What backup tools ask of a server where they may not read subscriptions. It has no literal and no comment, so that the
+/// space between its words may differ.
+const COUNT_SUBSCRIPTIONS: &str = "SELECT count(*) FROM pg_subscription WHERE subdbid = \
+    (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// Why a text cannot be read. Never carries any of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
@@ -110,6 +115,7 @@ fn read_parsed(text: &str) -> Result<Statement, ReadError> {
     let mut statement = walker.finish();
     statement.count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
     statement.output = output;
+    statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
     Ok(statement)

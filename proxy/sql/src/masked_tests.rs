@@ -82,6 +82,7 @@ fn honest_texts_run() {
         "SELECT set_config('client_encoding', 'UTF8', false)",
         "SET search_path TO app, public",
         "SELECT pg_catalog.set_config('search_path', '', false)",
+        "SELECT count(*) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database\n    WHERE datname = current_database())",
         "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
     ]) {
         assert_eq!(verdict, Verdict::Allow, "{text}");
@@ -140,6 +141,24 @@ fn settings_that_hide_text_or_tell_values_stay() {
     ]) {
         assert!(
             matches!(verdict, Verdict::Deny(Reason::AroundMask(Channel::Setting(_)))),
+            "{text}: {verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn subscriptions_are_counted_and_not_looked_at() {
+    let count = "SELECT count(*) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let more = [
+        format!("{count} AND subconninfo LIKE 'a%'"),
+        format!("{count}; SELECT subconninfo FROM pg_subscription"),
+        count.replace("count(*)", "count(*), max(subconninfo)"),
+        count.replace("subdbid", "subconninfo"),
+    ];
+    let texts: Vec<&str> = more.iter().map(String::as_str).collect();
+    for (text, verdict) in verdicts(&texts) {
+        assert!(
+            matches!(verdict, Verdict::Deny(Reason::AroundMask(Channel::Catalog(_)))),
             "{text}: {verdict:?}"
         );
     }

@@ -239,7 +239,7 @@ async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
         link: back,
         ingress: back_ingress,
         greeting,
-        cancel_key,
+        ..
     } = ready.backend;
     drop(back_ingress); // the server says nothing more until it is asked
     let Link {
@@ -248,13 +248,7 @@ async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
         switch,
     } = client.link;
     let session = (ready.make)(Front::new(writer), switch);
-    core.sessions.borrow_mut().insert(session.id, session.clone());
-    let entry = CancelEntry {
-        core: core.index,
-        session: session.id,
-    };
-    lock(&core.shared.cancels).insert(cancel_key.clone(), entry);
-    core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(&session)));
+    let registered = Registered::new(&session);
     // The lease may have ended while the backend was asked.
     let is_over = session.lease.verifier.iterations > 0
         && lock(&core.shared.leases).is_revoked_or_expired(&session.lease.id, clock::now());
@@ -277,25 +271,49 @@ async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
         ))),
     }
     session.say_goodbye().await;
-    lock(&core.shared.cancels).remove(&cancel_key);
-    core.sessions.borrow_mut().remove(&session.id);
-    core.counters.ended.one();
+    drop(registered);
+    let entry = ended_entry(&session);
+    core.record(session.id, entry).await;
+}
+
+fn ended_entry(session: &Session) -> Entry {
     let (rows, bytes_out, bytes_in) = session.totals.get();
-    let why = session
-        .ended
-        .borrow()
-        .as_ref()
-        .map_or_else(String::new, |ended| ended.why.clone());
-    let statements = session.statements.get();
-    core.record(
-        session.id,
-        Entry::SessionEnded {
-            why,
-            statements,
-            rows,
-            bytes_in,
-            bytes_out,
-        },
-    )
-    .await;
+    let why = session.ended.borrow().as_ref().map(|ended| ended.why.clone());
+    Entry::SessionEnded {
+        why: why.unwrap_or_else(|| "a fault of linegate's own".into()),
+        statements: session.statements.get(),
+        rows,
+        bytes_in,
+        bytes_out,
+    }
+}
+
+/// A session's places in the registers; given up when it ends, even by a panic.
+struct Registered {
+    session: Rc<Session>,
+}
+
+impl Registered {
+    fn new(session: &Rc<Session>) -> Self {
+        let core = &session.core;
+        core.sessions.borrow_mut().insert(session.id, session.clone());
+        let entry = CancelEntry { core: core.index, session: session.id };
+        lock(&core.shared.cancels).insert(session.cancel_key.clone(), entry);
+        core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(session)));
+        Self { session: session.clone() }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let core = &self.session.core;
+        lock(&core.shared.cancels).remove(&self.session.cancel_key);
+        core.sessions.borrow_mut().remove(&self.session.id);
+        core.counters.ended.one();
+        if std::thread::panicking() {
+            self.session.back_switch.off();
+            self.session.front_switch.off();
+            core.record_now(self.session.id, ended_entry(&self.session));
+        }
+    }
 }
