@@ -132,3 +132,5 @@ fn mentions_secret(text: &[u8]) -> bool {
 mod masked_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod utility_tests;

@@ -297,10 +297,15 @@ impl Registered {
     fn new(session: &Rc<Session>) -> Self {
         let core = &session.core;
         core.sessions.borrow_mut().insert(session.id, session.clone());
-        let entry = CancelEntry { core: core.index, session: session.id };
+        let entry = CancelEntry {
+            core: core.index,
+            session: session.id,
+        };
         lock(&core.shared.cancels).insert(session.cancel_key.clone(), entry);
         core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(session)));
-        Self { session: session.clone() }
+        Self {
+            session: session.clone(),
+        }
     }
 }
 
