@@ -1,6 +1,5 @@
 //! Statements that wrap, define or administer.
 
-use super::read;
 use super::tests::check;
 use linegate_identity::Effects;
 
