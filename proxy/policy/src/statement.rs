@@ -2,6 +2,8 @@
 
 use linegate_identity::Effects;
 
+use crate::lineage::Lineage;
+
 /// A possibly qualified name as the statement wrote it, folded as the server folds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
@@ -63,6 +65,8 @@ pub struct Statement {
     pub returns_computed: bool,
     /// The text is one SELECT that only counts subscriptions: `pg_subscription` shows none of its columns.
     pub counts_subscriptions: bool,
+    /// Where values come from and go to; `None` when the text was read without a catalog.
+    pub lineage: Option<Lineage>,
 }
 
 impl Statement {
@@ -97,6 +101,7 @@ impl Statement {
             moves_values: false,
             returns_computed: false,
             counts_subscriptions: false,
+            lineage: None,
         }
     }
 }

@@ -1,0 +1,48 @@
+//! Where the values of a statement's result come from and go to, in terms of labelled columns.
+//!
+//! Made by the reader of a protocol's statements with the catalog at hand (`linegate-sql` for PostgreSQL), used by the
+//! decision and the mask plan. Only columns that carry a label of any name appear; every other column counts as clean.
+//! Which of the labels are hidden from a session is asked later (`LabelIndex`), so one lineage serves every session.
+
+use std::collections::BTreeSet;
+
+/// A column by the server's own numbers: a rename keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColumnId {
+    /// `pg_class.oid`.
+    pub relation: u32,
+    /// `pg_attribute.attnum`.
+    pub attribute: i16,
+}
+
+/// What one value may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Nothing of any labelled column.
+    Clean,
+    /// The value of exactly this labelled column, unchanged.
+    Exactly(ColumnId),
+    /// Something computed from these labelled columns, or a choice between them and other values; never empty.
+    Tainted(BTreeSet<ColumnId>),
+}
+
+/// The lineage of one text. What could not be told is left out by the reader and shows as `None` or in `unknown`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// The flow of each result column of a text with one statement that returns rows; `None` when the number of columns
+    /// or their meaning could not be told.
+    pub outputs: Option<Vec<Flow>>,
+    /// Labelled columns that the statement reads for whatever purpose.
+    pub touched: BTreeSet<ColumnId>,
+    /// Compared for equality with constants, parameters or another column in a condition: an honest look-up or join.
+    pub lookups: BTreeSet<ColumnId>,
+    /// Used in any other condition, order, group, window, limit or choice: an oracle, policy verb `probe`.
+    pub probes: BTreeSet<ColumnId>,
+    /// Values that would be written to a place that does not carry the label: a table, a file, a setting, a channel.
+    pub moved: BTreeSet<ColumnId>,
+    /// Values that would be handed to a function that may show them elsewhere (an error, a notice, another session).
+    pub exposed: BTreeSet<ColumnId>,
+    /// What the reader could not follow while labelled columns were in reach, each a short phrase without any of the
+    /// text. Not empty: refused for sessions under a mask.
+    pub unknown: Vec<&'static str>,
+}
