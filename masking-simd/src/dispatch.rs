@@ -46,6 +46,11 @@ impl Level {
         }
     }
 
+    /// This level where the CPU has it, else [`Level::Scalar`].
+    pub(crate) fn or_scalar(self) -> Self {
+        if self.is_available() { self } else { Self::Scalar }
+    }
+
     /// The level's name in logs and figures.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,0 +1,1 @@
+//! Benchmarks only: see `benches/`. Measured figures, each with its command, are under `records/`.
