@@ -4,11 +4,12 @@
 //! happens in three named places: [`Config::load`], [`Config::policy_files`] and [`SecretSource::load`].
 //!
 //! `model` holds the types, `values` how one value is read from text, `sections` and `target` which keys a section has,
-//! `section` the reader they share, `mistake` what a mistake says, `files` globs and paths, `secret` passwords.
+//! `section` the reader they share, `redact` what a label says of redactions, `mistake` what a mistake says, `files` globs and paths, `secret` passwords.
 
 mod files;
 mod mistake;
 mod model;
+mod redact;
 mod secret;
 mod section;
 mod sections;
@@ -22,6 +23,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use model::{
     Algorithm, ClientTls, ColumnName, Config, ControlConfig, Credential, DataConfig, GroupConfig,
     HoldInTransaction, HostPort, IssuerConfig, LabelConfig, Member, MemberKind, PolicyConfig, Protocol,
-    RecordLevel, RecordingFull, Redact, Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
+    RecordLevel, RecordingFull, Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
 };
+pub use redact::{JsonPath, Redact};
 pub use secret::{SECRET_BYTES_MAX, Secret, SecretSource};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::redact::{JsonPath, Redact};
 use crate::secret::SecretSource;
 
 /// One `linegate.toml`.
@@ -326,8 +327,8 @@ pub struct LabelConfig {
     pub target: String,
     /// The columns; never empty.
     pub columns: Vec<ColumnName>,
-    /// JSON paths within the columns. The whole value is redacted; the paths are kept for when they can be cut out.
-    pub paths: Vec<String>,
+    /// JSON paths within the columns: only what they lead to is redacted. Empty: the whole value is.
+    pub paths: Vec<JsonPath>,
     /// How a cell is redacted.
     pub redact: Redact,
 }
@@ -346,27 +347,6 @@ pub struct ColumnName {
 impl fmt::Display for ColumnName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.schema, self.table, self.column)
-    }
-}
-
-/// How a labelled cell is redacted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redact {
-    /// Every byte becomes `*`; NULL where the type cannot hold that.
-    Blank,
-    /// As blank, but up to so many characters at the end stay readable, 1 to 8.
-    KeepLast(u8),
-    /// The value becomes NULL.
-    Null,
-}
-
-impl fmt::Display for Redact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Blank => f.write_str("blank"),
-            Self::KeepLast(last) => write!(f, "keep-last-{last}"),
-            Self::Null => f.write_str("null"),
-        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use crate::mistake::{Show, listed, nearest, quoted};
 use crate::model::{
-    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, Protocol, RecordLevel, Redact,
-    TargetConfig, TlsMode,
+    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, Protocol, RecordLevel, TargetConfig,
+    TlsMode,
 };
+use crate::redact::{self, Redact};
 use crate::section::{Section, Taken, Walk, Wrong, one_of};
 use crate::sections::Listens;
 use crate::values;
@@ -195,21 +196,21 @@ pub(crate) fn read_label(
     let columns = section.needed_list(walk, "columns", "[\"schema.table.column\"]", values::column);
     let has_paths = section.value("paths").is_some();
     let paths = if has_paths {
-        section.needed_list(walk, "paths", "[\"$.name\"]", values::json_path)
+        section.needed_list(walk, "paths", "[\"$.name\"]", redact::json_path)
     } else {
         Vec::new()
     };
-    let redact = section.parsed(walk, "redact", values::redact);
-    let is_null = match &redact {
-        Some((redact, _)) => *redact == Redact::Null,
+    let redact = section.parsed(walk, "redact", redact::redact);
+    let fits = match &redact {
+        Some((redact, _)) => redact.fits_paths(),
         None => section.value("redact").is_some(), // unreadable: a mistake already
     };
-    if let (Some(value), false) = (section.value("paths"), is_null) {
-        let hint = "add `redact = \"null\"`: a value in JSON has no room for another redaction".to_owned();
+    if let (Some(value), false) = (section.value("paths"), fits) {
+        let hint = "say what becomes of the values in the document: `redact = \"null\"`, `blank`, `pseudonym` or `constant:TEXT`";
         walk.absent(
             &value.span(),
-            "`paths` need `redact = \"null\"`".to_owned(),
-            Some(hint),
+            "`paths` need a `redact` that fits a value in JSON".to_owned(),
+            Some(hint.to_owned()),
         );
     }
     let redact = redact.map_or(Redact::Blank, |(redact, _)| redact);
@@ -222,7 +223,7 @@ pub(crate) fn read_label(
                     key,
                     First {
                         label: name.clone(),
-                        redact,
+                        redact: redact.clone(),
                         has_paths,
                         line,
                     },

@@ -86,10 +86,22 @@ fn the_example_has_no_mistake_and_says_what_it_seems_to_say() {
     );
     let redacts: Vec<_> = config
         .labels_of("prod")
-        .map(|label| (label.columns.len(), label.redact))
+        .map(|label| (label.columns.len(), label.redact.clone()))
         .collect();
-    assert_eq!(redacts, [(2, Redact::KeepLast(4)), (1, Redact::Null)]);
-    assert_eq!(config.labels[1].paths, ["$.tax_id", "$.home.street"]);
+    assert_eq!(
+        redacts,
+        [
+            (2, Redact::KeepLast(4)),
+            (1, Redact::KeepDomain),
+            (1, Redact::Null)
+        ]
+    );
+    let paths: Vec<_> = config.labels[2]
+        .paths
+        .iter()
+        .map(|path| path.steps().join("/"))
+        .collect();
+    assert_eq!(paths, ["tax_id", "home/street", "cards/[*]/number"]);
     assert_eq!(config.issuers[0].algorithms, [Algorithm::RS256, Algorithm::ES256]);
     let groups: Vec<_> = config.groups_of(MemberKind::User, "oncall@example.com").collect();
     assert_eq!(groups, ["oncall"]);
@@ -269,7 +281,7 @@ redact = "keep-last-8""#;
         table: "odd.table".into(),
         column: "a \"b\"".into(),
     };
-    assert_eq!((label.redact, &label.columns[1]), (Redact::KeepLast(8), &odd));
+    assert_eq!((&label.redact, &label.columns[1]), (&Redact::KeepLast(8), &odd));
     assert_eq!(label.columns[2].to_string(), "app.größe.x$");
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::mistake::quoted;
-use crate::model::{ColumnName, HostPort, Member, MemberKind, Redact, StateStore};
+use crate::model::{ColumnName, HostPort, Member, MemberKind, StateStore};
 use crate::secret::SecretSource;
 use crate::section::Wrong;
 
@@ -255,38 +255,6 @@ fn plain_identifier(part: &str) -> Result<(), &'static str> {
         );
     }
     Ok(())
-}
-
-/// `blank`, `null`, `keep-last-N`.
-pub(crate) fn redact(text: &str) -> Result<Redact, Wrong> {
-    let last = text.strip_prefix("keep-last-").map(str::parse::<u8>);
-    match (text, last) {
-        ("blank", _) => Ok(Redact::Blank),
-        ("null", _) => Ok(Redact::Null),
-        (_, Some(Ok(last @ 1..=8))) => Ok(Redact::KeepLast(last)),
-        (_, Some(_)) => Err(Wrong::new(
-            format!("{} keeps an impossible number of characters", quoted(text)),
-            "`keep-last-1` to `keep-last-8`",
-        )),
-        _ => Err(Wrong::new(
-            format!("`redact` cannot be {}", quoted(text)),
-            "it can be `blank`, `null` or `keep-last-N` with N from 1 to 8",
-        )),
-    }
-}
-
-/// A JSON path, `$.name.name`.
-pub(crate) fn json_path(text: &str) -> Result<String, Wrong> {
-    let is_path = text
-        .strip_prefix("$.")
-        .is_some_and(|rest| rest.split('.').all(|name| !name.is_empty()));
-    if is_path && !text.contains(char::is_whitespace) {
-        return Ok(text.to_owned());
-    }
-    Err(Wrong::new(
-        format!("{} is not a JSON path", quoted(text)),
-        "such as `$.home.street`",
-    ))
 }
 
 /// `user:NAME` or `workload:NAME`.

@@ -3,7 +3,8 @@
 //! Source: PostgreSQL manual, "Message Formats", DataRow (B) and CopyData.
 //! Shape, big-endian: tag u8 | size i32, counting itself but not the tag | columns i16 | { length i32, bytes }*.
 //! A length of -1 is NULL and has no bytes. A row may outgrow any buffer, so a [`Place`] remembers where the bytes
-//! were cut. `hop` looks at headers only; `find` reports the cells of some columns; `nullify` rewrites one row.
+//! were cut. `hop` looks at headers only; `find` reports the cells of some columns; `rewrite` gives one row other
+//! cells.
 //! Rows are advanced by the size of their frame, never through the column chain, which is checked against it. Which
 //! cells are masked and what with is decided elsewhere.
 
@@ -211,17 +212,46 @@ pub fn find(
     })
 }
 
-/// Appends one whole DataRow again with `columns` as NULL.
+/// What stands in a cell of a rewritten row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellOut {
+    /// NULL; whatever was appended is taken back.
+    Null,
+    /// What was appended, be it nothing.
+    Written,
+}
+
+/// Appends one whole DataRow again with other cells in `columns`, which may be longer or shorter.
+///
+/// `cell` is told the index in `columns` and the cell's bytes (`None` for NULL) and appends what stands there instead.
+/// It may do nothing but append. What lies between these cells is copied as it is. On an error `out` is as it was.
 ///
 /// # Panics
 /// When `columns` is not ascending and below `columns_count`.
-pub fn nullify(
+pub fn rewrite(
     frame: &[u8],
     columns: &[u16],
     columns_count: u16,
     out: &mut Vec<u8>,
+    cell: &mut impl FnMut(usize, Option<&[u8]>, &mut Vec<u8>) -> CellOut,
 ) -> Result<(), PostgresError> {
     assert_masked(columns, columns_count);
+    let start = out.len();
+    let rewritten = rewrite_from(start, frame, columns, columns_count, out, cell);
+    if rewritten.is_err() {
+        out.truncate(start);
+    }
+    rewritten
+}
+
+fn rewrite_from(
+    start: usize,
+    frame: &[u8],
+    columns: &[u16],
+    columns_count: u16,
+    out: &mut Vec<u8>,
+    cell: &mut impl FnMut(usize, Option<&[u8]>, &mut Vec<u8>) -> CellOut,
+) -> Result<(), PostgresError> {
     let given = frame.len();
     let Some(header) = frame::header(frame, &Limits::STREAMED)? else {
         return Err(PostgresError::FrameNotWhole {
@@ -236,28 +266,47 @@ pub fn nullify(
     if declared != given {
         return Err(PostgresError::FrameNotWhole { declared, given });
     }
-    let start = out.len();
-    out.reserve(given); // NULL is never longer than what it replaces
+    out.reserve(given);
     let mut copied = 0;
-    let walked = masked_cells(
+    walk_cells(
         header.payload(frame),
         columns,
         columns_count,
-        |_, cell_at, cell_bytes| {
+        |index, cell_at, cell_bytes| {
             let cell_at = HEADER_BYTES + cell_at;
+            let cell_end = cell_at + cell_bytes.unwrap_or(0) as usize;
             out.extend_from_slice(&frame[copied..cell_at - LENGTH_BYTES]);
             out.extend_from_slice(&NULL);
-            copied = cell_at + cell_bytes as usize;
+            let new_at = out.len();
+            copied = cell_end;
+            match cell(index, cell_bytes.map(|_| &frame[cell_at..cell_end]), out) {
+                CellOut::Null => out.truncate(new_at),
+                CellOut::Written => {
+                    // Not above what the whole row is checked for below.
+                    let length = (out.len() - new_at) as u32;
+                    out[new_at - LENGTH_BYTES..new_at].copy_from_slice(&length.to_be_bytes());
+                }
+            }
         },
-    );
-    if let Err(error) = walked {
-        out.truncate(start);
-        return Err(error);
-    }
+    )?;
     out.extend_from_slice(&frame[copied..]);
-    let size = (out.len() - start - 1) as u32; // not above the size of `frame`, which was checked
+    let size = u32::try_from(out.len() - start - 1).unwrap_or(u32::MAX);
+    FrameSize::checked(size, &Limits::STREAMED)?;
     out[start + 1..start + HEADER_BYTES].copy_from_slice(&size.to_be_bytes());
     Ok(())
+}
+
+/// Appends one whole DataRow again with `columns` as NULL.
+///
+/// # Panics
+/// When `columns` is not ascending and below `columns_count`.
+pub fn nullify(
+    frame: &[u8],
+    columns: &[u16],
+    columns_count: u16,
+    out: &mut Vec<u8>,
+) -> Result<(), PostgresError> {
+    rewrite(frame, columns, columns_count, out, &mut |_, _, _| CellOut::Null)
 }
 
 fn assert_masked(columns: &[u16], columns_count: u16) {
@@ -269,15 +318,30 @@ fn assert_masked(columns: &[u16], columns_count: u16) {
 }
 
 /// Tells the masked cells of a whole row that are not NULL: index in `columns`, offset in the payload, bytes.
-///
-/// What a cut row has checked at each cell is checked here once, behind the last masked one: the offset and the least
-/// that the rest needs only grow together. Whatever is wrong is then named by [`row_error`], off the hot path.
 #[inline(always)]
 fn masked_cells(
     row: &[u8],
     columns: &[u16],
     columns_count: u16,
     mut each: impl FnMut(usize, usize, u32),
+) -> Result<(), PostgresError> {
+    walk_cells(row, columns, columns_count, |index, at, bytes| {
+        if let Some(bytes) = bytes {
+            each(index, at, bytes);
+        }
+    })
+}
+
+/// Tells the masked cells of a whole row: index in `columns`, offset in the payload behind the length, bytes if not NULL.
+///
+/// What a cut row has checked at each cell is checked here once, behind the last masked one: the offset and the least
+/// that the rest needs only grow together. Whatever is wrong is then named by [`row_error`], off the hot path.
+#[inline(always)]
+fn walk_cells(
+    row: &[u8],
+    columns: &[u16],
+    columns_count: u16,
+    mut each: impl FnMut(usize, usize, Option<u32>),
 ) -> Result<(), PostgresError> {
     let wrong = || row_error(row, columns, columns_count);
     let Some((count, _)) = row.split_first_chunk() else {
@@ -301,14 +365,16 @@ fn masked_cells(
             return Err(wrong());
         };
         at += LENGTH_BYTES;
-        if word != NULL {
-            let bytes = u32::from_be_bytes(word);
-            if bytes as usize > row.len() - at {
-                return Err(wrong());
-            }
-            each(index, at, bytes);
-            at += bytes as usize;
+        if word == NULL {
+            each(index, at, None);
+            continue;
         }
+        let bytes = u32::from_be_bytes(word);
+        if bytes as usize > row.len() - at {
+            return Err(wrong());
+        }
+        each(index, at, Some(bytes));
+        at += bytes as usize;
     }
     let rest = usize::from(columns_count - column) * LENGTH_BYTES;
     let agrees = if rest == 0 {

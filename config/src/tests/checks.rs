@@ -566,20 +566,30 @@ fn every_check_of_labels() {
     check(
         &label("columns=['a.b.c']\npaths=['$.x']"),
         11,
-        "`paths` need `redact = \"null\"`",
-        "redact",
+        "`paths` need a `redact` that fits",
+        "`redact = \"null\"`",
     );
     check(
-        &label("columns=['a.b.c']\npaths=['$.x']\nredact='blank'"),
+        &label("columns=['a.b.c']\npaths=['$.x']\nredact='keep-last-4'"),
         11,
         "`paths` need",
-        "",
+        "pseudonym",
     );
     check(
         &label("columns=['a.b.c']\npaths=['x']\nredact='null'"),
         11,
         "`x` is not a JSON path",
         "$.home",
+    );
+    for redact in ["null", "blank", "pseudonym", "constant:x"] {
+        let text = label(&format!("columns=['a.b.c']\npaths=['$.x[*]']\nredact='{redact}'"));
+        assert_eq!(accepted(&text).labels[0].redact.to_string(), redact);
+    }
+    check(
+        &label("columns=['a.b.c']\nredact='round:one'"),
+        11,
+        "`round:one` names no step",
+        "round:1000",
     );
     check(
         &label("columns=['a.b.c']\npaths=[]\nredact='null'"),

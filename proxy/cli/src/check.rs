@@ -1,7 +1,8 @@
 //! `linegate check`: configuration and policies, every mistake at once.
 //!
 //! Mistakes go to standard error and the status is 1; with `--json` they are a list on standard output. Policies can be
-//! checked only once the configuration says which they are.
+//! checked only once the configuration says which they are. With `--against`, a configuration without mistakes is then tried on
+//! recorded statements (`against`).
 
 use std::path::Path;
 
@@ -10,8 +11,18 @@ use linegate_policy::{Engine, GroupSpec};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::against::{self, AgainstArgs};
 use crate::failure::Failure;
 use crate::{ConfigArg, Global, output};
+
+/// What to check.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    against: AgainstArgs,
+}
 
 /// One mistake, in the configuration or in a policy.
 #[derive(Debug, Serialize)]
@@ -55,11 +66,14 @@ pub(crate) struct Checked {
 }
 
 /// Checks and says what was found.
-pub(crate) fn check(global: &Global, args: &ConfigArg) -> Result<u8, Failure> {
-    let (checked, mistakes) = match load(&args.config) {
+pub(crate) async fn check(global: &Global, args: &CheckArgs) -> Result<u8, Failure> {
+    let (checked, mistakes) = match load(&args.config.config) {
         Ok(checked) => (Some(checked), Vec::new()),
         Err(mistakes) => (None, mistakes),
     };
+    if let (Some(checked), Some(recordings)) = (&checked, &args.against.against) {
+        return against::against(global, checked, recordings, args.against.offline).await;
+    }
     let code = u8::from(!mistakes.is_empty());
     let targets: Vec<&str> = checked
         .iter()
@@ -76,7 +90,7 @@ pub(crate) fn check(global: &Global, args: &ConfigArg) -> Result<u8, Failure> {
     if let Some(count) = policies {
         output::write(&format!(
             "{}: {} target(s), {count} policies, no mistakes\n",
-            args.config.display(),
+            args.config.config.display(),
             targets.len()
         ))?;
         return Ok(code);

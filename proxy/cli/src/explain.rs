@@ -1,22 +1,21 @@
-//! `linegate explain`: what policy would say to a statement, and which questions led there. Nothing runs and no process
-//! is asked.
+//! `linegate explain`: what policy would say to a statement, which questions led there, where the values of its result come
+//! from and how they would be redacted. Nothing runs.
 //!
-//! The database is not asked either: labelled relations are known from the configuration and the statement's own
-//! relations are taken as tables, so views, inheritance and functions that read a labelled column do not show here.
-
-use std::collections::BTreeMap;
+//! The catalog is read from the target's database with the target's own credential, so that views, inheritance and functions
+//! show as they do to the data plane. Where that cannot be (or with `--offline`) the report says so and goes by the
+//! configuration alone.
 
 use clap::Args;
-use linegate_config::{Config, Redact};
-use linegate_identity::{ActorChain, LeaseId, Principal, PrincipalKind, Scope};
+use linegate_config::Config;
+use linegate_identity::{LeaseId, Scope};
 use linegate_policy::{
-    Catalog, Column, Engine, LabelIndex, LabelSpec, MaskScope, Name, RedactSpec, Relation, Statement,
-    Subject, Verdict, explain as explain_statement,
+    ColumnId, Decision, Flow, LabelIndex, MaskScope, Subject, Verdict, explain as explain_statement,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::check::{self, Checked};
+use crate::check::Checked;
 use crate::failure::Failure;
+use crate::reading::{self, Source};
 use crate::{ConfigArg, Global, output};
 
 #[derive(Debug, Args)]
@@ -33,6 +32,12 @@ pub(crate) struct ExplainArgs {
     /// The lease's scope.
     #[arg(long, default_value = "all")]
     scope: String,
+    /// The database, where the target leaves it to the client.
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    /// Do not ask the target's database for its catalog.
+    #[arg(long)]
+    offline: bool,
     #[command(flatten)]
     config: ConfigArg,
     /// The statement.
@@ -40,31 +45,46 @@ pub(crate) struct ExplainArgs {
 }
 
 /// Explains one statement.
-pub(crate) fn explain(global: &Global, args: &ExplainArgs) -> Result<u8, Failure> {
-    let Checked { config, engine } = check::load(&args.config.config).map_err(|mistakes| {
-        Failure::new(format!(
-            "{} has {} mistake(s)",
-            args.config.config.display(),
-            mistakes.len()
-        ))
-        .hint("`linegate check` shows them")
-    })?;
-    let target = config.target(&args.target).ok_or_else(|| {
-        let known: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
-        Failure::new("no such target").hint(format!("the configuration has {}", known.join(", ")))
-    })?;
-    let chain = chain(&engine, &args.principal, &args.actors)?;
+pub(crate) async fn explain(global: &Global, args: &ExplainArgs) -> Result<u8, Failure> {
+    let Checked { config, engine } = reading::checked(&args.config)?;
+    let target = reading::target(&config, &args.target)?;
+    let chain = reading::chain(&engine, &args.principal, &args.actors)?;
     let scope = Scope::parse(&args.scope).map_err(|error| Failure::new(error.to_string()))?;
-    let lease = LeaseId("lg_explain".to_owned());
-    let subject = Subject::new(&engine, &chain, &lease, &scope, &target.name)
-        .with_database(target.database.as_deref().unwrap_or_default());
-    let labels = label_specs(&config, &target.name);
-    let masks = MaskScope::of(&engine, &subject, &labels);
-    let statement = linegate_sql::read(args.sql.as_bytes());
-    let (index, _not_found) = LabelIndex::resolve(&stand_in(&labels, &statement), &labels);
-    let found = explain_statement(&engine, &subject, Some(&index), &masks, &statement);
+    let database = target.database.as_deref().or(args.database.as_deref());
+    let subject = Subject::new(
+        &engine,
+        &chain,
+        &LeaseId("lg_explain".to_owned()),
+        &scope,
+        &target.name,
+    )
+    .with_database(database.unwrap_or_default())
+    .at(reading::now());
+    let specs = reading::label_specs(&config, &target.name);
+    let masks = MaskScope::of(&engine, &subject, &specs);
+    let source = Source::find(target, args.database.as_deref(), &specs, args.offline).await;
+    let (statement, own) = reading::statement(&source, &specs, args.sql.as_bytes());
+    let labels = match &source {
+        Source::Database(index) => Some(index.as_ref()),
+        Source::Configuration(_) => own.as_ref(),
+    };
+    let found = explain_statement(&engine, &subject, labels, &masks, &statement);
+    let report = Report {
+        config: &config,
+        target: &target.name,
+        labels,
+        masks: &masks,
+        decision: &found.decision,
+    };
     if !global.json {
-        output::write(&format!("{chain} on {}\n{found}", target.name))?;
+        let mut text = format!("{chain} on {}\n{found}", target.name);
+        for line in report.budgets().chain(report.flows()).chain(report.redactions()) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text.push_str(&source.said());
+        text.push('\n');
+        output::write(&text)?;
         return Ok(0);
     }
     let decision = &found.decision;
@@ -78,7 +98,7 @@ pub(crate) fn explain(global: &Global, args: &ExplainArgs) -> Result<u8, Failure
         .iter()
         .map(|step| {
             json!({
-                "agent": step.agent, "effect": step.effect.to_string(), "relation": step.relation,
+                "agent": step.agent, "effect": step.asked, "relation": step.relation,
                 "allowed": step.allowed, "policies": step.policies,
             })
         })
@@ -87,92 +107,144 @@ pub(crate) fn explain(global: &Global, args: &ExplainArgs) -> Result<u8, Failure
         "chain": chain.to_string(), "target": target.name, "verdict": verdict, "reason": reason,
         "approvers": approvers, "effects": decision.effects.names().collect::<Vec<_>>(), "policies": decision.policies,
         "masked": found.masked, "touches_label": decision.touches_label, "steps": steps,
+        "budgets": report.budgets().collect::<Vec<_>>(), "valid_until": decision.valid_until.map(|until| until.0),
+        "lineage": report.lineage(), "redactions": report.redactions().collect::<Vec<_>>(),
+        "catalog": matches!(source, Source::Database(_)), "catalog_note": source.said(),
     }))?;
     Ok(0)
 }
 
-fn chain(engine: &Engine, principal: &str, actors: &[String]) -> Result<ActorChain, Failure> {
-    let (kind, name) = match principal.split_once(':') {
-        Some(("user", name)) => (PrincipalKind::User, name),
-        Some(("workload", name)) => (PrincipalKind::Workload, name),
-        _ => (PrincipalKind::Workload, principal),
-    };
-    let wrong = |error: &dyn std::fmt::Display| Failure::new(format!("no such chain: {error}"));
-    let head = Principal::new(kind, name, engine.groups_of(kind, name)).map_err(|error| wrong(&error))?;
-    actors
-        .iter()
-        .try_fold(ActorChain::new(head), |chain, actor| chain.with_actor(actor))
-        .map_err(|error| wrong(&error))
+/// What `explain` adds to a decision.
+struct Report<'r> {
+    config: &'r Config,
+    target: &'r str,
+    labels: Option<&'r LabelIndex>,
+    masks: &'r MaskScope,
+    decision: &'r Decision,
 }
 
-fn label_specs(config: &Config, target: &str) -> Vec<LabelSpec> {
-    let spec = |label: &linegate_config::LabelConfig| LabelSpec {
-        name: label.name.clone(),
-        columns: label
+impl Report<'_> {
+    fn budgets(&self) -> impl Iterator<Item = String> {
+        self.decision.budget.rules().flat_map(|rule| {
+            rule.limits
+                .iter()
+                .map(move |limit| format!("budget: {limit}, by policy {}", rule.rule))
+        })
+    }
+
+    /// A column by name, with its masked label.
+    fn column(&self, column: ColumnId) -> String {
+        let Some(relation) = self
+            .labels
+            .and_then(|labels| labels.known_by_oid(column.relation))
+        else {
+            return "a column that is not known".to_owned();
+        };
+        let number = |known: &&linegate_policy::Column| known.number == column.attribute;
+        let name = relation
             .columns
             .iter()
-            .map(|column| (column.schema.clone(), column.table.clone(), column.column.clone()))
-            .collect(),
-        redact: match label.redact {
-            Redact::Blank => RedactSpec::Blank,
-            Redact::KeepLast(count) => RedactSpec::KeepLast(count),
-            Redact::Null => RedactSpec::Null,
-        },
-    };
-    config.labels_of(target).map(spec).collect()
-}
+            .find(number)
+            .map_or("*", |known| known.name.as_str());
+        format!("{}.{}.{name}", relation.schema, relation.name)
+    }
 
-/// A catalog of the labelled relations and of those that the statement names.
-fn stand_in(labels: &[LabelSpec], statement: &Statement) -> Catalog {
-    let mut columns: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for (schema, table, column) in labels.iter().flat_map(|label| &label.columns) {
-        columns
-            .entry((schema.clone(), table.clone()))
-            .or_default()
-            .push(column.clone());
-    }
-    let is_labelled = |name: &Name| columns.keys().any(|(_, table)| *table == name.name);
-    let named: Vec<(String, String)> = statement
-        .reads
-        .iter()
-        .chain(&statement.writes)
-        .filter(|name| name.schema.is_some() || !is_labelled(name))
-        .map(|name| {
-            (
-                name.schema.clone().unwrap_or_else(|| "public".to_owned()),
-                name.name.clone(),
-            )
-        })
-        .collect();
-    for name in named {
-        columns.entry(name).or_default();
-    }
-    let relations = columns
-        .into_iter()
-        .zip(1u32..)
-        .map(|(((schema, name), mut columns), oid)| {
-            columns.sort();
-            columns.dedup();
-            let columns = columns.into_iter().zip(1i16..).map(|(name, number)| Column {
-                number,
-                name,
-                type_oid: TEXT_OID,
-            });
-            Relation {
-                oid,
-                schema,
-                name,
-                kind: b'r',
-                columns: columns.collect(),
-                sources: Vec::new(),
+    fn flow(&self, flow: &Flow) -> String {
+        match flow {
+            Flow::Clean => "holds nothing labelled".to_owned(),
+            Flow::Exactly(column) => format!("is {}{}", self.column(*column), self.fate(flow)),
+            Flow::Tainted(columns) => {
+                let names: Vec<String> = columns.iter().map(|column| self.column(*column)).collect();
+                format!("is computed from {}{}", names.join(", "), self.fate(flow))
             }
+        }
+    }
+
+    fn fate(&self, flow: &Flow) -> &'static str {
+        match self.labels.and_then(|labels| labels.redaction(flow, self.masks)) {
+            None => ", seen as it is",
+            Some(linegate_policy::RedactSpec::Null) if matches!(flow, Flow::Tainted(_)) => ", becomes NULL",
+            Some(_) => ", redacted",
+        }
+    }
+
+    /// Where values come from and go to, a line each.
+    fn flows(&self) -> impl Iterator<Item = String> {
+        let mut lines = Vec::new();
+        let Some(lineage) = &self.decision.statement.lineage else {
+            lines.push("lineage: not told for this text".to_owned());
+            return lines.into_iter();
+        };
+        match &lineage.outputs {
+            None => lines.push("lineage: the columns of its result cannot be told beforehand".to_owned()),
+            Some(outputs) => lines.extend(
+                (1..)
+                    .zip(outputs)
+                    .map(|(number, flow)| format!("lineage: result column {number} {}", self.flow(flow))),
+            ),
+        }
+        for (columns, what) in [
+            (&lineage.lookups, "looked up by equality"),
+            (&lineage.probes, "probed (sorted, grouped, ranged or matched by)"),
+            (&lineage.moved, "written to a place without its label"),
+            (&lineage.exposed, "handed to a function that may show it"),
+        ] {
+            lines.extend(
+                columns
+                    .iter()
+                    .map(|column| format!("lineage: {} is {what}", self.column(*column))),
+            );
+        }
+        lines.extend(
+            lineage
+                .unknown
+                .iter()
+                .map(|what| format!("lineage: not followed: {what}")),
+        );
+        lines.into_iter()
+    }
+
+    fn lineage(&self) -> Value {
+        let Some(lineage) = &self.decision.statement.lineage else {
+            return Value::Null;
+        };
+        let names = |columns: &std::collections::BTreeSet<ColumnId>| {
+            columns
+                .iter()
+                .map(|column| self.column(*column))
+                .collect::<Vec<_>>()
+        };
+        let outputs = lineage.outputs.as_ref().map(|outputs| {
+            let output = |flow: &Flow| {
+                let (kind, from) = match flow {
+                    Flow::Clean => ("clean", Vec::new()),
+                    Flow::Exactly(column) => ("exactly", vec![self.column(*column)]),
+                    Flow::Tainted(columns) => ("tainted", names(columns)),
+                };
+                let redacted = self
+                    .labels
+                    .is_some_and(|labels| labels.redaction(flow, self.masks).is_some());
+                json!({ "kind": kind, "from": from, "redacted": redacted })
+            };
+            outputs.iter().map(output).collect::<Vec<_>>()
         });
-    Catalog {
-        epoch: 1,
-        relations: relations.collect(),
-        ..Catalog::default()
+        json!({
+            "outputs": outputs, "touched": names(&lineage.touched), "lookups": names(&lineage.lookups),
+            "probes": names(&lineage.probes), "moved": names(&lineage.moved), "exposed": names(&lineage.exposed),
+            "unknown": lineage.unknown,
+        })
+    }
+
+    /// How each masked label that the statement touches is overwritten.
+    fn redactions(&self) -> impl Iterator<Item = String> {
+        let hidden = self
+            .decision
+            .labels
+            .iter()
+            .filter(move |label| self.masks.hides(label));
+        hidden.map(move |label| {
+            let how = reading::redaction(self.config, self.target, label);
+            format!("redaction: label {label}: {how}")
+        })
     }
 }
-
-/// `text` in `pg_type`; the type does not matter to a decision.
-const TEXT_OID: u32 = 25;

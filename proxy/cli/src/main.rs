@@ -9,15 +9,21 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod against;
 mod check;
 mod client;
+mod database;
 mod explain;
 mod failure;
 mod holds;
+mod labels;
 mod lease;
 mod output;
 mod parent_death;
+mod reading;
 mod records;
+mod role;
+mod role_check;
 mod run;
 mod span;
 mod up;
@@ -54,7 +60,7 @@ enum Command {
     /// Start control plane and data plane on this box and stay in front of them.
     Up(ConfigArg),
     /// Check configuration and policies; shows every mistake at once.
-    Check(ConfigArg),
+    Check(check::CheckArgs),
     /// Create, derive, list and revoke leases.
     #[command(subcommand)]
     Lease(lease::LeaseCommand),
@@ -73,6 +79,10 @@ enum Command {
     Audit(records::AuditCommand),
     /// Show what policy would say to a statement, without running it.
     Explain(explain::ExplainArgs),
+    /// Show which columns of a target are sensitive, configured and carried.
+    Labels(labels::LabelsArgs),
+    /// Print the SQL for the least-privilege role that linegate should use at a target, or check the present one.
+    Role(role::RoleArgs),
 }
 
 /// The configuration file.
@@ -116,7 +126,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     runtime.block_on(async {
         match command {
             Command::Up(args) => up::up(&global, &args).await,
-            Command::Check(args) => check::check(&global, &args),
+            Command::Check(args) => check::check(&global, &args).await,
             Command::Lease(command) => lease::lease(&global, command).await,
             Command::Run(args) => run::run(&global, args).await,
             Command::Holds => holds::list(&global).await,
@@ -124,7 +134,9 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             Command::Deny(args) => holds::deny(&global, args).await,
             Command::Replay(args) => records::replay(&global, &args),
             Command::Audit(command) => records::audit(&global, &command),
-            Command::Explain(args) => explain::explain(&global, &args),
+            Command::Explain(args) => explain::explain(&global, &args).await,
+            Command::Labels(args) => labels::labels(&global, &args).await,
+            Command::Role(args) => role::role(&global, &args).await,
         }
     })
 }

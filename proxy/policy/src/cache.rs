@@ -2,11 +2,14 @@
 //!
 //! Key: BLAKE3, keyed with 32 random bytes of this boot, over epoch (u64, little-endian) | exact statement bytes. A client
 //! that does not know the key cannot look for two texts that share an entry. Eviction is CLOCK: a hit sets a bit, the hand
-//! clears bits and takes the first entry without one. Bounded by entries and by bytes.
+//! clears bits and takes the first entry without one. Bounded by entries and by bytes. A verdict that time may change is
+//! found by `get_at` only, and only until then.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+
+use linegate_identity::UnixMillis;
 
 use crate::verdict::Decision;
 
@@ -83,10 +86,18 @@ impl Cache {
         *hasher.finalize().as_bytes()
     }
 
-    /// The verdict on these bytes under this epoch, if it was given before.
+    /// The verdict on these bytes under this epoch, if it was given before and does not depend on time.
     pub fn get(&mut self, epoch: Epoch, statement: &[u8]) -> Option<Arc<Decision>> {
+        self.get_at(epoch, statement, UnixMillis(u64::MAX))
+    }
+
+    /// The verdict on these bytes under this epoch, if it was given before and still holds at `now`.
+    pub fn get_at(&mut self, epoch: Epoch, statement: &[u8], now: UnixMillis) -> Option<Arc<Decision>> {
         let place = *self.places.get(&self.key(epoch, statement))?;
         let slot = self.slots.get_mut(place)?;
+        if slot.decision.valid_until.is_some_and(|until| now >= until) {
+            return None; // `insert` puts the new one in its place
+        }
         slot.is_referenced = true;
         Some(Arc::clone(&slot.decision))
     }
@@ -181,6 +192,8 @@ mod tests {
             labels: Vec::new(),
             effects: Effects::SELECT,
             policies: Vec::new(),
+            budget: crate::Budget::default(),
+            valid_until: None,
             statement: Statement {
                 effects: Effects::SELECT,
                 reads,
@@ -198,6 +211,25 @@ mod tests {
         assert!(cache.get(Epoch(2), b"SELECT 1").is_none());
         cache.clear();
         assert!(cache.get(Epoch(1), b"SELECT 1").is_none());
+    }
+
+    #[test]
+    fn a_verdict_that_time_may_change_holds_until_then() {
+        let mut cache = Cache::new([7; 32], 8, 1 << 20);
+        let until = UnixMillis(60_000);
+        let mut timed = (*decision(1)).clone();
+        timed.valid_until = Some(until);
+        cache.insert(Epoch(1), b"SELECT 1", Arc::new(timed.clone()));
+        assert!(cache.get_at(Epoch(1), b"SELECT 1", UnixMillis(59_999)).is_some());
+        assert!(cache.get_at(Epoch(1), b"SELECT 1", until).is_none());
+        assert!(
+            cache.get(Epoch(1), b"SELECT 1").is_none(),
+            "without a time it is not found"
+        );
+        timed.valid_until = Some(UnixMillis(120_000));
+        cache.insert(Epoch(1), b"SELECT 1", Arc::new(timed));
+        assert!(cache.get_at(Epoch(1), b"SELECT 1", until).is_some());
+        assert_eq!(cache.entries_count(), 1);
     }
 
     #[test]

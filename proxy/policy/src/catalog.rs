@@ -28,6 +28,51 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// OIDs of the relations its rows may come from: a view's or rule's sources, inheritance parents and children.
     pub sources: Vec<u32>,
+    /// The query of a view or materialized view outside the system's schemas, as the server prints it with an empty
+    /// search path. `None` where there is none or it could not be read.
+    pub body: Option<String>,
+    /// Pairs of a generated column and a column that its expression reads, by number.
+    pub generated: Vec<(i16, i16)>,
+    /// What else a change of its rows does.
+    pub reactions: Reactions,
+}
+
+/// What the server does besides, when rows of a relation change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reactions {
+    /// It has triggers that somebody defined; what they do is not known.
+    pub triggers: bool,
+    /// It has rules on INSERT, UPDATE or DELETE.
+    pub rules: bool,
+    /// Relations whose rows go or change with its rows: foreign keys with ON DELETE or ON UPDATE actions.
+    pub cascades: Vec<Cascade>,
+}
+
+/// A foreign key's action, seen from the relation it points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cascade {
+    /// OID of the relation with the foreign key.
+    pub relation: u32,
+    /// Deleting here deletes there.
+    pub deletes_on_delete: bool,
+    /// Deleting here updates there.
+    pub updates_on_delete: bool,
+    /// Updating here updates there.
+    pub updates_on_update: bool,
+}
+
+/// A function or procedure outside `pg_catalog`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Schema name.
+    pub schema: String,
+    /// Its name; several functions may share it.
+    pub name: String,
+    /// Arguments that a call may pass.
+    pub arguments_count: u16,
+    /// Its body, for a function (not a procedure, aggregate or window function) in language SQL without settings of its
+    /// own: the text of its statements. `None` for all others.
+    pub sql_body: Option<String>,
 }
 
 /// A database's relations and functions at one moment.
@@ -39,4 +84,23 @@ pub struct Catalog {
     pub relations: Vec<Relation>,
     /// Lower-case names of functions and procedures outside `pg_catalog` (any schema): opaque when called.
     pub user_functions: HashSet<String>,
+    /// The functions behind those names, as far as they could be read.
+    pub functions: Vec<Function>,
+}
+
+impl Relation {
+    /// A relation with nothing but columns.
+    pub fn new(oid: u32, schema: &str, name: &str, kind: u8, columns: Vec<Column>) -> Self {
+        Self {
+            oid,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind,
+            columns,
+            sources: Vec::new(),
+            body: None,
+            generated: Vec::new(),
+            reactions: Reactions::default(),
+        }
+    }
 }

@@ -3,20 +3,26 @@
 //! Which question is asked of policy for which effect:
 //! `select` and `copy-out` of every relation read; `insert`, `update`, `delete`, `truncate`, `create`, `alter`, `drop` and
 //! `copy-in` of every relation written; `lock`, `maintenance`, `grant` and `explain` of both; every other effect, and those
-//! without a relation, of the target. A write that also reads other relations needs `select` on those. Every question is
+//! without a relation, of the target. A write that also reads other relations needs `select` on those. Where a policy
+//! forbids `read`, that is asked as well of every labelled column that the statement uses. Every question is
 //! asked for every member of the chain (see `subject`), and one refusal refuses all.
+//!
+//! A forbid that names relations, schemas or labels cannot be answered while the catalog is not known: then the effects that
+//! it speaks of are refused where the statement names a relation.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision as Answer, Entities, Entity, EntityUid, PolicyId,
-    Request, RestrictedExpression,
+    AuthorizationError, Authorizer, Context, Decision as Answer, Entities, EntityUid, PolicyId, Request,
 };
 use linegate_identity::{Effects, Scope};
 
+use crate::budget::Budget;
 use crate::engine::Engine;
+use crate::labelled::{self, is_followed};
 use crate::labels::{LabelIndex, MaskScope};
-use crate::statement::{Name, OutputColumn, Statement};
+use crate::questions::{Question, Tables, needed, questions};
+use crate::statement::{OutputColumn, Statement};
 use crate::subject::{Member, Subject};
 use crate::under_mask;
 use crate::verdict::{Decision, HoldTerms, Reason, Verdict};
@@ -24,19 +30,6 @@ use crate::verdict::{Decision, HoldTerms, Reason, Verdict};
 /// The most questions one statement may ask of policy (tens of microseconds each), members of the chain included.
 const QUESTIONS_MAX: usize = 65_536;
 
-const OF_READS: Effects = Effects::SELECT.with(Effects::COPY_OUT);
-const OF_WRITES: Effects = Effects::INSERT
-    .with(Effects::UPDATE)
-    .with(Effects::DELETE)
-    .with(Effects::TRUNCATE)
-    .with(Effects::CREATE)
-    .with(Effects::ALTER)
-    .with(Effects::DROP)
-    .with(Effects::COPY_IN);
-const OF_BOTH: Effects = Effects::LOCK
-    .with(Effects::MAINTENANCE)
-    .with(Effects::GRANT)
-    .with(Effects::EXPLAIN);
 /// Effects that may touch relations without naming them.
 const OF_ANYTHING: &[(Effects, &str)] = &[
     (Effects::EXECUTE, "DO blocks and text that the server runs"),
@@ -52,9 +45,9 @@ const OF_ANYTHING: &[(Effects, &str)] = &[
 pub struct Step {
     /// The agent that was asked for; `None` for the head principal.
     pub agent: Option<String>,
-    /// The effect class.
-    pub effect: Effects,
-    /// The relation; `None` for the target.
+    /// The action: an effect class, or `read` of a label.
+    pub asked: &'static str,
+    /// The relation or label; `None` for the target.
     pub relation: Option<String>,
     /// Allowed without an approval.
     pub allowed: bool,
@@ -82,12 +75,27 @@ pub(crate) fn decide_traced(
     statement: &Statement,
     trace: &mut dyn FnMut(Step),
 ) -> Decision {
-    let mut policies = BTreeSet::new();
-    let verdict = match before_policy(&subject.scope, labels, masks, statement) {
+    let mut found = Found::default();
+    let verdict = match before_policy(subject, labels, masks, statement) {
         Some(reason) => Verdict::Deny(reason),
         None if statement.effects.is_empty() => Verdict::Allow,
-        None => ask_policy(engine, subject, labels, statement, &mut policies, trace),
+        None => match ask_policy(engine, subject, labels, statement, &mut found, trace) {
+            Verdict::Deny(reason) => Verdict::Deny(reason),
+            _ if hides_columns(subject, labels, statement) => {
+                found.policies.clear();
+                Verdict::Deny(Reason::ColumnsUnknown)
+            }
+            verdict => verdict,
+        },
     };
+    if matches!(verdict, Verdict::Deny(_)) {
+        found.budget = Budget::default();
+    } else if let (Some(labels), Some(lineage)) = (labels, &statement.lineage) {
+        let mut looked_up = lineage.lookups.iter();
+        if looked_up.any(|column| labels.hidden_label(*column, masks).is_some()) {
+            found.budget.add_default_lookups();
+        }
+    }
     let names = || statement.reads.iter().chain(&statement.writes);
     let labels_touched = labels.map(|index| {
         names()
@@ -108,7 +116,9 @@ pub(crate) fn decide_traced(
         touches_label,
         labels: labels_touched.into_iter().flatten().map(str::to_owned).collect(),
         effects: statement.effects,
-        policies: policies.into_iter().map(|id| id.to_string()).collect(),
+        policies: found.policies.into_iter().map(|id| id.to_string()).collect(),
+        budget: found.budget,
+        valid_until: subject.valid_until(),
         statement,
     }
 }
@@ -143,12 +153,21 @@ pub fn may_connect(engine: &Engine, subject: &Subject) -> Result<(), Reason> {
 
 /// Whether every member of the chain may see a label's columns as they are stored. Doubt says no.
 pub(crate) fn may_read_raw(engine: &Engine, subject: &Subject, label: &str) -> bool {
+    may_with_label(engine, subject, &engine.nouns.read_raw, label)
+}
+
+/// Whether every member of the chain may sort, group, range and match by a label's columns that it sees masked. Doubt says
+/// no.
+pub(crate) fn may_probe(engine: &Engine, subject: &Subject, label: &str) -> bool {
+    may_with_label(engine, subject, &engine.nouns.probe, label)
+}
+
+fn may_with_label(engine: &Engine, subject: &Subject, action: &EntityUid, label: &str) -> bool {
     let Some(context) = subject.context(&Statement::empty(), false) else {
         return false;
     };
     let label = engine.nouns.label(label);
     subject.members.iter().all(|member| {
-        let action = &engine.nouns.read_raw;
         matches!(
             ask(
                 engine,
@@ -166,12 +185,12 @@ pub(crate) fn may_read_raw(engine: &Engine, subject: &Subject, label: &str) -> b
 
 /// What is refused before policy is asked.
 fn before_policy(
-    scope: &Scope,
+    subject: &Subject,
     labels: Option<&LabelIndex>,
     masks: &MaskScope,
     statement: &Statement,
 ) -> Option<Reason> {
-    let effects = statement.effects;
+    let (scope, effects) = (&subject.scope, statement.effects);
     if effects.contains(Effects::UNREADABLE)
         && (!masks.is_empty() || !scope.effects.contains(Effects::UNREADABLE))
     {
@@ -185,11 +204,31 @@ fn before_policy(
     if let Some(reason) = out_of_scope(scope, labels, statement) {
         return Some(reason);
     }
+    if needs_catalog(subject, labels, statement) {
+        return Some(Reason::CatalogNeeded);
+    }
     match labels {
         _ if masks.is_empty() => None,
         None => Some(Reason::CatalogMissing),
         Some(labels) => under_mask::refuse(statement, labels, masks),
     }
+}
+
+/// What a forbid about relations or labels speaks of, while no relation is known.
+fn needs_catalog(subject: &Subject, labels: Option<&LabelIndex>, statement: &Statement) -> bool {
+    let names_relation = !(statement.reads.is_empty() && statement.writes.is_empty());
+    let by_relation = needed(statement).intersects(subject.refused_by_relation);
+    labels.is_none() && names_relation && (by_relation || subject.refuses_columns)
+}
+
+/// Whether `read` is refused of some column and the statement may use any without saying so.
+fn hides_columns(subject: &Subject, labels: Option<&LabelIndex>, statement: &Statement) -> bool {
+    if !subject.refuses_columns || is_followed(statement) {
+        return false;
+    }
+    let does = |(effect, _): &(Effects, &str)| statement.effects.contains(*effect);
+    let is_known = |function| under_mask::is_known(function, labels);
+    OF_ANYTHING.iter().any(does) || !statement.opaque.is_empty() || !statement.functions.iter().all(is_known)
 }
 
 /// What the lease's scope does not cover.
@@ -228,151 +267,27 @@ fn out_of_scope(scope: &Scope, labels: Option<&LabelIndex>, statement: &Statemen
     })
 }
 
-/// The effects that scope and policy must allow: what it does, and `select` where a write reads other relations.
-fn needed(statement: &Statement) -> Effects {
-    let effects = statement.effects;
-    let reads_others = statement
-        .reads
-        .iter()
-        .any(|name| !statement.writes.contains(name));
-    if reads_others && effects.intersects(OF_WRITES) && !effects.intersects(OF_READS) {
-        return effects.with(Effects::SELECT);
-    }
-    effects
-}
-
-/// One question's resource.
-#[derive(Clone)]
-struct Resource {
-    uid: EntityUid,
-    /// `schema.name`; `None` for the target.
-    shown: Option<String>,
-}
-
-/// The relations of a statement as Cedar entities.
-struct Tables {
-    by_name: HashMap<Name, Vec<Resource>>,
-    entities: HashMap<EntityUid, Entity>,
-}
-
-impl Tables {
-    fn of(
-        engine: &Engine,
-        subject: &Subject,
-        labels: Option<&LabelIndex>,
-        statement: &Statement,
-    ) -> Option<Self> {
-        let mut tables = Self {
-            by_name: HashMap::new(),
-            entities: HashMap::new(),
-        };
-        for name in statement.reads.iter().chain(&statement.writes) {
-            if tables.by_name.contains_key(name) {
-                continue;
-            }
-            let mut meant: Vec<(String, String)> = Vec::new();
-            if let Some(labels) = labels {
-                meant.extend(
-                    labels
-                        .candidates(name)
-                        .map(|(schema, name)| (schema.to_owned(), name.to_owned())),
-                );
-            }
-            if meant.is_empty() {
-                meant.push((
-                    name.schema.clone().unwrap_or_else(|| "?".to_owned()),
-                    name.name.clone(),
-                ));
-            }
-            let mut resources = Vec::with_capacity(meant.len());
-            for (schema, table) in meant {
-                let uid = engine.nouns.table(&subject.target, &schema, &table);
-                let full = Name {
-                    schema: Some(schema),
-                    name: table,
-                };
-                let label_names = labels.map(|labels| labels.labels_of(&full)).unwrap_or_default();
-                let mut parents: HashSet<EntityUid> = label_names
-                    .into_iter()
-                    .map(|label| engine.nouns.label(label))
-                    .collect();
-                parents.insert(subject.target_uid.clone());
-                resources.push(Resource {
-                    uid: uid.clone(),
-                    shown: Some(full.to_string()),
-                });
-                let text =
-                    |value: Option<String>| RestrictedExpression::new_string(value.unwrap_or_default());
-                let attributes = HashMap::from([
-                    ("schema".to_owned(), text(full.schema)),
-                    ("name".to_owned(), text(Some(full.name))),
-                ]);
-                tables
-                    .entities
-                    .insert(uid.clone(), Entity::new(uid, attributes, parents).ok()?);
-            }
-            tables.by_name.insert(name.clone(), resources);
-        }
-        Some(tables)
-    }
-
-    fn resources<'n>(&self, names: impl Iterator<Item = &'n Name>) -> Vec<Resource> {
-        // Two spellings may mean one relation; it is asked about once.
-        let mut found = BTreeMap::new();
-        for resource in names.filter_map(|name| self.by_name.get(name)).flatten() {
-            found
-                .entry(resource.shown.clone())
-                .or_insert_with(|| resource.clone());
-        }
-        found.into_values().collect()
-    }
-}
-
-/// Every (effect, resource) that must be allowed.
-fn questions(subject: &Subject, tables: &Tables, statement: &Statement) -> Vec<(Effects, Resource)> {
-    let mut found = Vec::new();
-    for (effect, _) in Effects::NAMES
-        .iter()
-        .filter(|(effect, _)| needed(statement).contains(*effect))
-    {
-        let mut resources = if OF_READS.contains(*effect) {
-            tables.resources(statement.reads.iter())
-        } else if OF_WRITES.contains(*effect) {
-            tables.resources(statement.writes.iter())
-        } else if OF_BOTH.contains(*effect) {
-            tables.resources(statement.reads.iter().chain(&statement.writes))
-        } else {
-            Vec::new()
-        };
-        if resources.is_empty() {
-            resources.push(Resource {
-                uid: subject.target_uid.clone(),
-                shown: None,
-            });
-        }
-        found.extend(resources.into_iter().map(|resource| (*effect, resource)));
-    }
-    found
-}
-
 /// Asks every question; if only forbids that people may lift stood in the way, asks again as if they had.
 fn ask_policy(
     engine: &Engine,
     subject: &Subject,
     labels: Option<&LabelIndex>,
     statement: &Statement,
-    policies: &mut BTreeSet<PolicyId>,
+    found: &mut Found,
     trace: &mut dyn FnMut(Step),
 ) -> Verdict {
     let tables = Tables::of(engine, subject, labels, statement);
-    let contexts = (
-        subject.context(statement, false),
-        subject.context(statement, true),
-    );
-    let (Some(mut tables), (Some(asked), Some(approved))) = (tables, contexts) else {
+    let (Some(mut tables), Some(asked)) = (tables, subject.context(statement, false)) else {
         return Verdict::Deny(Reason::RuleFailed { policy: None });
     };
-    let questions = questions(subject, &tables, statement);
+    let columns = match labels {
+        Some(labels) if subject.refuses_columns => labelled::columns(engine, subject, labels, statement),
+        _ => Some(Vec::new()),
+    };
+    let questions = columns.and_then(|columns| questions(engine, subject, &mut tables, columns, statement));
+    let Some(questions) = questions else {
+        return Verdict::Deny(Reason::RuleFailed { policy: None });
+    };
     if questions.len().saturating_mul(subject.members.len()) > QUESTIONS_MAX {
         return Verdict::Deny(Reason::TooManyRelations);
     }
@@ -390,16 +305,16 @@ fn ask_policy(
         questions: &questions,
     };
     let mut holding = BTreeSet::new();
-    let refused = round.run(&asked, &mut |member, effect, resource, allowed, determining| {
+    let refused = round.run(&asked, &mut |member, question, allowed, determining| {
         trace(Step {
             agent: member.agent.clone(),
-            effect,
-            relation: resource.shown.clone(),
+            asked: question.asked,
+            relation: question.resource.shown.clone(),
             allowed,
             policies: determining.iter().map(ToString::to_string).collect(),
         });
         if allowed {
-            policies.extend(determining.iter().cloned());
+            found.permitted(engine, determining);
             return None;
         }
         let hard = determining
@@ -407,7 +322,7 @@ fn ask_policy(
             .find(|id| engine.rule(id).is_none_or(|rule| rule.approvers.is_empty()));
         match (hard, determining.is_empty()) {
             (Some(id), _) => Some((forbidden(engine, id), vec![id.clone()])),
-            (None, true) => Some((not_permitted(member, effect, resource), Vec::new())),
+            (None, true) => Some((not_permitted(member, question), Vec::new())),
             (None, false) => {
                 holding.extend(determining.iter().cloned());
                 None
@@ -415,28 +330,54 @@ fn ask_policy(
         }
     });
     if let Some((reason, by)) = refused {
-        *policies = by.into_iter().collect();
+        found.policies = by.into_iter().collect();
         return Verdict::Deny(reason);
     }
     if holding.is_empty() {
         return Verdict::Allow;
     }
-    let refused =
-        round.run(&approved, &mut |member,
-                                   effect,
-                                   resource,
-                                   allowed,
-                                   determining| match determining.first() {
-            _ if allowed => None,
-            Some(id) => Some((forbidden(engine, id), vec![id.clone()])),
-            None => Some((not_permitted(member, effect, resource), Vec::new())),
-        });
+    let Some(approved) = subject.context(statement, true) else {
+        return Verdict::Deny(Reason::RuleFailed { policy: None });
+    };
+    let refused = round.run(&approved, &mut |member, question, allowed, determining| {
+        if allowed {
+            found.permitted(engine, determining);
+            return None;
+        }
+        Some(match determining.first() {
+            Some(id) => (forbidden(engine, id), vec![id.clone()]),
+            None => (not_permitted(member, question), Vec::new()),
+        })
+    });
     if let Some((reason, by)) = refused {
-        *policies = by.into_iter().collect();
+        found.policies = by.into_iter().collect();
         return Verdict::Deny(reason);
     }
-    *policies = holding;
-    Verdict::Hold(terms(engine, policies))
+    let terms = terms(engine, &holding);
+    found.policies = holding;
+    Verdict::Hold(terms)
+}
+
+/// What the answers to all questions add up to.
+#[derive(Default)]
+struct Found {
+    /// The policies that determined the verdict.
+    policies: BTreeSet<PolicyId>,
+    /// What the permits among them allow to be used.
+    budget: Budget,
+}
+
+impl Found {
+    fn permitted(&mut self, engine: &Engine, determining: &[PolicyId]) {
+        for id in determining {
+            if let Some(budget) = engine.rule(id).and_then(|rule| rule.budget.as_ref()) {
+                self.budget.add(budget);
+            }
+            if !self.policies.contains(id) {
+                self.policies.insert(id.clone());
+            }
+        }
+    }
 }
 
 /// The union of the approvers and the largest quorum of the forbids that hold a statement.
@@ -463,47 +404,46 @@ fn forbidden(engine: &Engine, id: &PolicyId) -> Reason {
     }
 }
 
-fn not_permitted(member: &Member, effect: Effects, resource: &Resource) -> Reason {
+fn not_permitted(member: &Member, question: &Question) -> Reason {
     Reason::NotPermitted {
-        effect,
-        relation: resource.shown.clone(),
+        effect: question.effect.unwrap_or(Effects::NONE),
+        relation: question.resource.shown.clone(),
         agent: member.agent.clone(),
     }
 }
 
 type Refusal = (Reason, Vec<PolicyId>);
-/// Told who, which effect on what, whether it is allowed and by which policies.
-type Judge<'j> = dyn FnMut(&Member, Effects, &Resource, bool, &[PolicyId]) -> Option<Refusal> + 'j;
+/// Told who, what was asked, whether it is allowed and by which policies.
+type Judge<'j> = dyn FnMut(&Member, &Question, bool, &[PolicyId]) -> Option<Refusal> + 'j;
 
 /// All questions of one statement, for all members of the chain.
 struct Round<'r> {
     engine: &'r Engine,
     subject: &'r Subject,
     entities: &'r Entities,
-    questions: &'r [(Effects, Resource)],
+    questions: &'r [Question],
 }
 
 impl Round<'_> {
     /// Stops at the first refusal that `judge` returns, or at the first rule that fails.
     fn run(&self, context: &Context, judge: &mut Judge<'_>) -> Option<Refusal> {
-        for (effect, resource) in self.questions {
-            let Some(action) = self.engine.nouns.action(*effect) else {
-                return Some((Reason::RuleFailed { policy: None }, Vec::new()));
-            };
+        for question in self.questions {
             for member in &self.subject.members {
                 let answer = ask(
                     self.engine,
                     self.subject,
                     self.entities,
                     member,
-                    action,
-                    &resource.uid,
+                    &question.action,
+                    &question.resource.uid,
                     context.clone(),
                 );
                 match answer {
                     Err(reason) => return Some((reason, Vec::new())),
                     Ok((allowed, determining)) => {
-                        if let Some(refusal) = judge(member, *effect, resource, allowed, &determining) {
+                        // `read` needs no permit: only what forbids it counts.
+                        let allowed = allowed || (question.effect.is_none() && determining.is_empty());
+                        if let Some(refusal) = judge(member, question, allowed, &determining) {
                             return Some(refusal);
                         }
                     }

@@ -1,18 +1,23 @@
 //! Policies, compiled: Cedar text in, a checked policy set out, with every problem named at once.
 //!
 //! Source: Cedar language reference (policies, annotations, strict validation); the schema is in `schema`.
-//! A policy may carry four annotations: `@id` (its name in records, unique), `@reason` (a sentence for the person who is
-//! refused or who approves), and on a `forbid` only `@approvers` (groups, separated by commas) with `@quorum` (how many of
-//! them, 1 when absent). A `forbid` with `@approvers` must look at `context.approved`: that is what an approval changes.
+//! A policy may carry annotations: `@id` (its name in records, unique) and `@reason` (a sentence for the person who is
+//! refused or who approves); on a `forbid` only, `@approvers` (groups, separated by commas) with `@quorum` (how many of
+//! them, 1 when absent); on a `permit` only, the budgets of `budget`. A `forbid` with `@approvers` must look at
+//! `context.approved`: that is what an approval changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use linegate_identity::PrincipalKind;
 use miette::Diagnostic;
 
+use crate::budget::{BudgetKind, Limit, RuleBudget};
+use crate::looks::Looks;
 use crate::schema::{self, Nouns};
+use crate::window::WEEKDAYS;
 
 /// The largest quorum a policy may ask for.
 const QUORUM_MAX: u32 = 16;
@@ -60,6 +65,10 @@ pub(crate) struct Rule {
     pub(crate) quorum: u32,
     /// The operator's own words.
     pub(crate) reason: Option<String>,
+    /// What may be used under it.
+    pub(crate) budget: Option<Arc<RuleBudget>>,
+    /// What its conditions look at.
+    pub(crate) looks: Looks,
 }
 
 /// Checked policies, the schema and the groups: everything about policy that does not depend on a session.
@@ -93,6 +102,10 @@ impl Engine {
                     continue;
                 };
                 let id = policy.id().clone();
+                if rule.budget.is_some() && nouns.only_opens(&policy.action_constraint()) {
+                    let message = "a budget belongs on a permit of statements: this one is only about sessions or labels";
+                    problems.push(problem(file, place.line(0), message));
+                }
                 if let Some(first) = places.get(&id) {
                     let message = format!(
                         "@id(\"{id}\") is already used in {}:{}",
@@ -262,8 +275,10 @@ fn read_policy(place: &Place<'_>, problems: &mut Vec<PolicyProblem>) -> Option<(
     let annotations: BTreeMap<&str, &str> = policy.annotations().collect();
     let mut rule = Rule {
         quorum: 1,
+        looks: Looks::of(&policy),
         ..Rule::default()
     };
+    let mut limits = Vec::new();
     let mut id = format!("{}:{}", place.file, place.line(0));
     let is_forbid = policy.effect() == Effect::Forbid;
     for (key, value) in &annotations {
@@ -272,6 +287,15 @@ fn read_policy(place: &Place<'_>, problems: &mut Vec<PolicyProblem>) -> Option<(
                 say(format!("@id must have 1 to {ID_BYTES_MAX} printable bytes"));
             }
             "id" => (*value).clone_into(&mut id),
+            _ if budget_kind(key).is_some() && is_forbid => {
+                say(format!(
+                    "@{key} belongs on a permit: a forbid lets nothing through"
+                ));
+            }
+            _ if let Some(kind) = budget_kind(key) => match Limit::parse(kind, value) {
+                Ok(limit) => limits.push(limit),
+                Err(message) => say(format!("@{key} {message}")),
+            },
             "reason" if value.len() > REASON_BYTES_MAX || value.chars().any(char::is_control) => {
                 say(format!(
                     "@reason must be one line of at most {REASON_BYTES_MAX} bytes"
@@ -302,7 +326,8 @@ fn read_policy(place: &Place<'_>, problems: &mut Vec<PolicyProblem>) -> Option<(
                 _ => say(format!("@quorum must be a number from 1 to {QUORUM_MAX}")),
             },
             unknown => say(format!(
-                "@{unknown} is not known (known are @id, @reason, @approvers and @quorum)"
+                "@{unknown} is not known (known are {})",
+                known_annotations()
             )),
         }
     }
@@ -312,7 +337,38 @@ fn read_policy(place: &Place<'_>, problems: &mut Vec<PolicyProblem>) -> Option<(
                 .to_owned(),
         );
     }
+    if !limits.is_empty() && !annotations.contains_key("id") {
+        say("a budget needs an @id: what was used is counted under it".to_owned());
+    }
+    for day in &rule.looks.wrong_days {
+        let mut days = WEEKDAYS;
+        days.sort_unstable();
+        say(format!("{day:?} is no weekday (they are {})", days.join(", ")));
+    }
+    if !limits.is_empty() {
+        limits.sort_unstable();
+        rule.budget = Some(Arc::new(RuleBudget {
+            rule: id.as_str().into(),
+            limits,
+        }));
+    }
     (problems.len() == before).then(|| (policy.new_id(PolicyId::new(id)), rule))
+}
+
+fn budget_kind(annotation: &str) -> Option<BudgetKind> {
+    BudgetKind::ALL
+        .iter()
+        .find(|(_, name)| *name == annotation)
+        .map(|(kind, _)| *kind)
+}
+
+fn known_annotations() -> String {
+    let known = ["id", "reason", "approvers", "quorum"].into_iter();
+    let known = known.chain(BudgetKind::ALL.map(|(_, name)| name));
+    known
+        .map(|name| format!("@{name}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Whether `context.approved` stands in the policy, in whichever spelling.
@@ -403,6 +459,41 @@ mod tests {
         assert!(
             found.iter().any(|text| text.contains("@quorum must be a number")),
             "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn budgets_are_read_strictly() {
+        let found = problems(
+            "@id(\"a\") @budget_rows(\"many\") permit (principal, action, resource);
+             @budget_rows(\"5\") permit (principal, action, resource);
+             @id(\"c\") @budget_rows(\"5\") forbid (principal, action, resource);
+             @id(\"d\") @budget_columns(\"5\") permit (principal, action, resource);
+             @id(\"e\") @budget_rows(\"5\") permit (principal, action == Action::\"connect\", resource);
+             @id(\"f\") @budget_bytes(\"1 gigabyte\") permit (principal, action, resource);",
+        );
+        let expected = [
+            "a.cedar:1: @budget_rows must be a whole number",
+            "a.cedar:2: a budget needs an @id",
+            "a.cedar:3: @budget_rows belongs on a permit",
+            "a.cedar:4: @budget_columns is not known",
+            "a.cedar:5: a budget belongs on a permit of statements",
+            "a.cedar:6: @budget_bytes must be a number of bytes",
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_no_day_is_a_problem() {
+        let found = problems("forbid (principal, action, resource) when { context.weekday == \"Sunday\" };");
+        assert_eq!(
+            found,
+            [
+                "a.cedar:1: \"Sunday\" is no weekday (they are friday, monday, saturday, sunday, thursday, tuesday, wednesday)"
+            ]
         );
     }
 

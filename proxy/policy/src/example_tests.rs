@@ -1,9 +1,12 @@
 //! The example policies under `config/policies` compile and decide as they read; what else policies can look at.
 
+use linegate_identity::UnixMillis;
+
+use crate::labels::tests::index;
 use crate::labels::tests::specs;
 use crate::tests::{engine, name, short, statement, subject, verdict};
 use crate::verdict::{Reason, Verdict};
-use crate::{Engine, GroupSpec, MaskScope, may_connect};
+use crate::{Decision, Engine, GroupSpec, MaskScope, Subject, decide, may_connect};
 
 /// The policies that ship as examples.
 fn shipped() -> Engine {
@@ -24,6 +27,22 @@ fn shipped() -> Engine {
             "40-raw.cedar",
             include_str!("../../../config/policies/40-raw.cedar"),
         ),
+        (
+            "50-agents.cedar",
+            include_str!("../../../config/policies/50-agents.cedar"),
+        ),
+        (
+            "60-budgets.cedar",
+            include_str!("../../../config/policies/60-budgets.cedar"),
+        ),
+        (
+            "70-office-hours.cedar",
+            include_str!("../../../config/policies/70-office-hours.cedar"),
+        ),
+        (
+            "80-deny-list.cedar",
+            include_str!("../../../config/policies/80-deny-list.cedar"),
+        ),
     ];
     let groups = [
         GroupSpec {
@@ -33,6 +52,14 @@ fn shipped() -> Engine {
         GroupSpec {
             name: "security".to_owned(),
             members: vec!["user:auditor".to_owned()],
+        },
+        GroupSpec {
+            name: "agents".to_owned(),
+            members: vec!["workload:helper".to_owned()],
+        },
+        GroupSpec {
+            name: "contractors".to_owned(),
+            members: vec!["user:contractor".to_owned()],
         },
     ];
     match Engine::compile(
@@ -154,4 +181,130 @@ fn a_policy_can_look_at_the_database_and_the_chain() {
         verdict(&engine, &subject(&engine, chain), &select),
         Verdict::Allow
     );
+}
+
+fn decided(engine: &Engine, subject: &Subject, effects: &str, reads: &[&str], writes: &[&str]) -> Decision {
+    let statement = statement(effects, reads, writes);
+    decide(engine, subject, Some(&index()), &MaskScope::default(), &statement)
+}
+
+fn budgets(decision: &Decision) -> Vec<String> {
+    let limits = |rule: &crate::RuleBudget| {
+        let each = rule.limits.iter().map(|limit| format!("{}: {limit}", rule.rule));
+        each.collect::<Vec<_>>()
+    };
+    decision.budget.rules().flat_map(limits).collect()
+}
+
+#[test]
+fn the_example_agents_work_on_a_budget() {
+    let engine = shipped();
+    let helper = subject(&engine, "workload:ci-runner > helper");
+    let read = decided(&engine, &helper, "select", &["app.orders"], &[]);
+    assert_eq!(read.verdict, Verdict::Allow);
+    assert_eq!(
+        budgets(&read),
+        [
+            "agents-read: 100000 rows per lease",
+            "agents-read: 1000000000 bytes per lease",
+            "agents-read: 5000 statements per hour",
+            "agents-read: 600 seconds per lease",
+            "agents-read: 100 looked-up values per hour",
+        ]
+    );
+    let personal = decided(&engine, &helper, "select", &["app.customers"], &[]);
+    assert!(
+        budgets(&personal).contains(&"ci-personal-data-per-hour: 10000 rows per hour".to_owned()),
+        "the head's budget binds its agents: {:?}",
+        budgets(&personal)
+    );
+    let change = decided(&engine, &helper, "update", &["app.orders"], &["app.orders"]);
+    assert!(
+        budgets(&change).contains(&"agents-change-a-little: 1000 changed rows per transaction".to_owned())
+    );
+    let alone = subject(&engine, "workload:helper");
+    let unbounded = decided(&engine, &alone, "!update", &[], &["app.orders"]);
+    assert_ne!(unbounded.verdict, Verdict::Allow);
+    assert!(unbounded.budget.is_empty() || matches!(unbounded.verdict, Verdict::Hold(_)));
+    let deep = subject(&engine, "workload:ci-runner > a > b > c > helper");
+    assert!(matches!(
+        decided(&engine, &deep, "select", &["app.orders"], &[]).verdict,
+        Verdict::Deny(Reason::Forbidden { .. })
+    ));
+}
+
+#[test]
+fn the_example_contractors_work_by_day() {
+    let engine = shipped();
+    let saturday_noon = UnixMillis(1_795_262_400_000);
+    let monday = |hour: u64| UnixMillis(saturday_noon.0 + (36 + hour) * 3_600_000);
+    let at = |now| subject(&engine, "user:contractor").at(now);
+    for (now, expected) in [
+        (saturday_noon, false),
+        (monday(6), false),
+        (monday(7), true),
+        (UnixMillis(monday(19).0 - 1), true),
+        (monday(19), false),
+    ] {
+        let found = decided(&engine, &at(now), "select", &["app.orders"], &[]);
+        assert_eq!(
+            found.verdict == Verdict::Allow,
+            expected,
+            "{now:?}: {:?}",
+            found.verdict
+        );
+        assert_eq!(may_connect(&engine, &at(now)).is_ok(), expected, "{now:?}");
+        let until = found.valid_until.expect("time matters");
+        assert!(until > now && until.0 - now.0 <= 60_000, "{until:?}");
+    }
+    let change = decided(&engine, &at(monday(8)), "insert", &[], &["app.orders"]);
+    assert_eq!(short(&change.verdict), "hold 1 oncall");
+    let change = decided(&engine, &at(monday(4)), "insert", &[], &["app.orders"]);
+    assert!(
+        matches!(change.verdict, Verdict::Deny(_)),
+        "no approval opens the office"
+    );
+    let without = decided(&engine, &subject(&engine, "user:contractor"), "select", &[], &[]);
+    assert_eq!(
+        without.verdict,
+        Verdict::Deny(Reason::RuleFailed { policy: None }),
+        "a rule about time and no time"
+    );
+    let other = decided(
+        &engine,
+        &subject(&engine, "user:auditor"),
+        "select",
+        &["app.orders"],
+        &[],
+    );
+    assert_eq!((other.verdict, other.valid_until), (Verdict::Allow, None));
+}
+
+#[test]
+fn the_example_deny_lists_close_what_they_name() {
+    let engine = shipped();
+    let ci = subject(&engine, "workload:ci-runner");
+    let policy = |decision: Decision| match decision.verdict {
+        Verdict::Deny(Reason::Forbidden { policy, .. }) => policy,
+        other => format!("{other:?}"),
+    };
+    for (reads, expected) in [
+        ("app.api_keys", "no-credential-tables"),
+        ("vault.notes", "no-vault-schema"),
+    ] {
+        assert_eq!(policy(decided(&engine, &ci, "select", &[reads], &[])), expected);
+        assert_eq!(
+            policy(decided(&engine, &ci, "insert", &[reads], &["app.orders"])),
+            expected
+        );
+        assert_eq!(policy(decided(&engine, &ci, "drop", &[], &[reads])), expected);
+    }
+    let mut sleeps = statement("select", &[], &[]);
+    sleeps.functions = vec![name("pg_sleep")];
+    let mut blinds = statement("set", &[], &[]);
+    blinds.settings = vec!["log_statement=none".to_owned()];
+    for (refused, expected) in [(sleeps, "no-waiting-functions"), (blinds, "no-blinding-settings")] {
+        let found = decide(&engine, &ci, Some(&index()), &MaskScope::default(), &refused);
+        assert_eq!(policy(found), expected);
+    }
 }

@@ -81,7 +81,7 @@ impl fmt::Display for Explanation {
             } else {
                 step.policies.join(", ")
             };
-            writeln!(f, "  {answer:5} {} of {what} for {who}, by {by}", step.effect)?;
+            writeln!(f, "  {answer:5} {} of {what} for {who}, by {by}", step.asked)?;
         }
         Ok(())
     }

@@ -1,17 +1,26 @@
 //! Which columns of which relations carry a label, by origin (`pg_class.oid`, `pg_attribute.attnum`).
 //!
 //! Labels are configured by name and resolved against the catalog, then spread: to the column of the same name in
-//! inheritance parents, children and partitions, and, as *derived*, to every view or materialized view over a labelled
-//! relation. A derived relation's own columns have its own oid as origin, so which of them hold a labelled value is not
-//! known here: all count as labelled, and `mask_plan` refuses them.
+//! inheritance parents, children and partitions, to generated columns that read one, and, as *derived*, to every view or
+//! materialized view over a labelled relation. A derived relation's own columns have its own oid as origin. Once its query
+//! has been followed (`columns`, by the protocol's reader) each of them carries what it holds; until then all count as
+//! labelled, and `mask_plan` refuses them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, Column, Reactions, Relation};
 use crate::decide;
 use crate::engine::Engine;
 use crate::statement::Name;
 use crate::subject::Subject;
+
+mod columns;
+mod functions;
+
+pub use columns::Known;
+pub use functions::Meaning;
+
+pub use crate::redact::RedactSpec;
 
 /// A label as the configuration spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,39 +29,33 @@ pub struct LabelSpec {
     pub name: String,
     /// The columns it names: schema, relation, column.
     pub columns: Vec<(String, String, String)>,
+    /// Places within JSON columns that the label is about, each a list of keys; empty when it is about whole values. A
+    /// value that can be shown to lie elsewhere in the document is not redacted.
+    pub paths: Vec<Vec<String>>,
     /// How a cell is overwritten.
     pub redact: RedactSpec,
-}
-
-/// How a cell is overwritten, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RedactSpec {
-    /// All but the last so many characters are overwritten.
-    KeepLast(u8),
-    /// All characters are overwritten.
-    Blank,
-    /// The value becomes NULL.
-    Null,
-}
-
-impl RedactSpec {
-    /// The one that shows less.
-    #[must_use]
-    pub fn stricter(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::KeepLast(one), Self::KeepLast(two)) => Self::KeepLast(one.min(two)),
-            (one, two) => one.max(two),
-        }
-    }
 }
 
 /// The labels that a session may not read raw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MaskScope {
     hidden: BTreeSet<String>,
+    probes: BTreeSet<String>,
 }
 
 impl MaskScope {
+    /// The same scope, with the labels that may be searched, sorted and grouped by although their values are masked.
+    #[must_use]
+    pub fn with_probes(mut self, labels: impl IntoIterator<Item = String>) -> Self {
+        self.probes = labels.into_iter().collect();
+        self
+    }
+
+    /// Whether conditions, orders and groups may look at that label's values. Nobody may by default.
+    pub fn may_probe(&self, label: &str) -> bool {
+        self.probes.contains(label)
+    }
+
     /// Asks policy `read_raw` for every label and every member of the chain; whoever is not allowed sees it masked.
     pub fn of(engine: &Engine, subject: &Subject, labels: &[LabelSpec]) -> Self {
         let hidden = labels.iter().map(|label| &label.name);
@@ -61,13 +64,22 @@ impl MaskScope {
                 .filter(|name| !decide::may_read_raw(engine, subject, name))
                 .cloned()
                 .collect(),
+            probes: BTreeSet::new(),
         }
+        .with_probes(
+            labels
+                .iter()
+                .map(|label| &label.name)
+                .filter(|name| decide::may_probe(engine, subject, name))
+                .cloned(),
+        )
     }
 
     /// Every label masked.
     pub fn all(labels: &[LabelSpec]) -> Self {
         Self {
             hidden: labels.iter().map(|label| label.name.clone()).collect(),
+            probes: BTreeSet::new(),
         }
     }
 
@@ -92,8 +104,12 @@ impl MaskScope {
 struct Entry {
     schema: String,
     name: String,
-    columns_max: i16,
+    kind: u8,
+    columns: Box<[Column]>,
     marks: Option<Box<Marks>>,
+    body: Option<Box<str>>,
+    sources: Box<[u32]>,
+    reactions: Reactions,
 }
 
 /// What is labelled in a relation. Numbers index `LabelIndex::labels`.
@@ -103,7 +119,9 @@ struct Marks {
     columns: HashMap<i16, BTreeSet<usize>>,
     /// Labels on anything in it, also those that came through a view.
     whole: BTreeSet<usize>,
-    /// It is a view over a labelled relation.
+    /// Columns that hold something computed: no redaction of the label fits them, so they become NULL.
+    computed: BTreeSet<i16>,
+    /// It is built over a labelled relation and was not followed.
     derived: bool,
 }
 
@@ -127,9 +145,12 @@ pub enum Origin {
 pub struct LabelIndex {
     epoch: u64,
     labels: Vec<(String, RedactSpec)>,
+    /// By label.
+    paths: Vec<Vec<Vec<String>>>,
     relations: HashMap<u32, Entry>,
     by_name: HashMap<String, Vec<u32>>,
     user_functions: HashSet<String>,
+    functions: HashMap<String, Vec<functions::Entry>>,
 }
 
 impl LabelIndex {
@@ -141,17 +162,13 @@ impl LabelIndex {
                 .iter()
                 .map(|label| (label.name.clone(), label.redact))
                 .collect(),
+            paths: labels.iter().map(|label| label.paths.clone()).collect(),
             user_functions: catalog.user_functions.clone(),
+            functions: functions::by_name(&catalog.functions),
             ..Self::default()
         };
         let mut by_oid = HashMap::new();
         for relation in &catalog.relations {
-            let columns_max = relation
-                .columns
-                .iter()
-                .map(|column| column.number)
-                .max()
-                .unwrap_or(0);
             let (schema, name) = (relation.schema.clone(), relation.name.clone());
             index.by_name.entry(name.clone()).or_default().push(relation.oid);
             index.relations.insert(
@@ -159,8 +176,12 @@ impl LabelIndex {
                 Entry {
                     schema,
                     name,
-                    columns_max,
+                    kind: relation.kind,
+                    columns: relation.columns.clone().into_boxed_slice(),
                     marks: None,
+                    body: relation.body.as_deref().map(Box::from),
+                    sources: relation.sources.clone().into_boxed_slice(),
+                    reactions: relation.reactions.clone(),
                 },
             );
             by_oid.insert(relation.oid, relation);
@@ -187,6 +208,7 @@ impl LabelIndex {
             }
         }
         index.spread_columns(&by_oid, marked);
+        index.spread_generated(catalog);
         index.spread_derived(&by_oid);
         (index, missing)
     }
@@ -224,6 +246,28 @@ impl LabelIndex {
                     .iter()
                     .find(|column| Some(column.name.as_str()) == name);
                 work.extend(twin.map(|column| (*other, column.number, label)));
+            }
+        }
+    }
+
+    /// Marks generated columns that read a marked column; another generated column they cannot read.
+    fn spread_generated(&mut self, catalog: &Catalog) {
+        for relation in catalog.relations.iter().filter(|r| !r.generated.is_empty()) {
+            let Some(marks) = self
+                .relations
+                .get_mut(&relation.oid)
+                .and_then(|entry| entry.marks.as_deref_mut())
+            else {
+                continue;
+            };
+            for (column, source) in &relation.generated {
+                let Some(carried) = marks.columns.get(source).cloned() else {
+                    continue;
+                };
+                if !marks.columns.contains_key(column) {
+                    marks.computed.insert(*column);
+                }
+                marks.columns.entry(*column).or_default().extend(carried);
             }
         }
     }
@@ -277,7 +321,13 @@ impl LabelIndex {
         let entries = oids
             .iter()
             .filter_map(|oid| Some((*oid, self.relations.get(oid)?)));
-        entries.filter(|(_, entry)| name.schema.as_ref().is_none_or(|schema| *schema == entry.schema))
+        entries.filter(|(_, entry)| {
+            let is_in = |schema: &String| {
+                // The session's own temporary schema has a number, and several sessions have one.
+                *schema == entry.schema || schema == "pg_temp" && entry.schema.starts_with("pg_temp_")
+            };
+            name.schema.as_ref().is_none_or(is_in)
+        })
     }
 
     /// Every relation that a name may mean, as (schema, name). Without a schema that is every relation of the name.
@@ -312,6 +362,16 @@ impl LabelIndex {
         })
     }
 
+    /// The redaction that shows least, of those labels that are masked for the session.
+    fn strictest(&self, labels: &BTreeSet<usize>, masks: &MaskScope) -> Option<RedactSpec> {
+        labels
+            .iter()
+            .map(|label| &self.labels[*label])
+            .filter(|(name, _)| masks.hides(name))
+            .map(|(_, redact)| *redact)
+            .reduce(RedactSpec::stricter)
+    }
+
     fn hides_any(&self, labels: &BTreeSet<usize>, masks: &MaskScope) -> bool {
         labels.iter().any(|label| masks.hides(&self.labels[*label].0))
     }
@@ -327,28 +387,21 @@ impl LabelIndex {
         let Some(marks) = entry.marks.as_deref() else {
             return Origin::Clear;
         };
-        let hidden = |labels: &BTreeSet<usize>| {
-            let labels = labels.iter().map(|label| &self.labels[*label]);
-            labels
-                .filter(|(name, _)| masks.hides(name))
-                .map(|(_, redact)| *redact)
-                .reduce(RedactSpec::stricter)
-        };
+        let hidden = |labels: &BTreeSet<usize>| self.strictest(labels, masks);
         if let Some(redact) = marks.columns.get(&attribute).and_then(hidden) {
-            return Origin::Masked(redact);
+            return Origin::Masked(if marks.computed.contains(&attribute) {
+                RedactSpec::Null
+            } else {
+                redact
+            });
         }
         match hidden(&marks.whole) {
             None => Origin::Clear,
             Some(_) if marks.derived => Origin::Derived,
             Some(_) if attribute <= 0 => Origin::MaskedWhole,
-            Some(_) if attribute > entry.columns_max => Origin::Unknown,
+            Some(_) if entry.columns.last().is_none_or(|last| attribute > last.number) => Origin::Unknown,
             Some(_) => Origin::Clear,
         }
-    }
-
-    /// Whether a function of that name exists outside `pg_catalog`.
-    pub fn is_user_function(&self, name: &str) -> bool {
-        self.user_functions.contains(&name.to_lowercase())
     }
 }
 
@@ -368,208 +421,4 @@ fn is_inheritance(one: &Relation, two: &Relation) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::catalog::Column;
-
-    fn relation(oid: u32, schema: &str, name: &str, kind: u8, columns: &[&str], sources: &[u32]) -> Relation {
-        let columns = (1..).zip(columns);
-        let columns = columns.map(|(number, name)| Column {
-            number,
-            name: (*name).to_owned(),
-            type_oid: 25,
-        });
-        Relation {
-            oid,
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            kind,
-            columns: columns.collect(),
-            sources: sources.to_vec(),
-        }
-    }
-
-    /// A shop: customers (email, ssn labelled) with a partition, views over them, orders, a namesake in another schema.
-    pub(crate) fn shop() -> Catalog {
-        Catalog {
-            epoch: 7,
-            relations: vec![
-                relation(
-                    10,
-                    "app",
-                    "customers",
-                    b'p',
-                    &["id", "name", "email", "ssn"],
-                    &[11],
-                ),
-                relation(
-                    11,
-                    "app",
-                    "customers_eu",
-                    b'r',
-                    &["ssn", "email", "id", "name", "vat"],
-                    &[10],
-                ),
-                relation(12, "app", "orders", b'r', &["id", "customer_id", "total"], &[]),
-                relation(13, "app", "people", b'v', &["id", "name"], &[10]),
-                relation(14, "app", "people_daily", b'm', &["day", "count"], &[13]),
-                relation(15, "archive", "orders", b'r', &["id"], &[]),
-                relation(16, "app", "audit", b'r', &["id", "what"], &[12]),
-                relation(17, "app", "order_totals", b'v', &["total"], &[12]),
-                relation(18, "app", "cards", b'r', &["id", "number"], &[]),
-                relation(1259, "pg_catalog", "pg_class", b'r', &["oid", "relname"], &[]),
-                relation(3118, "pg_catalog", "pg_stats", b'v', &["schemaname"], &[]),
-            ],
-            user_functions: ["peek", "lower"].map(str::to_owned).into(),
-        }
-    }
-
-    pub(crate) fn specs() -> Vec<LabelSpec> {
-        let column = |table: &str, name: &str| ("app".to_owned(), table.to_owned(), name.to_owned());
-        vec![
-            LabelSpec {
-                name: "pii".to_owned(),
-                columns: vec![column("customers", "email"), column("customers", "ssn")],
-                redact: RedactSpec::Blank,
-            },
-            LabelSpec {
-                name: "cards".to_owned(),
-                columns: vec![column("cards", "number"), column("customers", "ssn")],
-                redact: RedactSpec::KeepLast(4),
-            },
-        ]
-    }
-
-    pub(crate) fn index() -> LabelIndex {
-        let (index, missing) = LabelIndex::resolve(&shop(), &specs());
-        assert_eq!(missing, Vec::<String>::new());
-        index
-    }
-
-    fn name(text: &str) -> Name {
-        match text.split_once('.') {
-            Some((schema, name)) => Name {
-                schema: Some(schema.to_owned()),
-                name: name.to_owned(),
-            },
-            None => Name {
-                schema: None,
-                name: text.to_owned(),
-            },
-        }
-    }
-
-    fn hiding(labels: &[&str]) -> MaskScope {
-        MaskScope {
-            hidden: labels.iter().map(|label| (*label).to_owned()).collect(),
-        }
-    }
-
-    #[test]
-    fn columns_spread_by_name_to_partitions_and_back() {
-        let masks = MaskScope::all(&specs());
-        let index = index();
-        assert_eq!(index.origin(10, 3, &masks), Origin::Masked(RedactSpec::Blank));
-        assert_eq!(
-            index.origin(11, 2, &masks),
-            Origin::Masked(RedactSpec::Blank),
-            "email of the partition"
-        );
-        assert_eq!(
-            index.origin(11, 1, &masks),
-            Origin::Masked(RedactSpec::Blank),
-            "ssn: the stricter of two labels"
-        );
-        assert_eq!(
-            index.origin(11, 1, &hiding(&["cards"])),
-            Origin::Masked(RedactSpec::KeepLast(4))
-        );
-        assert_eq!(index.origin(11, 3, &masks), Origin::Clear);
-        assert_eq!(index.origin(10, 0, &masks), Origin::MaskedWhole);
-        assert_eq!(index.origin(10, -1, &masks), Origin::MaskedWhole);
-        assert_eq!(
-            index.origin(10, 9, &masks),
-            Origin::Unknown,
-            "a column newer than the catalog"
-        );
-        assert_eq!(index.origin(12, 0, &masks), Origin::Clear);
-        assert_eq!(index.origin(999, 1, &masks), Origin::Unknown);
-        assert_eq!(index.origin(10, 3, &MaskScope::default()), Origin::Clear);
-
-        let child_first = LabelSpec {
-            name: "pii".to_owned(),
-            columns: vec![("app".to_owned(), "customers_eu".to_owned(), "email".to_owned())],
-            redact: RedactSpec::Null,
-        };
-        let (index, _) = LabelIndex::resolve(&shop(), &[child_first]);
-        assert_eq!(
-            index.origin(10, 3, &masks),
-            Origin::Masked(RedactSpec::Null),
-            "a scan of the parent shows the child"
-        );
-    }
-
-    #[test]
-    fn views_over_labelled_relations_are_derived() {
-        let masks = MaskScope::all(&specs());
-        let index = index();
-        assert_eq!(index.origin(13, 1, &masks), Origin::Derived);
-        assert_eq!(index.origin(14, 2, &masks), Origin::Derived, "through two steps");
-        assert_eq!(index.origin(17, 1, &masks), Origin::Clear);
-        assert_eq!(index.origin(13, 1, &hiding(&["other"])), Origin::Clear);
-        assert!(index.touches(&name("app.people_daily")) && !index.touches(&name("order_totals")));
-        assert_eq!(
-            index.labels_of(&name("people")).into_iter().collect::<Vec<_>>(),
-            ["cards", "pii"]
-        );
-    }
-
-    #[test]
-    fn an_unqualified_name_means_every_relation_of_that_name() {
-        let index = index();
-        assert!(index.touches(&name("customers")) && index.touches(&name("app.customers")));
-        assert!(!index.touches(&name("archive.customers")) && !index.touches(&name("nowhere")));
-        let orders = name("orders");
-        let mut found: Vec<_> = index.candidates(&orders).collect();
-        found.sort_unstable();
-        assert_eq!(found, [("app", "orders"), ("archive", "orders")]);
-        assert!(index.touches_masked(&name("customers"), &hiding(&["cards"])));
-        assert!(!index.touches_masked(&name("cards"), &hiding(&["pii"])));
-    }
-
-    #[test]
-    fn a_rule_that_reads_a_labelled_relation_derives_its_table() {
-        let mut catalog = shop();
-        catalog
-            .relations
-            .push(relation(20, "app", "inbox", b'r', &["line"], &[10]));
-        let (index, _) = LabelIndex::resolve(&catalog, &specs());
-        assert_eq!(index.origin(20, 1, &MaskScope::all(&specs())), Origin::Derived);
-    }
-
-    #[test]
-    fn what_the_catalog_lacks_is_said() {
-        let mut specs = specs();
-        specs[0].columns = vec![
-            ("app".to_owned(), "customers".to_owned(), "fax".to_owned()),
-            ("app".to_owned(), "clients".to_owned(), "email".to_owned()),
-        ];
-        let (_, missing) = LabelIndex::resolve(&shop(), &specs);
-        assert_eq!(
-            missing,
-            [
-                "label pii: relation app.customers has no column fax",
-                "label pii: no relation app.clients"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_stricter_redaction_wins() {
-        use RedactSpec::{Blank, KeepLast, Null};
-        assert_eq!(KeepLast(4).stricter(KeepLast(2)), KeepLast(2));
-        assert_eq!(KeepLast(0).stricter(Blank), Blank);
-        assert_eq!(Null.stricter(Blank), Null);
-        assert_eq!(Blank.stricter(KeepLast(9)), Blank);
-    }
-}
+pub(crate) mod tests;

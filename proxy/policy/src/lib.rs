@@ -3,25 +3,35 @@
 //! Pure: no I/O, no clock. `engine` compiles policies, `subject` is a session as they see it, `decide` gives a verdict,
 //! `labels` and `mask_plan` turn a RowDescription into the cells that are overwritten, `cache` remembers verdicts.
 
+pub mod budget;
 pub mod cache;
 pub mod catalog;
 pub mod decide;
 pub mod engine;
 pub mod explain;
+mod labelled;
 pub mod labels;
 pub mod lineage;
+mod looks;
 pub mod mask_plan;
+mod questions;
+pub mod redact;
 pub mod schema;
 pub mod statement;
 pub mod subject;
 mod under_mask;
 pub mod verdict;
+pub mod window;
 
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{
+    Budget, BudgetKind, BudgetMeter, BudgetScope, Changes, Charges, Exhausted, LOOKUPS_PER_HOUR, Limit,
+    LookupDigest, RuleBudget, lookup_digest,
+};
 pub use cache::{Cache, Epoch};
 pub use catalog::{Catalog, Column, Relation};
 pub use decide::{decide, may_connect};
@@ -33,3 +43,4 @@ pub use mask_plan::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal};
 pub use statement::{Name, OutputColumn, Statement};
 pub use subject::Subject;
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};
+pub use window::Moment;

@@ -26,17 +26,30 @@ pub enum Flow {
     Tainted(BTreeSet<ColumnId>),
 }
 
+impl Flow {
+    /// The labelled columns it may show something of.
+    pub fn columns(&self) -> impl Iterator<Item = &ColumnId> {
+        let (one, many) = match self {
+            Self::Clean => (None, None),
+            Self::Exactly(column) => (Some(column), None),
+            Self::Tainted(columns) => (None, Some(columns)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
 /// The lineage of one text. What could not be told is left out by the reader and shows as `None` or in `unknown`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lineage {
-    /// The flow of each result column of a text with one statement that returns rows; `None` when the number of columns
-    /// or their meaning could not be told.
+    /// The flow of each result column of a text with one statement that returns rows, or that prepares or declares one;
+    /// `None` when the number of columns or their meaning could not be told.
     pub outputs: Option<Vec<Flow>>,
     /// Labelled columns that the statement reads for whatever purpose.
     pub touched: BTreeSet<ColumnId>,
     /// Compared for equality with constants, parameters or another column in a condition: an honest look-up or join.
     pub lookups: BTreeSet<ColumnId>,
-    /// Used in any other condition, order, group, window, limit or choice: an oracle, policy verb `probe`.
+    /// Used in any other condition, order, group, window, limit or choice, or where the value decides whether an error
+    /// comes: an oracle, policy verb `probe`.
     pub probes: BTreeSet<ColumnId>,
     /// Values that would be written to a place that does not carry the label: a table, a file, a setting, a channel.
     pub moved: BTreeSet<ColumnId>,
@@ -45,4 +58,30 @@ pub struct Lineage {
     /// What the reader could not follow while labelled columns were in reach, each a short phrase without any of the
     /// text. Not empty: refused for sessions under a mask.
     pub unknown: Vec<&'static str>,
+    /// Every statement of the text is of a kind whose values were followed from where they are read to where they go:
+    /// queries, data changes, what keeps or copies a query's rows, views. Anything else (indexes, rules, ALTER) is not.
+    pub followed: bool,
+    /// It names a relation that the catalog does not hold: reading the catalog again may change this lineage.
+    pub strangers: bool,
+    /// It changes rows of a relation with triggers of its owner's.
+    pub fires_triggers: bool,
+}
+
+impl Lineage {
+    /// Bytes it holds on the heap, roughly.
+    pub fn heap_bytes(&self) -> usize {
+        let sets = [
+            &self.touched,
+            &self.lookups,
+            &self.probes,
+            &self.moved,
+            &self.exposed,
+        ];
+        let columns: usize = sets.iter().map(|set| set.len()).sum();
+        let flows = self.outputs.as_deref().unwrap_or_default();
+        let tainted: usize = flows.iter().map(|flow| flow.columns().count()).sum();
+        2 * (columns + tainted) * size_of::<ColumnId>()
+            + size_of_val(flows)
+            + self.unknown.capacity() * size_of::<&str>()
+    }
 }

@@ -1,14 +1,18 @@
 //! From a RowDescription to the cells that are overwritten.
 //! Source: PostgreSQL manual, "Message Formats", RowDescription (B): per field, table OID, attribute number, type OID, format.
 //!
-//! Each column's origin decides: labelled and masked for the session → redacted in place where its type is text, NULL where
-//! it is not; not named by the server in a statement that touches a masked label → the statement is refused, unless its text
-//! proves that the column holds no value of any relation. How cells are overwritten is `masking-simd`'s.
+//! Each column's origin decides: labelled and masked for the session → redacted as its label asks. Where the server names no
+//! origin, in a statement that touches a masked label, the statement's lineage decides: clean → as it is; exactly a labelled
+//! column → as that label asks; computed from one → NULL; not told → refused. How cells are overwritten is `masking-simd`'s.
 
 use std::fmt;
 
 use crate::labels::{LabelIndex, MaskScope, Origin, RedactSpec};
+use crate::lineage::{Flow, Lineage};
+use crate::redact::{self, Kind};
 use crate::statement::OutputColumn;
+
+pub use crate::redact::Action;
 
 /// One field of a RowDescription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +25,6 @@ pub struct FieldOrigin {
     pub type_oid: u32,
     /// 0 text, 1 binary.
     pub format: i16,
-}
-
-/// What happens to a column's cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Every character is overwritten, in place.
-    Blank,
-    /// All but the last so many characters are overwritten, in place.
-    KeepLast(u8),
-    /// The cell becomes NULL; the row is rewritten.
-    Null,
 }
 
 /// One masked column.
@@ -62,7 +55,7 @@ impl MaskPlan {
 
     /// Some cells change their length, so rows are copied between them.
     pub fn needs_rewrite(&self) -> bool {
-        self.columns.iter().any(|column| column.action == Action::Null)
+        self.columns.iter().any(|column| !column.action.is_in_place())
     }
 }
 
@@ -142,13 +135,15 @@ impl fmt::Display for PlanRefusal {
 
 impl std::error::Error for PlanRefusal {}
 
-/// Compiles the plan of one result. `output` is what the statement's text tells of its columns.
+/// Compiles the plan of one result. `output` is what the statement's text alone tells of its columns, `lineage` what it tells
+/// with the catalog that `labels` is from.
 pub fn compile(
     fields: &[FieldOrigin],
     labels: &LabelIndex,
     masks: &MaskScope,
     touches_label: bool,
     output: Option<&[OutputColumn]>,
+    lineage: Option<&Lineage>,
 ) -> Result<MaskPlan, PlanRefusal> {
     if fields.len() > i16::MAX as usize {
         return Err(PlanRefusal::TooManyColumns);
@@ -161,12 +156,24 @@ pub fn compile(
         return Ok(plan);
     }
     let output = output.filter(|output| output.len() == fields.len());
+    let flows = lineage
+        .filter(|lineage| lineage.unknown.is_empty())
+        .and_then(|lineage| lineage.outputs.as_deref())
+        .filter(|flows| flows.len() == fields.len());
     for (index, field) in (0u16..).zip(fields) {
+        let place = usize::from(index);
+        let flow = flows.map(|flows| &flows[place]);
         if field.table_oid == 0 {
-            let is_clean = output.is_some_and(|output| output[usize::from(index)] == OutputColumn::Clean);
-            if touches_label && !is_clean {
-                return Err(PlanRefusal::UnknownOrigin { index });
-            }
+            let is_clean = output.is_some_and(|output| output[place] == OutputColumn::Clean);
+            let redact = match flow {
+                Some(flow) => labels.redaction(flow, masks),
+                None if touches_label && !is_clean => return Err(PlanRefusal::UnknownOrigin { index }),
+                None => None,
+            };
+            plan.columns.extend(redact.map(|redact| MaskedColumn {
+                index,
+                action: action(redact, field),
+            }));
             continue;
         }
         let action = match labels.origin(field.table_oid, field.attribute, masks) {
@@ -176,30 +183,16 @@ pub fn compile(
             Origin::Derived => return Err(PlanRefusal::Derived { index }),
             Origin::Unknown => return Err(PlanRefusal::StaleCatalog { index }),
         };
-        plan.unforeseen_count += u16::from(!touches_label);
+        let is_contradicted = matches!(flow, Some(Flow::Clean));
+        plan.unforeseen_count += u16::from(!touches_label || is_contradicted);
         plan.columns.push(MaskedColumn { index, action });
     }
     Ok(plan)
 }
 
-/// The configured redaction where the cell is text that any characters may replace; NULL otherwise.
+/// What was asked for, as far as the column's type can hold it.
 fn action(redact: RedactSpec, field: &FieldOrigin) -> Action {
-    match redact {
-        RedactSpec::Blank if is_text(field) => Action::Blank,
-        RedactSpec::KeepLast(count) if is_text(field) => Action::KeepLast(count),
-        _ => Action::Null,
-    }
-}
-
-/// Types whose value is its characters, in text and in binary format alike (`pg_type.dat`).
-fn is_text(field: &FieldOrigin) -> bool {
-    const CHAR: u32 = 18;
-    const NAME: u32 = 19;
-    const TEXT: u32 = 25;
-    const UNKNOWN: u32 = 705;
-    const BPCHAR: u32 = 1042;
-    const VARCHAR: u32 = 1043;
-    matches!(field.type_oid, CHAR | NAME | TEXT | UNKNOWN | BPCHAR | VARCHAR) && matches!(field.format, 0 | 1)
+    redact::action(redact, Kind::of(field.type_oid), field.format)
 }
 
 #[cfg(test)]
@@ -222,7 +215,7 @@ mod tests {
     }
 
     fn masked(fields: &[FieldOrigin]) -> Result<Vec<(u16, Action)>, PlanRefusal> {
-        let plan = compile(fields, &index(), &MaskScope::all(&specs()), true, None)?;
+        let plan = compile(fields, &index(), &MaskScope::all(&specs()), true, None, None)?;
         assert_eq!(usize::from(plan.columns_count), fields.len());
         Ok(plan
             .columns
@@ -261,7 +254,7 @@ mod tests {
     #[test]
     fn a_plan_says_whether_rows_change_their_length() {
         let plan = |fields: &[FieldOrigin]| {
-            compile(fields, &index(), &MaskScope::all(&specs()), true, None).expect("a plan")
+            compile(fields, &index(), &MaskScope::all(&specs()), true, None, None).expect("a plan")
         };
         assert!(plan(&[field(12, 1, INT4, 0)]).is_plain());
         assert!(!plan(&[field(10, 3, TEXT, 0)]).needs_rewrite());
@@ -273,7 +266,15 @@ mod tests {
         use OutputColumn::{Clean, Computed};
         let fields = [field(10, 1, INT4, 0), field(0, 0, INT4, 0)];
         let check = |output: Option<&[OutputColumn]>, touches| {
-            compile(&fields, &index(), &MaskScope::all(&specs()), touches, output).map(|plan| plan.is_plain())
+            compile(
+                &fields,
+                &index(),
+                &MaskScope::all(&specs()),
+                touches,
+                output,
+                None,
+            )
+            .map(|plan| plan.is_plain())
         };
         assert_eq!(check(None, true), Err(PlanRefusal::UnknownOrigin { index: 1 }));
         assert_eq!(
@@ -290,11 +291,68 @@ mod tests {
     }
 
     #[test]
+    fn without_an_origin_the_lineage_decides() {
+        use crate::lineage::ColumnId;
+        let email = ColumnId {
+            relation: 10,
+            attribute: 3,
+        };
+        let lineage = |flows: Vec<Flow>, unknown: Vec<&'static str>| Lineage {
+            outputs: Some(flows),
+            unknown,
+            ..Lineage::default()
+        };
+        let flows = vec![Flow::Clean, Flow::Exactly(email), Flow::Tainted([email].into())];
+        let fields = [field(0, 0, INT4, 0), field(0, 0, TEXT, 0), field(0, 0, TEXT, 0)];
+        let plan = |lineage: &Lineage, masks: &MaskScope| {
+            compile(&fields, &index(), masks, true, None, Some(lineage)).map(|plan| {
+                let columns = plan.columns.iter();
+                columns
+                    .map(|column| (column.index, column.action))
+                    .collect::<Vec<_>>()
+            })
+        };
+        let masks = MaskScope::all(&specs());
+        let told = lineage(flows.clone(), Vec::new());
+        assert_eq!(
+            plan(&told, &masks),
+            Ok(vec![(1, Action::Blank), (2, Action::Null)])
+        );
+        assert_eq!(
+            plan(&told, &MaskScope::all(&specs()[1..])),
+            Ok(Vec::new()),
+            "e-mail is not hidden"
+        );
+        let refused = Err(PlanRefusal::UnknownOrigin { index: 0 });
+        assert_eq!(plan(&lineage(flows.clone(), vec!["a phrase"]), &masks), refused);
+        assert_eq!(
+            plan(&lineage(flows[..2].to_vec(), Vec::new()), &masks),
+            refused,
+            "lengths differ"
+        );
+        let named = [field(10, 3, TEXT, 0)];
+        let clean = lineage(vec![Flow::Clean], Vec::new());
+        let plan = compile(&named, &index(), &masks, true, None, Some(&clean)).expect("a plan");
+        assert_eq!(
+            (plan.columns.len(), plan.unforeseen_count),
+            (1, 1),
+            "the server knows better"
+        );
+    }
+
+    #[test]
     fn clean_in_the_text_never_unmasks_a_labelled_origin() {
         let fields = [field(10, 3, TEXT, 0)];
         let output = [OutputColumn::Clean];
-        let plan =
-            compile(&fields, &index(), &MaskScope::all(&specs()), false, Some(&output)).expect("a plan");
+        let plan = compile(
+            &fields,
+            &index(),
+            &MaskScope::all(&specs()),
+            false,
+            Some(&output),
+            None,
+        )
+        .expect("a plan");
         assert_eq!(
             plan.columns,
             [MaskedColumn {
@@ -328,8 +386,15 @@ mod tests {
             field(0, 0, TEXT, 0),
             field(4711, 1, TEXT, 0),
         ];
-        let plan =
-            compile(&fields, &LabelIndex::default(), &MaskScope::default(), true, None).expect("a plan");
+        let plan = compile(
+            &fields,
+            &LabelIndex::default(),
+            &MaskScope::default(),
+            true,
+            None,
+            None,
+        )
+        .expect("a plan");
         assert!(plan.is_plain() && plan.columns_count == 3);
     }
 
@@ -343,6 +408,7 @@ mod tests {
             &index,
             &MaskScope::all(&specs),
             true,
+            None,
             None,
         )
         .expect("a plan");

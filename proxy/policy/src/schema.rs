@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{ActionConstraint, EntityId, EntityTypeName, EntityUid, Schema};
 use linegate_identity::{Effects, PrincipalKind};
 
 /// The schema's text, for people who write policies.
@@ -20,9 +20,12 @@ pub(crate) struct Nouns {
     target: EntityTypeName,
     table: EntityTypeName,
     label: EntityTypeName,
+    column: EntityTypeName,
     effects: HashMap<Effects, EntityUid>,
     pub(crate) connect: EntityUid,
     pub(crate) read_raw: EntityUid,
+    pub(crate) probe: EntityUid,
+    pub(crate) read_column: EntityUid,
 }
 
 /// The schema and its nouns; an error is a defect of the embedded file, found by this crate's tests.
@@ -38,12 +41,15 @@ pub(crate) fn load() -> Result<(Schema, Nouns), String> {
         target: kind("Target")?,
         table: kind("Table")?,
         label: kind("Label")?,
+        column: kind("Column")?,
         effects: Effects::NAMES
             .iter()
             .map(|(effect, name)| (*effect, action(name)))
             .collect(),
         connect: action("connect"),
         read_raw: action("read_raw"),
+        probe: action("probe"),
+        read_column: action("read"),
     };
     Ok((schema, nouns))
 }
@@ -77,8 +83,46 @@ impl Nouns {
         uid(&self.table, &format!("{target}/{schema}.{name}"))
     }
 
-    pub(crate) fn table_kind(&self) -> &EntityTypeName {
-        &self.table
+    /// Whether a rule is about nothing but opening sessions, raw values and probes.
+    pub(crate) fn only_opens(&self, actions: &ActionConstraint) -> bool {
+        let opens = |uid: &EntityUid| *uid == self.connect || *uid == self.read_raw || *uid == self.probe;
+        match actions {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(uid) => opens(uid),
+            ActionConstraint::In(uids) => uids.iter().all(opens),
+        }
+    }
+
+    /// The effect classes that a rule is about.
+    pub(crate) fn effects_of(&self, actions: &ActionConstraint) -> Effects {
+        let named = |uids: &[EntityUid]| {
+            let found = self.effects.iter().filter(|(_, action)| uids.contains(action));
+            found.fold(Effects::NONE, |all, (effect, _)| all.with(*effect))
+        };
+        match actions {
+            ActionConstraint::Any => Effects::all(),
+            ActionConstraint::Eq(uid) => named(std::slice::from_ref(uid)),
+            ActionConstraint::In(uids) => named(uids),
+        }
+    }
+
+    /// Whether a rule names `read`. One about every action also stands where it is asked of relations.
+    pub(crate) fn names_read(&self, actions: &ActionConstraint) -> bool {
+        match actions {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(uid) => *uid == self.read_column,
+            ActionConstraint::In(uids) => uids.contains(&self.read_column),
+        }
+    }
+
+    /// `Column::"target/schema.name.column"`.
+    pub(crate) fn column(&self, target: &str, schema: &str, table: &str, column: &str) -> EntityUid {
+        uid(&self.column, &format!("{target}/{schema}.{table}.{column}"))
+    }
+
+    /// Whether ids of a type start with the target's name.
+    pub(crate) fn is_within_target(&self, kind: &EntityTypeName) -> bool {
+        *kind == self.table || *kind == self.column
     }
 
     pub(crate) fn target_kind(&self) -> &EntityTypeName {
@@ -109,6 +153,8 @@ mod tests {
         }
         assert!(schema.actions().any(|known| *known == nouns.connect));
         assert!(schema.actions().any(|known| *known == nouns.read_raw));
-        assert_eq!(schema.actions().count(), Effects::NAMES.len() + 3);
+        assert!(schema.actions().any(|known| *known == nouns.probe));
+        assert!(schema.actions().any(|known| *known == nouns.read_column));
+        assert_eq!(schema.actions().count(), Effects::NAMES.len() + 4);
     }
 }

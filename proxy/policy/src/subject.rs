@@ -15,13 +15,14 @@
 use std::collections::HashSet;
 
 use cedar_policy::{
-    Context, Entities, Entity, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint,
+    Context, Effect, Entities, Entity, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint,
     RestrictedExpression,
 };
-use linegate_identity::{ActorChain, LeaseId, PrincipalKind, Scope};
+use linegate_identity::{ActorChain, Effects, LeaseId, PrincipalKind, Scope, UnixMillis};
 
 use crate::engine::Engine;
 use crate::statement::Statement;
+use crate::window::Moment;
 
 /// One member of the chain.
 #[derive(Clone, Debug)]
@@ -45,6 +46,12 @@ pub struct Subject {
     depth: i64,
     lease: String,
     database: String,
+    moment: Option<Moment>,
+    looks_at_time: bool,
+    /// Effects that a forbid may refuse by a relation's name, schema or labels.
+    pub(crate) refused_by_relation: Effects,
+    /// A forbid speaks of `read`.
+    pub(crate) refuses_columns: bool,
     is_sound: bool,
 }
 
@@ -91,12 +98,24 @@ impl Subject {
             target,
             target_uid: &target_uid,
         };
-        let policies = engine
+        let kept: Vec<&Policy> = engine
             .policies
             .policies()
             .filter(|policy| slice.keeps(policy))
-            .cloned();
-        let policies = PolicySet::from_policies(policies);
+            .collect();
+        let (mut looks_at_time, mut refuses_columns) = (false, false);
+        let mut refused_by_relation = Effects::NONE;
+        for policy in &kept {
+            // Every policy has a rule; one without would be asked about everything.
+            let looks = engine.rule(policy.id()).map(|rule| &rule.looks);
+            let is_forbid = policy.effect() == Effect::Forbid;
+            looks_at_time |= looks.is_none_or(|looks| looks.at_time);
+            if is_forbid && looks.is_none_or(|looks| looks.at_relations) {
+                refused_by_relation = refused_by_relation.with(nouns.effects_of(&policy.action_constraint()));
+            }
+            refuses_columns |= is_forbid && nouns.names_read(&policy.action_constraint());
+        }
+        let policies = PolicySet::from_policies(kept.into_iter().cloned());
         let entities = Entities::from_entities(entities, None);
         // Neither can fail: ids are unique in the engine, and entities are distinct without a cycle. Doubt denies.
         let is_sound = policies.is_ok() && entities.is_ok();
@@ -115,6 +134,10 @@ impl Subject {
             depth: i64::try_from(chain.actors.len()).unwrap_or(i64::MAX),
             lease: lease.0.clone(),
             database: String::new(),
+            moment: None,
+            looks_at_time,
+            refused_by_relation,
+            refuses_columns,
             is_sound,
         }
     }
@@ -124,6 +147,27 @@ impl Subject {
     pub fn with_database(mut self, database: &str) -> Self {
         database.clone_into(&mut self.database);
         self
+    }
+
+    /// The same session at a time, for policies that look at it. Where one does, nothing is allowed without; build the
+    /// subject anew when [`Self::valid_until`] has passed.
+    #[must_use]
+    pub fn at(mut self, now: UnixMillis) -> Self {
+        self.moment = Some(Moment::of(now));
+        self
+    }
+
+    /// When decisions and masks made with this subject may change by themselves; `None` when time does not matter to any
+    /// policy that can match the session.
+    pub fn valid_until(&self) -> Option<UnixMillis> {
+        self.looks_at_time
+            .then(|| self.moment.map_or(UnixMillis(0), Moment::ends_at))
+    }
+
+    /// Whether a policy that can match the session refuses by relations' or labels' names: statements that name a relation
+    /// are then refused until the database's catalog is known, as under a mask.
+    pub fn needs_catalog(&self) -> bool {
+        self.refuses_columns || !self.refused_by_relation.is_empty()
     }
 
     /// The target's name.
@@ -142,7 +186,19 @@ impl Subject {
         let set = |values: &mut dyn Iterator<Item = String>| {
             RestrictedExpression::new_set(values.map(RestrictedExpression::new_string))
         };
+        // Where no policy looks at time, what it reads does not matter.
+        let moment = match self.moment {
+            None if self.looks_at_time => return None,
+            None => Moment::of(UnixMillis(0)),
+            Some(moment) => moment,
+        };
         let pairs = [
+            ("hour", RestrictedExpression::new_long(moment.hour())),
+            ("weekday", text(moment.weekday())),
+            (
+                "minute_of_day",
+                RestrictedExpression::new_long(moment.minute_of_day()),
+            ),
             ("effects", set(&mut statement.effects.names().map(str::to_owned))),
             ("bounded", RestrictedExpression::new_bool(statement.bounded)),
             (
@@ -210,16 +266,41 @@ impl Slice<'_> {
     }
 
     fn could_be_here(&self, resource: &EntityUid) -> bool {
-        let kind = resource.type_name();
-        if kind == self.engine.nouns.target_kind() {
-            resource == self.target_uid
-        } else if kind == self.engine.nouns.table_kind() {
-            let id: &str = resource.id().as_ref();
-            id.strip_prefix(self.target)
-                .is_some_and(|rest| rest.starts_with('/'))
-        } else {
-            true
-        }
+        could_be_on(self.engine, self.target_uid, self.target, resource)
+    }
+}
+
+/// Whether an entity can be, or hold, a resource on a target.
+fn could_be_on(engine: &Engine, target_uid: &EntityUid, target: &str, resource: &EntityUid) -> bool {
+    let kind = resource.type_name();
+    if kind == engine.nouns.target_kind() {
+        resource == target_uid
+    } else if engine.nouns.is_within_target(kind) {
+        let id: &str = resource.id().as_ref();
+        id.strip_prefix(target).is_some_and(|rest| rest.starts_with('/'))
+    } else {
+        true
+    }
+}
+
+impl Engine {
+    /// The effect classes that some permit may allow somebody on a target, whatever forbids say: what linegate's own role
+    /// at the server can be asked for at most.
+    pub fn effects_on(&self, target: &str) -> Effects {
+        let target_uid = self.nouns.target(target);
+        let is_here = |policy: &&Policy| match policy.resource_constraint() {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
+            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
+                could_be_on(self, &target_uid, target, &uid)
+            }
+        };
+        let permits = self
+            .policies
+            .policies()
+            .filter(|policy| policy.effect() == Effect::Permit);
+        permits.filter(is_here).fold(Effects::NONE, |all, policy| {
+            all.with(self.nouns.effects_of(&policy.action_constraint()))
+        })
     }
 }
 
@@ -274,6 +355,18 @@ mod tests {
             6,
             "no agent: not builders, not migrate, no Workload"
         );
+    }
+
+    #[test]
+    fn a_role_needs_what_some_permit_allows_on_its_target() {
+        let text = "permit (principal, action in [Action::\"select\", Action::\"connect\"], resource in Target::\"shop\");
+            permit (principal == User::\"dev\", action == Action::\"insert\", resource == Table::\"shop/app.orders\");
+            permit (principal, action == Action::\"drop\", resource in Target::\"elsewhere\");
+            forbid (principal, action == Action::\"alter\", resource);";
+        let engine = Engine::compile(&[("t".to_owned(), text.to_owned())], &[]).expect("compiles");
+        assert_eq!(engine.effects_on("shop"), Effects::SELECT.with(Effects::INSERT));
+        assert_eq!(engine.effects_on("elsewhere"), Effects::DROP);
+        assert_eq!(engine.effects_on("other"), Effects::NONE);
     }
 
     #[test]

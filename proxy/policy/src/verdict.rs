@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use linegate_identity::Effects;
+use linegate_identity::{Effects, UnixMillis};
 
+use crate::budget::{Budget, Exhausted};
 use crate::statement::{Name, Statement};
 
 /// The longest name that is repeated to a client, in characters.
@@ -54,6 +55,12 @@ pub enum Reason {
     AroundMask(Channel),
     /// Columns are masked for the session and the database's catalog is not known yet.
     CatalogMissing,
+    /// A policy refuses by a relation's or column's name or label, and the database's catalog is not known yet.
+    CatalogNeeded,
+    /// A policy refuses labelled columns, and which of them it uses cannot be told.
+    ColumnsUnknown,
+    /// A budget of the lease is used up.
+    Exhausted(Exhausted),
     /// No policy permits it.
     NotPermitted {
         /// The effect class.
@@ -109,6 +116,8 @@ pub enum Channel {
     Definition(Name),
     /// A setting that changes how text is read or what the server says.
     Setting(String),
+    /// A condition, order, group or choice would look at the values of that label.
+    Probe(String),
 }
 
 impl Reason {
@@ -131,6 +140,13 @@ impl Reason {
             Self::CatalogMissing => {
                 "columns are masked for this session and the database's catalog is not known yet".to_owned()
             }
+            Self::CatalogNeeded => {
+                "a policy looks at relations and the database's catalog is not known yet".to_owned()
+            }
+            Self::ColumnsUnknown => {
+                "a policy refuses labelled columns and this statement cannot be followed".to_owned()
+            }
+            Self::Exhausted(exhausted) => exhausted.public(),
             Self::NotPermitted {
                 effect,
                 relation,
@@ -169,10 +185,14 @@ impl Reason {
             }
             Self::AroundMask(Channel::Copy(_)) => "SELECT the columns instead: its rows can be masked.",
             Self::AroundMask(Channel::Returning(_)) => "Return the columns as they are: they can be masked.",
+            Self::AroundMask(Channel::Probe(_)) => {
+                "Compare the column itself with a complete value, or ask for the policy action probe."
+            }
             Self::AroundMask(Channel::Function(_)) => {
                 "Only known built-in functions run while columns are masked."
             }
-            Self::CatalogMissing => "Try again in a moment.",
+            Self::CatalogMissing | Self::CatalogNeeded => "Try again in a moment.",
+            Self::Exhausted(exhausted) => exhausted.hint(),
             Self::TooManyRelations => "Split the statement.",
             _ => return None,
         };
@@ -193,6 +213,7 @@ impl Reason {
             ) => *b"0A000",
             // statement_too_complex
             Self::TooManyRelations => *b"54001",
+            Self::Exhausted(exhausted) => exhausted.sqlstate(),
             // insufficient_privilege
             _ => *b"42501",
         }
@@ -223,6 +244,11 @@ impl fmt::Display for Channel {
             ),
             Self::Definition(name) => write!(f, "the definition of relation {} must stay", name_shown(name)),
             Self::Setting(name) => write!(f, "setting {} must stay", shown(name)),
+            Self::Probe(label) => write!(
+                f,
+                "values of label {} can only be looked up by equality",
+                shown(label)
+            ),
         }
     }
 }
@@ -255,6 +281,10 @@ pub struct Decision {
     pub effects: Effects,
     /// Ids of the policies that determined the verdict, sorted.
     pub policies: Vec<String>,
+    /// What it is charged to once it runs, an approved hold included.
+    pub budget: Budget,
+    /// When the verdict may change by itself, because a policy looks at the time; `None` for never.
+    pub valid_until: Option<UnixMillis>,
     /// The statement, for the record and for `mask_plan`.
     pub statement: Statement,
 }
@@ -269,6 +299,8 @@ impl Decision {
             labels: Vec::new(),
             effects: Effects::NONE,
             policies: Vec::new(),
+            budget: Budget::default(),
+            valid_until: None,
             statement: Statement::empty(),
         }
     }
@@ -349,8 +381,10 @@ impl Decision {
             + statement.opaque.capacity() * size_of::<&str>()
             + statement.output.as_ref().map_or(0, Vec::capacity)
             + texts(&statement.settings)
+            + statement.lineage.as_ref().map_or(0, |lineage| lineage.heap_bytes())
             + texts(&self.labels)
             + texts(&self.policies)
+            + self.budget.heap_bytes()
     }
 }
 

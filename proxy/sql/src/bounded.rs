@@ -21,6 +21,8 @@ const DEPTH_MAX: u32 = 64;
 struct Target<'a> {
     /// Its alias, or its name.
     name: &'a str,
+    /// Its own name.
+    relation: &'a str,
     /// Other relations stand beside it, so an unqualified column may be theirs.
     joined: bool,
 }
@@ -31,6 +33,7 @@ pub(crate) fn is_bounded(condition: Node<'_>, target: Option<&nodes::RangeVar>, 
     let alias = relation.alias().and_then(|alias| alias.aliasname());
     let target = Target {
         name: alias.or_else(|| relation.relname()).unwrap_or_default(),
+        relation: relation.relname().unwrap_or_default(),
         joined,
     };
     limits(condition, &target, 0)
@@ -58,6 +61,8 @@ fn equates(expr: &nodes::A_Expr, target: &Target<'_>) -> bool {
     let (left, right) = (expr.lexpr(), expr.rexpr());
     match expr.kind {
         A_Expr_Kind::AEXPR_OP if is_equals(expr.name()) => equal(left, right, target),
+        // Any number of rows may have no value.
+        A_Expr_Kind::AEXPR_NOT_DISTINCT if is_null(left) || is_null(right) => false,
         A_Expr_Kind::AEXPR_NOT_DISTINCT => equal(left, right, target),
         A_Expr_Kind::AEXPR_OP_ANY if is_equals(expr.name()) => {
             is_column(left, target) && is_fixed_list(right)
@@ -91,7 +96,7 @@ fn equal(left: Node<'_>, right: Node<'_>, target: &Target<'_>) -> bool {
 }
 
 fn one_equals(column: Node<'_>, value: Node<'_>, target: &Target<'_>) -> bool {
-    is_column(column, target) && is_fixed(value)
+    is_column(column, target) && is_fixed(value, target)
 }
 
 fn is_among(left: Node<'_>, values: &NodeList, target: &Target<'_>) -> bool {
@@ -102,11 +107,14 @@ fn is_among(left: Node<'_>, values: &NodeList, target: &Target<'_>) -> bool {
         Node::RowExpr(row) => row.args().iter().enumerate().any(|(index, part)| {
             is_column(part, target)
                 && values.iter().all(|value| match value {
-                    Node::RowExpr(value) => value.args().get(index).is_some_and(is_fixed),
+                    Node::RowExpr(value) => value
+                        .args()
+                        .get(index)
+                        .is_some_and(|value| is_fixed(value, target)),
                     _ => false,
                 })
         }),
-        _ => is_column(left, target) && values.iter().all(is_fixed),
+        _ => is_column(left, target) && values.iter().all(|value| is_fixed(value, target)),
     }
 }
 
@@ -132,12 +140,20 @@ fn is_fixed_list(node: Node<'_>) -> bool {
     !any_below(node, |node| matches!(node, Node::ColumnRef(_) | Node::SubLink(_)))
 }
 
-/// A value that does not depend on the target's row.
-fn is_fixed(node: Node<'_>) -> bool {
+fn is_null(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(constant) => constant.isnull,
+        Node::TypeCast(cast) => is_null(cast.arg()),
+        _ => false,
+    }
+}
+
+/// A value that does not depend on the target's row, nor is looked up among the target's rows.
+fn is_fixed(node: Node<'_>, target: &Target<'_>) -> bool {
     match node {
         Node::None => false,
         Node::SubLink(link) if link.sub_link_type == SubLinkType::EXPR_SUBLINK => {
-            !names_a_column(link.testexpr()) && is_uncorrelated(link.subselect())
+            !names_a_column(link.testexpr()) && is_uncorrelated(link.subselect(), target)
         }
         _ => is_fixed_list(node),
     }
@@ -145,7 +161,7 @@ fn is_fixed(node: Node<'_>) -> bool {
 
 /// A plain sub-select all of whose columns say which of its own relations they are from. An unqualified column could
 /// be the target's: `id = (SELECT id FROM somewhere_without_id)` is true for every row.
-fn is_uncorrelated(node: Node<'_>) -> bool {
+fn is_uncorrelated(node: Node<'_>, target: &Target<'_>) -> bool {
     let Node::SelectStmt(select) = node else {
         return false;
     };
@@ -159,6 +175,7 @@ fn is_uncorrelated(node: Node<'_>) -> bool {
     let mut items: Vec<Node<'_>> = select.from_clause().iter().collect();
     while let Some(item) = items.pop() {
         match item {
+            Node::RangeVar(relation) if relation.relname() == Some(target.relation) => return false,
             Node::RangeVar(relation) => {
                 let alias = relation.alias().and_then(|alias| alias.aliasname());
                 own.extend(alias.or_else(|| relation.relname()));

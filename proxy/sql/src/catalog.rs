@@ -5,6 +5,10 @@
 //! [`PRELUDE`] first, then every query in order, feeding each row to [`Loader::row`], then [`POSTLUDE`].
 //! The login needs no privilege beyond what every role has.
 //!
+//! The texts of views and functions come last and by themselves ([`BODIES_AT`]): printing one takes a lock on what it reads,
+//! and a session that waits for this catalog may hold that lock. The lock is waited for briefly; where that fails, the
+//! catalog goes without the texts, and what is built over labels counts as not followed.
+//!
 //! Sources are taken from the rule texts as well as from `pg_depend`: dependencies on system catalogs are not
 //! recorded there, and a view over `pg_statistic` is exactly what must not be missed. A TOAST table's source is the
 //! table whose values it holds.
@@ -12,7 +16,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use linegate_policy::catalog::{Catalog, Column, Relation};
+use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation};
 
 /// Relations that are held; more is an error.
 pub const RELATIONS_MAX: usize = 500_000;
@@ -22,6 +26,8 @@ pub const COLUMNS_MAX: usize = 8_000_000;
 pub const SOURCES_MAX: usize = 4_000_000;
 /// Functions outside `pg_catalog`.
 pub const FUNCTIONS_MAX: usize = 1_000_000;
+/// Texts of views and functions together.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
 /// `NAMEDATALEN` is 64 unless the server was built otherwise.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -35,7 +41,12 @@ pub const PRELUDE: &[&str] = &[
 pub const POSTLUDE: &[&str] = &["COMMIT"];
 
 /// The queries, in the order in which their rows are to be fed.
-pub const QUERIES: &[&str] = &[RELATIONS, COLUMNS, SOURCES, FUNCTIONS];
+pub const QUERIES: &[&str] = &[
+    RELATIONS, COLUMNS, SOURCES, FUNCTIONS, GENERATED, REACTIONS, CASCADES, PATIENCE, VIEWS, BODIES,
+];
+
+/// The first query that may fail without making the catalog useless, and after which none can run in the same transaction.
+pub const BODIES_AT: usize = 7;
 
 const RELATIONS: &str = "\
 SELECT c.oid, n.nspname, c.relname, c.relkind
@@ -70,6 +81,47 @@ const FUNCTIONS: &str = "\
 SELECT DISTINCT p.proname
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE n.nspname <> 'pg_catalog' OR p.oid >= 16384";
+
+/// Generated columns with the columns that their expressions read.
+const GENERATED: &str = "\
+SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
+  FROM pg_catalog.pg_attrdef d
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
+     , LATERAL pg_catalog.regexp_matches(d.adbin::pg_catalog.text, ':varattno ([0-9]+)', 'g') AS m(found)";
+
+/// Relations with somebody's triggers, or with rules on changes.
+const REACTIONS: &str = "\
+SELECT c.oid,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)::pg_catalog.int4,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.int4
+  FROM pg_catalog.pg_class c
+ WHERE (c.relhastriggers OR c.relhasrules) AND c.oid >= 16384";
+
+/// Foreign keys with actions, from the relation they point at: ON DELETE and ON UPDATE.
+const CASCADES: &str = "\
+SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype
+  FROM pg_catalog.pg_constraint k
+ WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))";
+
+const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
+
+/// What every role made: system views show no rows of users' tables but statistics, which policy knows by name.
+const VIEWS: &str = "\
+SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
+  FROM pg_catalog.pg_class c
+ WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384
+ ORDER BY c.oid";
+
+/// Bodies of SQL functions that run under the caller's settings. The others come without.
+const BODIES: &str = "\
+SELECT n.nspname, p.proname, p.pronargs,
+       CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL
+            THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE n.nspname <> 'pg_catalog' OR p.oid >= 16384
+ ORDER BY p.oid";
 
 /// Why a row of the catalog was not accepted. The server is at fault, or the database is larger than the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +182,7 @@ pub struct Loader {
     places: HashMap<u32, usize>,
     columns_count: usize,
     sources_count: usize,
+    bodies_bytes: usize,
 }
 
 impl Loader {
@@ -150,7 +203,13 @@ impl Loader {
             (1, 4) => self.column(&row),
             (2, 2) => self.source(&row),
             (3, 1) => self.function(&row),
-            (0..=3, count) => Err(CatalogError::Cells { query_index, count }),
+            (4, 3) => self.generated(&row),
+            (5, 3) => self.reaction(&row),
+            (6, 4) => self.cascade(&row),
+            (7, _) => Ok(()),
+            (8, 2) => self.view(&row),
+            (9, 4) => self.body(&row),
+            (0..=9, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -161,14 +220,7 @@ impl Loader {
             Some(&[kind]) => kind,
             _ => return Err(row.bad(3)),
         };
-        let relation = Relation {
-            oid,
-            schema: row.name(1)?,
-            name: row.name(2)?,
-            kind,
-            columns: Vec::new(),
-            sources: Vec::new(),
-        };
+        let relation = Relation::new(oid, &row.name(1)?, &row.name(2)?, kind, Vec::new());
         row.room(self.catalog.relations.len(), RELATIONS_MAX)?;
         if self.places.insert(oid, self.catalog.relations.len()).is_some() {
             return Err(row.bad(0));
@@ -214,6 +266,84 @@ impl Loader {
         Ok(())
     }
 
+    fn generated(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        let (oid, column, source): (u32, i16, i16) = (row.number(0)?, row.number(1)?, row.number(2)?);
+        row.room(self.sources_count, SOURCES_MAX)?;
+        if let Some(&place) = self.places.get(&oid) {
+            self.sources_count += 1;
+            self.catalog.relations[place].generated.push((column, source));
+        }
+        Ok(())
+    }
+
+    fn reaction(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        let (oid, triggers, rules): (u32, u8, u8) = (row.number(0)?, row.number(1)?, row.number(2)?);
+        if let Some(&place) = self.places.get(&oid) {
+            let reactions = &mut self.catalog.relations[place].reactions;
+            reactions.triggers |= triggers != 0;
+            reactions.rules |= rules != 0;
+        }
+        Ok(())
+    }
+
+    fn cascade(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        let (oid, relation): (u32, u32) = (row.number(0)?, row.number(1)?);
+        row.room(self.sources_count, SOURCES_MAX)?;
+        let (on_delete, on_update) = (row.text(2)?, row.text(3)?);
+        if let Some(&place) = self.places.get(&oid) {
+            self.sources_count += 1;
+            self.catalog.relations[place].reactions.cascades.push(Cascade {
+                relation,
+                deletes_on_delete: on_delete == "c",
+                updates_on_delete: matches!(on_delete, "n" | "d"),
+                updates_on_update: matches!(on_update, "c" | "n" | "d"),
+            });
+        }
+        Ok(())
+    }
+
+    fn view(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        let oid: u32 = row.number(0)?;
+        // A view that was dropped meanwhile has no text any more.
+        let body = if row.cells[1].is_some() {
+            Some(row.text(1)?)
+        } else {
+            None
+        };
+        if let (Some(&place), Some(body)) = (self.places.get(&oid), body)
+            && self.room_for(body)
+        {
+            self.catalog.relations[place].body = Some(body.to_owned());
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.functions.len(), FUNCTIONS_MAX)?;
+        let body = if row.cells[3].is_some() {
+            Some(row.text(3)?)
+        } else {
+            None
+        };
+        let function = Function {
+            schema: row.name(0)?,
+            name: row.name(1)?,
+            arguments_count: row.number(2)?,
+            sql_body: body.filter(|body| self.room_for(body)).map(str::to_owned),
+        };
+        self.catalog.functions.push(function);
+        Ok(())
+    }
+
+    /// Whether a text is still within the bounds; one that is not counts as unknown.
+    fn room_for(&mut self, body: &str) -> bool {
+        if body.len() > crate::STATEMENT_BYTES_MAX || self.bodies_bytes + body.len() > BODIES_BYTES_MAX {
+            return false;
+        }
+        self.bodies_bytes += body.len();
+        true
+    }
+
     /// The catalog, relations by OID, columns by number, sources by OID, all without duplicates.
     pub fn finish(mut self, epoch: u64) -> Catalog {
         self.catalog.epoch = epoch;
@@ -222,6 +352,8 @@ impl Loader {
             relation.columns.dedup_by_key(|column| column.number);
             relation.sources.sort_unstable();
             relation.sources.dedup();
+            relation.generated.sort_unstable();
+            relation.reactions.cascades.sort_unstable();
         }
         self.catalog
             .relations
@@ -321,6 +453,35 @@ mod tests {
     }
 
     #[test]
+    fn texts_and_reactions_find_their_relations() {
+        let mut loader = Loader::new();
+        feed(&mut loader, 0, &["200", "app", "t", "r"]).unwrap();
+        feed(&mut loader, 0, &["300", "app", "v", "v"]).unwrap();
+        feed(&mut loader, 4, &["200", "3", "1"]).unwrap();
+        feed(&mut loader, 5, &["200", "1", "0"]).unwrap();
+        feed(&mut loader, 5, &["300", "0", "1"]).unwrap();
+        feed(&mut loader, 6, &["200", "201", "c", "n"]).unwrap();
+        feed(&mut loader, 6, &["999", "201", "c", "a"]).unwrap();
+        feed(&mut loader, 8, &["300", "SELECT 1"]).unwrap();
+        loader.row(8, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 9, &["app", "f", "2", "SELECT $1"]).unwrap();
+        loader
+            .row(9, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .unwrap();
+        let catalog = loader.finish(1);
+        let [table, view] = catalog.relations.as_slice() else {
+            panic!("two relations")
+        };
+        assert_eq!(table.generated, [(3, 1)]);
+        assert!(table.reactions.triggers && !table.reactions.rules && view.reactions.rules);
+        let cascade = table.reactions.cascades[0];
+        assert!(cascade.deletes_on_delete && !cascade.updates_on_delete && cascade.updates_on_update);
+        assert_eq!(view.body.as_deref(), Some("SELECT 1"));
+        let bodies = catalog.functions.iter().map(|f| f.sql_body.as_deref());
+        assert_eq!(bodies.collect::<Vec<_>>(), [Some("SELECT $1"), None]);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let mut loader = Loader::new();
         assert_eq!(
@@ -331,8 +492,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 9, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 9 })
+            feed(&mut loader, 10, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 10 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {
@@ -354,9 +515,13 @@ mod tests {
 
     #[test]
     fn the_queries_themselves_are_readable_and_only_read() {
-        for query in QUERIES {
+        for (index, query) in QUERIES.iter().enumerate() {
             let statement = crate::read_detailed(query.as_bytes()).unwrap();
-            assert_eq!(statement.effects, linegate_identity::Effects::SELECT);
+            let expected = match index {
+                BODIES_AT => linegate_identity::Effects::SET,
+                _ => linegate_identity::Effects::SELECT,
+            };
+            assert_eq!(statement.effects, expected);
             assert_eq!(statement.count, 1);
         }
     }

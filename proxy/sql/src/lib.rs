@@ -8,22 +8,27 @@
 //! - `parse` is the only file that touches the grammar's entry point and the only one with unsafe code.
 //! - `walk` visits every node kind by name; `scope` resolves CTE names; `bounded` judges WHERE clauses;
 //!   `output` judges result columns; `builtins` knows the server functions that do more than compute.
+//! - `lineage` follows labelled values through a text, with the catalog at hand; `reactions` adds what the server does
+//!   besides, when rows change.
 //! - `catalog` reads a database's relations for the mask planner.
 
 mod bounded;
 pub mod builtins;
 pub mod catalog;
+mod lineage;
 mod output;
 mod parse;
+mod reactions;
 mod scope;
 mod walk;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use linegate_policy::Statement;
+use linegate_policy::{LabelIndex, Statement};
 
 pub use builtins::SENSITIVE_CATALOGS;
+pub use lineage::follow;
 
 /// The longest text that is read. Longer texts are unreadable.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
@@ -81,7 +86,12 @@ impl std::error::Error for ReadError {}
 
 /// What `text` would do. Whatever cannot be read is [`Statement::unreadable`].
 pub fn read(text: &[u8]) -> Statement {
-    read_detailed(text).unwrap_or_else(|_| Statement {
+    read_with(text, None)
+}
+
+/// What `text` would do in a database with these labels: with its lineage, and with what the server does besides.
+pub fn read_with(text: &[u8], index: Option<&LabelIndex>) -> Statement {
+    read_checked(text, index).unwrap_or_else(|_| Statement {
         // A mistyped ALTER ROLE … PASSWORD still shows the password.
         carries_secret: mentions_secret(text),
         ..Statement::unreadable()
@@ -90,6 +100,10 @@ pub fn read(text: &[u8]) -> Statement {
 
 /// What `text` would do, or why that cannot be told.
 pub fn read_detailed(text: &[u8]) -> Result<Statement, ReadError> {
+    read_checked(text, None)
+}
+
+fn read_checked(text: &[u8], index: Option<&LabelIndex>) -> Result<Statement, ReadError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(ReadError::TooLong { bytes: text.len() });
     }
@@ -98,10 +112,10 @@ pub fn read_detailed(text: &[u8]) -> Result<Statement, ReadError> {
         return Err(ReadError::EmbeddedNul);
     }
     // The tree's accessors panic on a string that is not UTF-8; that is a refusal, not a crash.
-    catch_unwind(AssertUnwindSafe(|| read_parsed(text))).unwrap_or(Err(ReadError::Inconsistent))
+    catch_unwind(AssertUnwindSafe(|| read_parsed(text, index))).unwrap_or(Err(ReadError::Inconsistent))
 }
 
-fn read_parsed(text: &str) -> Result<Statement, ReadError> {
+fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, ReadError> {
     let tree = parse::parse(text)?;
     let mut walker = walk::Walker::new();
     let statements = parse::plain(&tree);
@@ -118,6 +132,10 @@ fn read_parsed(text: &str) -> Result<Statement, ReadError> {
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
+    if let Some(index) = index {
+        reactions::add(&mut statement, index);
+        statement.lineage = Some(lineage::of(statements, index, &statement));
+    }
     Ok(statement)
 }
 

@@ -6,7 +6,7 @@ use linegate_policy::{
     Subject, Verdict, decide,
 };
 
-use super::read;
+use super::{follow, read_with};
 
 fn relation(oid: u32, name: &str, columns: &[&str]) -> Relation {
     let columns = (1..).zip(columns).map(|(number, name)| Column {
@@ -14,14 +14,7 @@ fn relation(oid: u32, name: &str, columns: &[&str]) -> Relation {
         name: (*name).to_owned(),
         type_oid: 25,
     });
-    Relation {
-        oid,
-        schema: "app".to_owned(),
-        name: name.to_owned(),
-        kind: b'r',
-        columns: columns.collect(),
-        sources: Vec::new(),
-    }
+    Relation::new(oid, "app", name, b'r', columns.collect())
 }
 
 /// The verdict on each text, where `ssn` of `app.customers` is masked and policy permits everything.
@@ -44,20 +37,36 @@ fn verdicts<'t>(texts: &[&'t str]) -> Vec<(&'t str, Verdict)> {
     let labels = [LabelSpec {
         name: "pii".to_owned(),
         columns: vec![("app".to_owned(), "customers".to_owned(), "ssn".to_owned())],
+        paths: Vec::new(),
         redact: RedactSpec::KeepLast(0),
     }];
     let catalog = Catalog {
         relations: vec![
             relation(10, "customers", &["id", "ssn", "notes"]),
             relation(11, "orders", &["id", "n"]),
+            Relation {
+                kind: b'v',
+                sources: vec![10],
+                body: Some("SELECT id, notes AS note, ssn AS number FROM app.customers".to_owned()),
+                ..relation(12, "people", &["id", "note", "number"])
+            },
+            Relation {
+                kind: b'v',
+                sources: vec![10],
+                ..relation(13, "unread", &["id"])
+            },
         ],
+        user_functions: ["code".to_owned()].into(),
         ..Catalog::default()
     };
-    let (index, missing) = LabelIndex::resolve(&catalog, &labels);
+    let (mut index, missing) = LabelIndex::resolve(&catalog, &labels);
     assert!(missing.is_empty(), "{missing:?}");
+    follow(&mut index);
     let masks = MaskScope::all(&labels);
-    let verdict =
-        |text: &str| decide(&engine, &subject, Some(&index), &masks, &read(text.as_bytes())).verdict;
+    let verdict = |text: &str| {
+        let statement = read_with(text.as_bytes(), Some(&index));
+        decide(&engine, &subject, Some(&index), &masks, &statement).verdict
+    };
     texts.iter().map(|text| (*text, verdict(text))).collect()
 }
 
@@ -65,6 +74,19 @@ fn verdicts<'t>(texts: &[&'t str]) -> Vec<(&'t str, Verdict)> {
 fn honest_texts_run() {
     for (text, verdict) in verdicts(&[
         "SELECT ssn FROM app.customers",
+        "SELECT upper(ssn), c FROM app.customers c WHERE ssn = $1",
+        "SELECT id, number FROM app.people ORDER BY note",
+        "SELECT count(*) FROM app.people WHERE number IN ('a', 'b')",
+        "COPY app.customers (id, notes) TO STDOUT",
+        "COPY (SELECT id, note FROM app.people) TO STDOUT",
+        "COPY app.customers (id, ssn) FROM STDIN",
+        "CREATE TEMP TABLE t AS SELECT id, notes FROM app.customers",
+        "CREATE TEMP VIEW v AS SELECT id FROM app.customers WHERE ssn IS NOT NULL",
+        "INSERT INTO app.orders SELECT id, notes FROM app.customers",
+        "UPDATE app.customers SET notes = 'x' WHERE id = 1 RETURNING lower(ssn)",
+        "INSERT INTO app.customers VALUES (1) RETURNING id + 1",
+        "PREPARE p AS SELECT ssn FROM app.customers",
+        "EXPLAIN SELECT ssn FROM app.customers WHERE id = 1",
         "UPDATE app.orders SET n = n + 1",
         "UPDATE app.orders SET n = n + 1 RETURNING n * 2",
         "UPDATE app.customers SET notes = 'x' WHERE id = 1",
@@ -115,12 +137,54 @@ fn values_do_not_leave_their_column() {
 #[test]
 fn a_change_whose_answer_would_be_refused_does_not_run() {
     for (text, verdict) in verdicts(&[
-        "UPDATE app.customers SET notes = 'x' RETURNING lower(ssn)",
-        "INSERT INTO app.customers VALUES (1) RETURNING id + 1",
-        "DELETE FROM app.customers WHERE id = 1 RETURNING ssn::bytea",
+        "UPDATE customers SET notes = 'x' FROM json_each('{}') j WHERE id = 1 RETURNING *, lower(ssn)",
+        "DELETE FROM app.customers c USING json_each('{}') j WHERE c.id = 1 RETURNING *, c.id + 1",
     ]) {
         assert!(
             matches!(verdict, Verdict::Deny(Reason::AroundMask(Channel::Returning(_)))),
+            "{text}: {verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn values_are_looked_up_and_not_searched() {
+    for (text, verdict) in verdicts(&[
+        "SELECT id FROM app.customers WHERE ssn LIKE '1%'",
+        "SELECT id FROM app.people ORDER BY number",
+        "SELECT ssn::int FROM app.customers",
+        "SELECT DISTINCT ssn FROM app.customers",
+        "DELETE FROM app.customers WHERE id = 1 RETURNING ssn::bytea",
+        "COPY (SELECT id FROM app.customers WHERE ssn > 'a') TO STDOUT",
+        "CREATE TEMP VIEW v AS SELECT id FROM app.customers WHERE ssn > 'a'",
+        "EXPLAIN SELECT id FROM app.customers WHERE ssn > 'a'",
+        "PREPARE p AS SELECT id FROM app.customers WHERE ssn > $1",
+        "DECLARE c CURSOR FOR SELECT id FROM app.customers ORDER BY ssn",
+    ]) {
+        assert_eq!(
+            verdict,
+            Verdict::Deny(Reason::AroundMask(Channel::Probe("pii".to_owned()))),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused() {
+    for (text, verdict) in verdicts(&[
+        "SELECT id FROM app.unread",
+        "CREATE TABLE t AS EXECUTE p",
+        "CREATE INDEX ON app.customers (ssn)",
+        "CREATE RULE r AS ON UPDATE TO app.orders DO ALSO SELECT ssn FROM app.customers",
+        "ALTER TABLE app.customers RENAME TO people2",
+        "ALTER SCHEMA app RENAME TO other",
+        "ALTER TABLE app.orders ADD CONSTRAINT k FOREIGN KEY (n) REFERENCES app.customers (ssn)",
+        "CREATE TABLE t (LIKE app.customers)",
+        "SELECT app.code(1)",
+        "SELECT code(id) FROM app.orders",
+    ]) {
+        assert!(
+            matches!(verdict, Verdict::Deny(Reason::AroundMask(_))),
             "{text}: {verdict:?}"
         );
     }

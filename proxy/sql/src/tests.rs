@@ -507,6 +507,8 @@ fn a_where_bounds_only_if_it_names_rows() {
         "id = t.id",
         "id = id + 0",
         "id IS NOT NULL",
+        "name IS NOT DISTINCT FROM NULL",
+        "name IS NOT DISTINCT FROM NULL::text",
         "id IS NULL OR id IS NOT NULL",
         "id > 0",
         "id >= 1 AND id <= 100",
@@ -544,6 +546,16 @@ fn a_where_bounds_only_if_it_names_rows() {
         "CASE WHEN true THEN id END = id",
         "u.id = 1",
     ];
+    for among_its_own in [
+        "DELETE FROM t WHERE id = (SELECT max(z.id) FROM t z)",
+        "UPDATE app.t SET a = 1 WHERE id = (SELECT u.id FROM u JOIN app.t v ON v.id = u.id)",
+    ] {
+        assert!(
+            !read_detailed(among_its_own.as_bytes())
+                .expect(among_its_own)
+                .bounded
+        );
+    }
     for (conditions, expected) in [(&bounded[..], true), (&unbounded[..], false)] {
         for condition in conditions {
             for statement in [

@@ -373,6 +373,27 @@ fn a_slice_that_is_not_one_row_is_not_rewritten() {
     assert_eq!(out, b"before");
 }
 
+#[test]
+fn what_fails_half_way_leaves_nothing_behind() {
+    let bytes = b"D\0\0\0\x10\0\x02\0\0\0\x01a\0\0\0\x09b";
+    let (mut out, mut told) = (b"before".to_vec(), 0);
+    let rewritten = rewrite(bytes, &[0, 1], 2, &mut out, &mut |_, _, out| {
+        told += 1;
+        out.extend_from_slice(b"more");
+        CellOut::Written
+    });
+    assert!(rewritten.is_err());
+    assert_eq!((told, out.as_slice()), (1, &b"before"[..]));
+}
+
+#[test]
+fn an_empty_cell_is_not_null() {
+    let frame = encode(&[vec![Some(b"x".to_vec()), None]]);
+    let mut out = Vec::new();
+    rewrite(&frame, &[0, 1], 2, &mut out, &mut |_, _, _| CellOut::Written).unwrap();
+    assert_eq!(out, encode(&[vec![Some(Vec::new()), Some(Vec::new())]]));
+}
+
 /// Rows of up to six columns, and some of the columns.
 fn table() -> impl Strategy<Value = (Vec<Row>, Vec<u16>, u16)> {
     (1_usize..7).prop_flat_map(|width| {
@@ -412,6 +433,39 @@ proptest! {
             let mut out = b"before".to_vec();
             nullify(&frame, &columns, width, &mut out).unwrap();
             columns.iter().for_each(|column| row[usize::from(*column)] = None);
+            prop_assert_eq!(&out[6..], &encode(std::slice::from_ref(row))[..]);
+        }
+    }
+
+    #[test]
+    fn rewritten_rows_are_rows_with_other_cells(
+        (mut rows, columns, width) in table(),
+        cells: Vec<Option<Vec<u8>>>,
+    ) {
+        for row in &mut rows {
+            let frame = encode(std::slice::from_ref(row));
+            let mut out = b"before".to_vec();
+            let mut told = Vec::new();
+            let new = |index: usize| cells.get(index).cloned().flatten();
+            rewrite(&frame, &columns, width, &mut out, &mut |index, old, out| {
+                told.push((index, old.map(<[u8]>::to_vec)));
+                match new(index) {
+                    Some(cell) => {
+                        out.extend_from_slice(&cell);
+                        CellOut::Written
+                    }
+                    None => {
+                        out.extend_from_slice(b"taken back");
+                        CellOut::Null
+                    }
+                }
+            })
+            .unwrap();
+            let wanted: Vec<_> = columns.iter().map(|column| row[usize::from(*column)].clone()).enumerate().collect();
+            prop_assert_eq!(told, wanted);
+            for (index, column) in columns.iter().enumerate() {
+                row[usize::from(*column)] = new(index);
+            }
             prop_assert_eq!(&out[6..], &encode(std::slice::from_ref(row))[..]);
         }
     }

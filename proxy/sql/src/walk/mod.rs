@@ -8,7 +8,7 @@
 pub(crate) mod children;
 mod ddl;
 mod expr;
-mod names;
+pub(crate) mod names;
 mod query;
 mod restriction;
 mod utility;

@@ -1,0 +1,97 @@
+//! Functions that somebody defined: which of them are queries that were followed, and what a call of one shows.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::LabelIndex;
+use crate::catalog::Function;
+use crate::lineage::ColumnId;
+use crate::statement::Name;
+
+/// What calling a followed function means: it runs one query and does nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meaning {
+    /// Relations that it reads.
+    pub reads: Vec<Name>,
+    /// Labelled columns that its result may show something of.
+    pub shows: BTreeSet<ColumnId>,
+    /// Labelled columns that it reads.
+    pub touched: BTreeSet<ColumnId>,
+    /// Labelled columns that it compares for equality.
+    pub lookups: BTreeSet<ColumnId>,
+    /// Labelled columns that its conditions, orders and groups look at.
+    pub probes: BTreeSet<ColumnId>,
+}
+
+/// One function of a name.
+#[derive(Debug)]
+pub(super) struct Entry {
+    schema: String,
+    body: Option<String>,
+    meaning: Option<Meaning>,
+}
+
+pub(super) fn by_name(functions: &[Function]) -> HashMap<String, Vec<Entry>> {
+    let mut all: HashMap<String, Vec<Entry>> = HashMap::new();
+    for function in functions {
+        all.entry(function.name.to_lowercase()).or_default().push(Entry {
+            schema: function.schema.clone(),
+            body: function.sql_body.clone(),
+            meaning: None,
+        });
+    }
+    all
+}
+
+impl LabelIndex {
+    /// Whether a function of that name exists outside `pg_catalog`.
+    pub fn is_user_function(&self, name: &str) -> bool {
+        self.user_functions.contains(&name.to_lowercase())
+    }
+
+    /// Whether there are functions outside `pg_catalog` at all.
+    pub fn has_user_functions(&self) -> bool {
+        !self.user_functions.is_empty()
+    }
+
+    fn functions_of(&self, name: &Name) -> impl Iterator<Item = &Entry> {
+        let all = self.functions.get(&name.name.to_lowercase());
+        all.into_iter()
+            .flatten()
+            .filter(|entry| name.schema.as_ref().is_none_or(|schema| *schema == entry.schema))
+    }
+
+    /// What a call of a defined function means, for every function that the name may mean; `None` when there is none, or
+    /// one of them was not followed.
+    pub fn meanings(&self, name: &Name) -> Option<Vec<&Meaning>> {
+        let all: Option<Vec<&Meaning>> = self
+            .functions_of(name)
+            .map(|entry| entry.meaning.as_ref())
+            .collect();
+        all.filter(|meanings| !meanings.is_empty())
+    }
+
+    /// Bodies that were not followed yet, each with its place for [`Self::set_meaning`].
+    pub fn functions_to_follow(&self) -> Vec<((String, usize), String)> {
+        let mut all = Vec::new();
+        for (name, entries) in &self.functions {
+            for (index, entry) in entries.iter().enumerate() {
+                if let (Some(body), None) = (&entry.body, &entry.meaning) {
+                    all.push(((name.clone(), index), body.clone()));
+                }
+            }
+        }
+        all.sort_unstable();
+        all
+    }
+
+    /// Takes in what a function's call means.
+    pub fn set_meaning(&mut self, place: &(String, usize), meaning: Meaning) {
+        if let Some(entry) = self
+            .functions
+            .get_mut(&place.0)
+            .and_then(|entries| entries.get_mut(place.1))
+        {
+            entry.meaning = Some(meaning);
+        }
+    }
+}

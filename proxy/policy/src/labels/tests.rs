@@ -1,0 +1,259 @@
+//! Labels over a small shop, and how they spread.
+
+use super::*;
+use crate::catalog::Column;
+
+fn relation(oid: u32, schema: &str, name: &str, kind: u8, columns: &[&str], sources: &[u32]) -> Relation {
+    let columns = (1..).zip(columns);
+    let columns = columns.map(|(number, name)| Column {
+        number,
+        name: (*name).to_owned(),
+        type_oid: 25,
+    });
+    Relation {
+        sources: sources.to_vec(),
+        ..Relation::new(oid, schema, name, kind, columns.collect())
+    }
+}
+
+/// A shop: customers (email, ssn labelled) with a partition, views over them, orders, a namesake in another schema.
+pub(crate) fn shop() -> Catalog {
+    Catalog {
+        epoch: 7,
+        relations: vec![
+            relation(
+                10,
+                "app",
+                "customers",
+                b'p',
+                &["id", "name", "email", "ssn"],
+                &[11],
+            ),
+            relation(
+                11,
+                "app",
+                "customers_eu",
+                b'r',
+                &["ssn", "email", "id", "name", "vat"],
+                &[10],
+            ),
+            relation(12, "app", "orders", b'r', &["id", "customer_id", "total"], &[]),
+            relation(13, "app", "people", b'v', &["id", "name"], &[10]),
+            relation(14, "app", "people_daily", b'm', &["day", "count"], &[13]),
+            relation(15, "archive", "orders", b'r', &["id"], &[]),
+            relation(16, "app", "audit", b'r', &["id", "what"], &[12]),
+            relation(17, "app", "order_totals", b'v', &["total"], &[12]),
+            relation(18, "app", "cards", b'r', &["id", "number"], &[]),
+            relation(1259, "pg_catalog", "pg_class", b'r', &["oid", "relname"], &[]),
+            relation(3118, "pg_catalog", "pg_stats", b'v', &["schemaname"], &[]),
+        ],
+        user_functions: ["peek", "lower"].map(str::to_owned).into(),
+        functions: Vec::new(),
+    }
+}
+
+pub(crate) fn specs() -> Vec<LabelSpec> {
+    let column = |table: &str, name: &str| ("app".to_owned(), table.to_owned(), name.to_owned());
+    vec![
+        LabelSpec {
+            name: "pii".to_owned(),
+            columns: vec![column("customers", "email"), column("customers", "ssn")],
+            paths: Vec::new(),
+            redact: RedactSpec::Blank,
+        },
+        LabelSpec {
+            name: "cards".to_owned(),
+            columns: vec![column("cards", "number"), column("customers", "ssn")],
+            paths: Vec::new(),
+            redact: RedactSpec::KeepLast(4),
+        },
+    ]
+}
+
+pub(crate) fn index() -> LabelIndex {
+    let (index, missing) = LabelIndex::resolve(&shop(), &specs());
+    assert_eq!(missing, Vec::<String>::new());
+    index
+}
+
+fn name(text: &str) -> Name {
+    match text.split_once('.') {
+        Some((schema, name)) => Name {
+            schema: Some(schema.to_owned()),
+            name: name.to_owned(),
+        },
+        None => Name {
+            schema: None,
+            name: text.to_owned(),
+        },
+    }
+}
+
+fn hiding(labels: &[&str]) -> MaskScope {
+    MaskScope {
+        hidden: labels.iter().map(|label| (*label).to_owned()).collect(),
+        ..MaskScope::default()
+    }
+}
+
+#[test]
+fn columns_spread_by_name_to_partitions_and_back() {
+    let masks = MaskScope::all(&specs());
+    let index = index();
+    assert_eq!(index.origin(10, 3, &masks), Origin::Masked(RedactSpec::Blank));
+    assert_eq!(
+        index.origin(11, 2, &masks),
+        Origin::Masked(RedactSpec::Blank),
+        "email of the partition"
+    );
+    assert_eq!(
+        index.origin(11, 1, &masks),
+        Origin::Masked(RedactSpec::Blank),
+        "ssn: the stricter of two labels"
+    );
+    assert_eq!(
+        index.origin(11, 1, &hiding(&["cards"])),
+        Origin::Masked(RedactSpec::KeepLast(4))
+    );
+    assert_eq!(index.origin(11, 3, &masks), Origin::Clear);
+    assert_eq!(index.origin(10, 0, &masks), Origin::MaskedWhole);
+    assert_eq!(index.origin(10, -1, &masks), Origin::MaskedWhole);
+    assert_eq!(
+        index.origin(10, 9, &masks),
+        Origin::Unknown,
+        "a column newer than the catalog"
+    );
+    assert_eq!(index.origin(12, 0, &masks), Origin::Clear);
+    assert_eq!(index.origin(999, 1, &masks), Origin::Unknown);
+    assert_eq!(index.origin(10, 3, &MaskScope::default()), Origin::Clear);
+
+    let child_first = LabelSpec {
+        name: "pii".to_owned(),
+        columns: vec![("app".to_owned(), "customers_eu".to_owned(), "email".to_owned())],
+        paths: Vec::new(),
+        redact: RedactSpec::Null,
+    };
+    let (index, _) = LabelIndex::resolve(&shop(), &[child_first]);
+    assert_eq!(
+        index.origin(10, 3, &masks),
+        Origin::Masked(RedactSpec::Null),
+        "a scan of the parent shows the child"
+    );
+}
+
+#[test]
+fn views_over_labelled_relations_are_derived() {
+    let masks = MaskScope::all(&specs());
+    let index = index();
+    assert_eq!(index.origin(13, 1, &masks), Origin::Derived);
+    assert_eq!(index.origin(14, 2, &masks), Origin::Derived, "through two steps");
+    assert_eq!(index.origin(17, 1, &masks), Origin::Clear);
+    assert_eq!(index.origin(13, 1, &hiding(&["other"])), Origin::Clear);
+    assert!(index.touches(&name("app.people_daily")) && !index.touches(&name("order_totals")));
+    assert_eq!(
+        index.labels_of(&name("people")).into_iter().collect::<Vec<_>>(),
+        ["cards", "pii"]
+    );
+}
+
+#[test]
+fn an_unqualified_name_means_every_relation_of_that_name() {
+    let index = index();
+    assert!(index.touches(&name("customers")) && index.touches(&name("app.customers")));
+    assert!(!index.touches(&name("archive.customers")) && !index.touches(&name("nowhere")));
+    let orders = name("orders");
+    let mut found: Vec<_> = index.candidates(&orders).collect();
+    found.sort_unstable();
+    assert_eq!(found, [("app", "orders"), ("archive", "orders")]);
+    assert!(index.touches_masked(&name("customers"), &hiding(&["cards"])));
+    assert!(!index.touches_masked(&name("cards"), &hiding(&["pii"])));
+}
+
+#[test]
+fn a_rule_that_reads_a_labelled_relation_derives_its_table() {
+    let mut catalog = shop();
+    catalog
+        .relations
+        .push(relation(20, "app", "inbox", b'r', &["line"], &[10]));
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    assert_eq!(index.origin(20, 1, &MaskScope::all(&specs())), Origin::Derived);
+}
+
+#[test]
+fn what_the_catalog_lacks_is_said() {
+    let mut specs = specs();
+    specs[0].columns = vec![
+        ("app".to_owned(), "customers".to_owned(), "fax".to_owned()),
+        ("app".to_owned(), "clients".to_owned(), "email".to_owned()),
+    ];
+    let (_, missing) = LabelIndex::resolve(&shop(), &specs);
+    assert_eq!(
+        missing,
+        [
+            "label pii: relation app.customers has no column fax",
+            "label pii: no relation app.clients"
+        ]
+    );
+}
+
+#[test]
+fn the_stricter_redaction_wins() {
+    use RedactSpec::{Blank, KeepLast, Null};
+    assert_eq!(KeepLast(4).stricter(KeepLast(2)), KeepLast(2));
+    assert_eq!(KeepLast(0).stricter(Blank), Blank);
+    assert_eq!(Null.stricter(Blank), Null);
+    assert_eq!(Blank.stricter(KeepLast(9)), Blank);
+}
+
+#[test]
+fn a_followed_view_carries_what_its_columns_hold() {
+    use crate::lineage::{ColumnId, Flow};
+    let column = |relation, attribute| ColumnId { relation, attribute };
+    let masks = MaskScope::all(&specs());
+    let mut index = index();
+    assert!(!index.set_view(13, &[Flow::Clean]), "another number of columns");
+    assert_eq!(index.origin(13, 1, &masks), Origin::Derived);
+    let email = column(10, 3);
+    assert!(index.set_view(13, &[Flow::Exactly(email), Flow::Tainted([column(10, 4)].into())]));
+    assert_eq!(index.origin(13, 1, &masks), Origin::Masked(RedactSpec::Blank));
+    assert_eq!(
+        index.origin(13, 2, &masks),
+        Origin::Masked(RedactSpec::Null),
+        "no redaction of a label fits what is computed"
+    );
+    assert!(index.carries(column(13, 1), email) && index.carries(email, column(13, 1)));
+    assert!(
+        !index.carries(column(13, 1), column(10, 4)),
+        "ssn bears another label as well"
+    );
+    assert!(!index.carries(column(12, 3), email) && index.carries(column(12, 3), column(12, 1)));
+    assert!(index.set_view(14, &[Flow::Clean, Flow::Clean]));
+    assert_eq!(index.origin(14, 1, &masks), Origin::Clear);
+    assert!(!index.touches(&name("people_daily")));
+    index.mark_derived(13);
+    assert_eq!(index.origin(13, 1, &masks), Origin::Derived);
+    assert_eq!(
+        index.origin(14, 1, &masks),
+        Origin::Derived,
+        "and what is over it"
+    );
+}
+
+#[test]
+fn generated_columns_carry_what_they_read() {
+    let mut catalog = shop();
+    catalog.relations[0].generated = vec![(2, 4)];
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    let masks = MaskScope::all(&specs());
+    assert_eq!(index.origin(10, 2, &masks), Origin::Masked(RedactSpec::Null));
+}
+
+#[test]
+fn a_temporary_schema_is_any_of_them() {
+    let mut catalog = shop();
+    catalog
+        .relations
+        .push(relation(30, "pg_temp_4", "cards", b'v', &["number"], &[18]));
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    assert!(index.touches(&name("pg_temp.cards")) && !index.touches(&name("pg_tempo.cards")));
+}

@@ -1,0 +1,166 @@
+//! What a policy's text looks at: time, or the resource's own name and labels. Found in Cedar's JSON form of the policy.
+//!
+//! Source: Cedar language reference, "JSON policy format". Doubt counts as looking: `context` used as a whole may mean any
+//! of its attributes, and a policy that has no JSON form looks at everything.
+
+use cedar_policy::{Policy, ResourceConstraint};
+use serde_json::Value;
+
+use crate::window::WEEKDAYS;
+
+/// The attributes of the context that change by themselves.
+const OF_TIME: [&str; 3] = ["hour", "weekday", "minute_of_day"];
+
+/// What a policy looks at besides the principal and the statement's effects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Looks {
+    /// It may answer otherwise a minute later.
+    pub(crate) at_time: bool,
+    /// It may answer otherwise for another relation of the same target.
+    pub(crate) at_relations: bool,
+    /// Texts that are compared with `context.weekday` and name no day.
+    pub(crate) wrong_days: Vec<String>,
+}
+
+impl Looks {
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let mut looks = Self::default();
+        match policy.resource_constraint() {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
+            ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
+                looks.at_relations = uid.type_name().to_string() != "Target";
+            }
+        }
+        match policy.to_json() {
+            Ok(json) => looks.walk(&json["conditions"]),
+            Err(_) => {
+                looks.at_time = true;
+                looks.at_relations = true;
+            }
+        }
+        looks
+    }
+
+    fn walk(&mut self, node: &Value) {
+        match node {
+            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            Value::Object(fields) => {
+                for (operator, operands) in fields {
+                    self.expression(operator, operands);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn expression(&mut self, operator: &str, operands: &Value) {
+        match operator {
+            "Var" => {
+                self.at_time |= operands == "context";
+                self.at_relations |= operands == "resource";
+                return;
+            }
+            // One attribute of the context: only that one counts. Whether it has one never changes.
+            "." | "has" if is_var(&operands["left"], "context") => {
+                let attribute = operands["attr"].as_str().unwrap_or_default();
+                self.at_time |= operator == "." && OF_TIME.contains(&attribute);
+                return;
+            }
+            // Its type, not its name.
+            "is" if is_var(&operands["left"], "resource") && operands.get("in").is_none() => return,
+            "==" | "!=" | "contains" => {
+                for (one, other) in [("left", "right"), ("right", "left")] {
+                    if is_weekday(&operands[one]) {
+                        self.check_days(&operands[other]);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.walk(operands);
+    }
+
+    /// Every text in what a weekday is compared with.
+    fn check_days(&mut self, node: &Value) {
+        if let Value::String(text) = &node["Value"]
+            && !WEEKDAYS.contains(&text.as_str())
+        {
+            self.wrong_days.push(text.clone());
+        }
+        if let Value::Array(items) = &node["Set"] {
+            items.iter().for_each(|item| self.check_days(item));
+        }
+    }
+}
+
+fn is_var(node: &Value, name: &str) -> bool {
+    node["Var"] == name
+}
+
+fn is_weekday(node: &Value) -> bool {
+    is_var(&node["."]["left"], "context") && node["."]["attr"] == "weekday"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(text: &str) -> Looks {
+        Looks::of(&Policy::parse(None, text).expect("parses"))
+    }
+
+    #[test]
+    fn time_is_found_in_every_spelling() {
+        for condition in [
+            "context.hour < 8",
+            "context[\"weekday\"] == \"monday\"",
+            "if context.bounded then context.minute_of_day > 3 else true",
+            "{ now: context }.now.hour == 3",
+            "[\"monday\"].contains(context.weekday)",
+            "context == { }",
+        ] {
+            let found = looks(&format!(
+                "permit (principal, action, resource) when {{ {condition} }};"
+            ));
+            assert!(found.at_time, "{condition}");
+        }
+        for condition in [
+            "context.bounded",
+            "context has hour",
+            "context.actor == \"context.hour\"",
+        ] {
+            let found = looks(&format!(
+                "permit (principal, action, resource) unless {{ {condition} }};"
+            ));
+            assert!(!found.at_time, "{condition}");
+        }
+    }
+
+    #[test]
+    fn relations_are_found_in_scope_and_conditions() {
+        for text in [
+            "forbid (principal, action, resource in Label::\"pii\");",
+            "forbid (principal, action, resource == Table::\"shop/app.orders\");",
+            "forbid (principal, action, resource) when { resource is Table && resource.schema == \"private\" };",
+            "forbid (principal, action, resource) when { resource in [Label::\"a\", Label::\"b\"] };",
+        ] {
+            assert!(looks(text).at_relations, "{text}");
+        }
+        for text in [
+            "forbid (principal, action, resource);",
+            "forbid (principal, action, resource in Target::\"shop\");",
+            "forbid (principal, action, resource) when { resource is Table };",
+        ] {
+            assert!(!looks(text).at_relations, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_no_day_is_found() {
+        let found = looks(
+            "forbid (principal, action, resource)
+             when { [\"saturday\", \"sonntag\"].contains(context.weekday) || context.weekday == \"Monday\" };",
+        );
+        assert_eq!(found.wrong_days, ["sonntag", "Monday"]);
+    }
+}

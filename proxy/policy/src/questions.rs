@@ -1,0 +1,190 @@
+//! What is asked of policy about one statement: which action on which relation, target or label.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cedar_policy::{Entity, EntityUid, RestrictedExpression};
+use linegate_identity::Effects;
+
+use crate::engine::Engine;
+use crate::labelled::LabelledColumn;
+use crate::labels::LabelIndex;
+use crate::statement::{Name, Statement};
+use crate::subject::Subject;
+
+const OF_READS: Effects = Effects::SELECT.with(Effects::COPY_OUT);
+const OF_WRITES: Effects = Effects::INSERT
+    .with(Effects::UPDATE)
+    .with(Effects::DELETE)
+    .with(Effects::TRUNCATE)
+    .with(Effects::CREATE)
+    .with(Effects::ALTER)
+    .with(Effects::DROP)
+    .with(Effects::COPY_IN);
+const OF_BOTH: Effects = Effects::LOCK
+    .with(Effects::MAINTENANCE)
+    .with(Effects::GRANT)
+    .with(Effects::EXPLAIN);
+
+/// The effects that scope and policy must allow: what it does, and `select` where a write reads other relations.
+pub(crate) fn needed(statement: &Statement) -> Effects {
+    let effects = statement.effects;
+    let reads_others = statement
+        .reads
+        .iter()
+        .any(|name| !statement.writes.contains(name));
+    if reads_others && effects.intersects(OF_WRITES) && !effects.intersects(OF_READS) {
+        return effects.with(Effects::SELECT);
+    }
+    effects
+}
+
+/// One question's resource.
+#[derive(Clone)]
+pub(crate) struct Resource {
+    pub(crate) uid: EntityUid,
+    /// `schema.name`; `None` for the target.
+    pub(crate) shown: Option<String>,
+}
+
+/// The relations of a statement as Cedar entities.
+pub(crate) struct Tables {
+    by_name: HashMap<Name, Vec<Resource>>,
+    pub(crate) entities: HashMap<EntityUid, Entity>,
+}
+
+impl Tables {
+    /// `None` when an entity could not be built.
+    pub(crate) fn of(
+        engine: &Engine,
+        subject: &Subject,
+        labels: Option<&LabelIndex>,
+        statement: &Statement,
+    ) -> Option<Self> {
+        let mut tables = Self {
+            by_name: HashMap::new(),
+            entities: HashMap::new(),
+        };
+        for name in statement.reads.iter().chain(&statement.writes) {
+            if tables.by_name.contains_key(name) {
+                continue;
+            }
+            let mut meant: Vec<(String, String)> = Vec::new();
+            if let Some(labels) = labels {
+                meant.extend(
+                    labels
+                        .candidates(name)
+                        .map(|(schema, name)| (schema.to_owned(), name.to_owned())),
+                );
+            }
+            if meant.is_empty() {
+                meant.push((
+                    name.schema.clone().unwrap_or_else(|| "?".to_owned()),
+                    name.name.clone(),
+                ));
+            }
+            let mut resources = Vec::with_capacity(meant.len());
+            for (schema, table) in meant {
+                let uid = engine.nouns.table(&subject.target, &schema, &table);
+                let full = Name {
+                    schema: Some(schema),
+                    name: table,
+                };
+                let label_names = labels.map(|labels| labels.labels_of(&full)).unwrap_or_default();
+                let mut parents: HashSet<EntityUid> = label_names
+                    .into_iter()
+                    .map(|label| engine.nouns.label(label))
+                    .collect();
+                parents.insert(subject.target_uid.clone());
+                resources.push(Resource {
+                    uid: uid.clone(),
+                    shown: Some(full.to_string()),
+                });
+                let text =
+                    |value: Option<String>| RestrictedExpression::new_string(value.unwrap_or_default());
+                let attributes = HashMap::from([
+                    ("schema".to_owned(), text(full.schema)),
+                    ("name".to_owned(), text(Some(full.name))),
+                ]);
+                tables
+                    .entities
+                    .insert(uid.clone(), Entity::new(uid, attributes, parents).ok()?);
+            }
+            tables.by_name.insert(name.clone(), resources);
+        }
+        Some(tables)
+    }
+
+    fn resources<'n>(&self, names: impl Iterator<Item = &'n Name>) -> Vec<Resource> {
+        // Two spellings may mean one relation; it is asked about once.
+        let mut found = BTreeMap::new();
+        for resource in names.filter_map(|name| self.by_name.get(name)).flatten() {
+            found
+                .entry(resource.shown.clone())
+                .or_insert_with(|| resource.clone());
+        }
+        found.into_values().collect()
+    }
+}
+
+/// One question: an action on a resource.
+pub(crate) struct Question {
+    pub(crate) action: EntityUid,
+    /// The action's name: that of the effect class, or `read`.
+    pub(crate) asked: &'static str,
+    /// Its effect class; `None` for `read`, which is allowed unless a policy forbids it.
+    pub(crate) effect: Option<Effects>,
+    pub(crate) resource: Resource,
+}
+
+/// Every question that must not be answered with a refusal; `None` when the schema lacks an action.
+pub(crate) fn questions(
+    engine: &Engine,
+    subject: &Subject,
+    tables: &mut Tables,
+    columns: Vec<LabelledColumn>,
+    statement: &Statement,
+) -> Option<Vec<Question>> {
+    let mut found = Vec::new();
+    let effects = needed(statement);
+    for (effect, name) in Effects::NAMES
+        .iter()
+        .filter(|(effect, _)| effects.contains(*effect))
+    {
+        let mut resources = if OF_READS.contains(*effect) {
+            tables.resources(statement.reads.iter())
+        } else if OF_WRITES.contains(*effect) {
+            tables.resources(statement.writes.iter())
+        } else if OF_BOTH.contains(*effect) {
+            tables.resources(statement.reads.iter().chain(&statement.writes))
+        } else {
+            Vec::new()
+        };
+        if resources.is_empty() {
+            resources.push(Resource {
+                uid: subject.target_uid.clone(),
+                shown: None,
+            });
+        }
+        let action = engine.nouns.action(*effect)?;
+        found.extend(resources.into_iter().map(|resource| Question {
+            action: action.clone(),
+            asked: name,
+            effect: Some(*effect),
+            resource,
+        }));
+    }
+    for column in columns {
+        let uid = column.entity.uid();
+        tables.entities.insert(uid.clone(), column.entity);
+        found.push(Question {
+            action: engine.nouns.read_column.clone(),
+            asked: "read",
+            effect: None,
+            resource: Resource {
+                uid,
+                shown: Some(column.shown),
+            },
+        });
+    }
+    Some(found)
+}

@@ -1,0 +1,127 @@
+//! Conditions: what is an honest look-up and what is an oracle.
+//! Source: PostgreSQL manual, "Comparison Functions and Operators", "Row and Array Comparisons".
+//!
+//! A look-up compares a labelled column, as it is, for equality: with a constant or parameter, with values that the text
+//! lists, or with a column of a table that lasts. Everything else that a condition does with a labelled value is a probe.
+
+use pg_raw_parse::raw::{A_Expr_Kind, BoolExprType, SubLinkType};
+use pg_raw_parse::{Node, nodes};
+
+use super::Reader;
+use super::builtin_name;
+use super::from::listed;
+use super::value::{Source, Value};
+
+impl Reader<'_> {
+    /// WHERE, ON, HAVING: look-ups under AND and OR are look-ups.
+    pub(super) fn condition(&mut self, node: Node<'_>) {
+        if matches!(node, Node::None) || !self.enter() {
+            return;
+        }
+        match node {
+            Node::BoolExpr(expr) if expr.boolop != BoolExprType::NOT_EXPR => {
+                expr.args().iter().for_each(|arm| self.condition(arm));
+            }
+            Node::A_Expr(expr) => self.comparison(node, expr),
+            Node::SubLink(link) if link.sub_link_type == SubLinkType::ANY_SUBLINK && is_equality(link) => {
+                let left = self.value(link.testexpr());
+                let rows = listed(self.query(link.subselect()));
+                match (&left, &rows.rest) {
+                    (Value::Row(left), None) if left.len() == rows.fields.len() => {
+                        for (one, two) in left.iter().zip(&rows.fields) {
+                            self.equal(&one.value, &two.value);
+                        }
+                    }
+                    (_, None) if rows.fields.len() == 1 => self.equal(&left, &rows.first()),
+                    _ => {
+                        self.probe(&left);
+                        self.probe(&Value::of_set(rows.all()));
+                    }
+                }
+            }
+            node => self.strict(node),
+        }
+        self.leave();
+    }
+
+    /// A place where any labelled value is probed.
+    pub(super) fn strict(&mut self, node: Node<'_>) {
+        if matches!(node, Node::None) {
+            return;
+        }
+        let value = self.value(node);
+        self.probe(&value);
+    }
+
+    fn comparison(&mut self, node: Node<'_>, expr: &nodes::A_Expr) {
+        let is_equals = builtin_name(expr.name()) == Some("=");
+        match expr.kind {
+            A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_NOT_DISTINCT if is_equals => {
+                let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
+                self.equal(&left, &right);
+            }
+            A_Expr_Kind::AEXPR_OP_ANY if is_equals => {
+                let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
+                // Only an array that the text or a parameter gives holds a known number of values.
+                match right {
+                    Value::CONSTANT => self.equal(&left, &right),
+                    _ => {
+                        self.probe(&left);
+                        self.probe(&right);
+                    }
+                }
+            }
+            A_Expr_Kind::AEXPR_IN if is_equals => {
+                let left = self.value(expr.lexpr());
+                match expr.rexpr() {
+                    Node::NodeList(list) => {
+                        for node in list {
+                            let right = self.value(node);
+                            self.equal(&left, &right);
+                        }
+                    }
+                    other => {
+                        self.probe(&left);
+                        self.strict(other);
+                    }
+                }
+            }
+            _ => self.strict(node),
+        }
+    }
+
+    /// Two values compared for equality in a condition.
+    pub(super) fn equal(&mut self, one: &Value, two: &Value) {
+        match (one, two) {
+            (Value::Row(left), Value::Row(right)) if left.len() == right.len() => {
+                for (one, two) in left.iter().zip(right.iter()) {
+                    self.equal(&one.value, &two.value);
+                }
+            }
+            (Value::Exactly(column), Value::Clean(source))
+            | (Value::Clean(source), Value::Exactly(column))
+                if *source != Source::Other =>
+            {
+                self.found.lookups.insert(*column);
+            }
+            (Value::OneOf(columns), Value::Clean(source)) | (Value::Clean(source), Value::OneOf(columns))
+                if *source != Source::Other =>
+            {
+                self.found.lookups.extend(columns.iter());
+            }
+            (Value::Exactly(_) | Value::OneOf(_), Value::Exactly(_) | Value::OneOf(_)) => {
+                self.found.lookups.extend(one.columns());
+                self.found.lookups.extend(two.columns());
+            }
+            _ => {
+                self.probe(one);
+                self.probe(two);
+            }
+        }
+    }
+}
+
+/// `x IN (SELECT …)` and `x = ANY (SELECT …)`.
+fn is_equality(link: &nodes::SubLink) -> bool {
+    link.oper_name().is_empty() || builtin_name(link.oper_name()) == Some("=")
+}

@@ -1,0 +1,443 @@
+//! Every expression node of a raw parse tree, by name: what its value may hold.
+//! Source: `nodes/primnodes.h` and `parsenodes.h`, PostgreSQL 18; PostgreSQL manual, "Value Expressions".
+//!
+//! Where an operation may fail, or choose, by a labelled value, that is a probe as well: the client sees whether it did.
+
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType, XmlExprOp};
+use pg_raw_parse::{Node, nodes};
+
+use linegate_policy::Name;
+
+use super::from::listed;
+use super::scope::Shape;
+use super::value::{Field, Value};
+use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, paths};
+use crate::parse::plain;
+use crate::walk::names;
+
+impl Reader<'_> {
+    /// What an expression's value may hold.
+    pub(super) fn value(&mut self, node: Node<'_>) -> Value {
+        if !self.enter() {
+            return self.in_reach();
+        }
+        let value = self.value_here(node);
+        self.leave();
+        value
+    }
+
+    fn value_here(&mut self, node: Node<'_>) -> Value {
+        match node {
+            Node::None
+            | Node::String(_)
+            | Node::Integer(_)
+            | Node::Float(_)
+            | Node::Boolean(_)
+            | Node::BitString(_)
+            | Node::A_Const(_)
+            | Node::ParamRef(_)
+            | Node::SQLValueFunction(_)
+            | Node::SetToDefault(_)
+            | Node::CurrentOfExpr(_) => Value::CONSTANT,
+            Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
+            Node::ColumnRef(column) => self.column_ref(column),
+            Node::A_Expr(expr) => self.operator(expr),
+            Node::TypeCast(cast) => self.cast(cast),
+            Node::CollateClause(collate) => self.value(collate.arg()),
+            Node::FuncCall(call) => self.call(call),
+            Node::NamedArgExpr(named) => self.value(named.arg()),
+            Node::A_Indirection(path) => self.indirection(path),
+            Node::A_ArrayExpr(array) => self.made_of(array.elements()),
+            Node::BoolExpr(expr) => self.made_of(expr.args()),
+            Node::CoalesceExpr(coalesce) => self.made_of(coalesce.args()),
+            Node::MinMaxExpr(expr) => self.made_of(expr.args()),
+            Node::NodeList(list) => self.made_of(list),
+            Node::SubLink(link) => self.sub_link(link),
+            Node::CaseExpr(case) => self.case(case),
+            Node::RowExpr(row) => {
+                let fields = row.args().iter().map(|node| Field::new(None, self.value(node)));
+                Value::Row(std::rc::Rc::new(fields.collect()))
+            }
+            Node::NullTest(test) => {
+                let value = self.value(test.arg());
+                if value.is_plain() {
+                    Value::OTHER
+                } else {
+                    Value::computed([&value])
+                }
+            }
+            Node::BooleanTest(test) => {
+                let value = self.value(test.arg());
+                Value::computed([&value])
+            }
+            _ => self.document(node),
+        }
+    }
+
+    fn made_of(&mut self, list: &NodeList) -> Value {
+        let values = self.values_of(list);
+        Value::computed(&values)
+    }
+
+    /// XML and SQL/JSON expressions.
+    fn document(&mut self, node: Node<'_>) -> Value {
+        let (value, may_fail) = match node {
+            Node::ResTarget(target) => (self.value(target.val()), false),
+            Node::XmlExpr(xml) => {
+                let mut values = self.values_of(xml.named_args());
+                values.extend(self.values_of(xml.args()));
+                let builds = matches!(
+                    xml.op,
+                    XmlExprOp::IS_XMLCONCAT | XmlExprOp::IS_XMLELEMENT | XmlExprOp::IS_XMLFOREST
+                );
+                (Value::computed(&values), !builds)
+            }
+            Node::XmlSerialize(xml) => (self.value(xml.expr()), true),
+            Node::JsonValueExpr(value) => (self.json_value(Some(value)), false),
+            Node::JsonIsPredicate(test) => (self.value(test.expr()), false),
+            Node::JsonArgument(argument) => (self.json_value(argument.val()), false),
+            Node::JsonKeyValue(pair) => {
+                let values = [self.value(pair.key()), self.json_value(pair.value())];
+                (Value::computed(&values), false)
+            }
+            Node::JsonFuncExpr(function) => (self.json_function(function), false),
+            Node::JsonParseExpr(parse) => (self.json_value(parse.expr()), true),
+            Node::JsonScalarExpr(scalar) => (self.value(scalar.expr()), false),
+            Node::JsonSerializeExpr(serialize) => (self.json_value(serialize.expr()), true),
+            Node::JsonObjectConstructor(object) => (self.made_of(plain(object.exprs())), false),
+            Node::JsonArrayConstructor(array) => (self.made_of(plain(array.exprs())), false),
+            Node::JsonArrayQueryConstructor(array) => {
+                let rows = self.query(array.query());
+                (Value::of_set(rows.all()), false)
+            }
+            Node::JsonObjectAgg(aggregate) => {
+                let value = match aggregate.arg() {
+                    Some(pair) => self.value(Node::JsonKeyValue(pair)),
+                    None => Value::CONSTANT,
+                };
+                (self.json_aggregate(aggregate.constructor(), value), false)
+            }
+            Node::JsonArrayAgg(aggregate) => {
+                let value = self.json_value(aggregate.arg());
+                (self.json_aggregate(aggregate.constructor(), value), false)
+            }
+            _ => return self.anything(STRANGE_NODE),
+        };
+        let value = Value::computed([&value, &Value::OTHER]);
+        if may_fail {
+            self.probe(&value);
+        }
+        value
+    }
+
+    pub(super) fn json_value(&mut self, value: Option<&nodes::JsonValueExpr>) -> Value {
+        match value {
+            Some(value) => self.value(value.raw_expr()),
+            None => Value::CONSTANT,
+        }
+    }
+
+    fn json_aggregate(&mut self, aggregate: Option<&nodes::JsonAggConstructor>, value: Value) -> Value {
+        let mut from = vec![value, Value::OTHER];
+        if let Some(aggregate) = aggregate {
+            from.push(self.chosen_by(aggregate.agg_filter(), aggregate.agg_order(), aggregate.over()));
+        }
+        Value::computed(&from)
+    }
+
+    fn json_function(&mut self, function: &nodes::JsonFuncExpr) -> Value {
+        let context = self.json_value(function.context_item());
+        let mut rest = vec![self.value(function.pathspec())];
+        rest.extend(self.values_of(function.passing()));
+        for behavior in [function.on_empty(), function.on_error()].into_iter().flatten() {
+            rest.push(self.value(behavior.expr()));
+            // ERROR ON ERROR tells by failing.
+            self.probe(&context);
+        }
+        let place = match paths::json_path(function.pathspec()) {
+            Some(keys) if function.passing().is_empty() => self.under(&context, &keys),
+            _ => Value::computed([&context]),
+        };
+        rest.push(place);
+        rest.push(Value::OTHER);
+        Value::computed(&rest)
+    }
+
+    fn case(&mut self, case: &nodes::CaseExpr) -> Value {
+        let mut chosen_by = vec![self.value(case.arg())];
+        let mut results = vec![self.value(case.defresult())];
+        for node in case.args() {
+            let Node::CaseWhen(when) = node else {
+                return self.anything(STRANGE_NODE);
+            };
+            chosen_by.push(self.value(when.expr()));
+            results.push(self.value(when.result()));
+        }
+        for value in &chosen_by {
+            self.probe(value);
+        }
+        let first = results[0].clone();
+        if chosen_by.iter().all(Value::is_clean) && results.iter().all(|value| *value == first) {
+            match first {
+                Value::Clean(_) => {}
+                _ => return first,
+            }
+        }
+        Value::computed(chosen_by.iter().chain(&results))
+    }
+
+    /// A cast keeps a value as it is between the types that are characters, and within JSON.
+    fn cast(&mut self, cast: &nodes::TypeCast) -> Value {
+        let value = self.value(cast.arg());
+        if matches!(value, Value::Clean(_)) {
+            return value;
+        }
+        let Some(kind) = cast.type_name() else {
+            return self.anything(STRANGE_NODE);
+        };
+        let is_scalar = kind.array_bounds().is_empty() && !kind.setof && !kind.pct_type;
+        let name = builtin_name(plain(kind.names())).filter(|_| is_scalar);
+        let exact = name.filter(|_| kind.typmods().is_empty());
+        let column_type = match &value {
+            Value::Exactly(column) => self.index.type_oid(*column),
+            _ => None,
+        };
+        let keeps = match (&value, exact) {
+            (Value::Exactly(_), Some("text" | "varchar")) => column_type.is_some_and(is_text),
+            (Value::Exactly(_), Some("json" | "jsonb")) => column_type.is_some_and(is_json),
+            (Value::OneOf(columns), Some("text" | "varchar")) => {
+                let is_text = |column| self.index.type_oid(column).is_some_and(is_text);
+                columns.iter().copied().all(is_text)
+            }
+            (Value::Part(..), Some("json" | "jsonb")) => true,
+            _ => false,
+        };
+        if keeps {
+            return value;
+        }
+        let never_fails = match name {
+            Some("text" | "varchar" | "bpchar" | "name") => true,
+            Some("date" | "timestamp" | "timestamptz" | "numeric" | "float8") => {
+                exact.is_some() && column_type.is_some_and(is_number_or_time)
+            }
+            _ => false,
+        };
+        let value = Value::computed([&value]);
+        if !never_fails {
+            self.probe(&value);
+        }
+        value
+    }
+
+    /// Field selection and subscripts.
+    pub(super) fn indirection(&mut self, path: &nodes::A_Indirection) -> Value {
+        let mut value = self.value(path.arg());
+        for step in path.indirection() {
+            value = match step {
+                Node::String(name) => match &value {
+                    Value::Row(fields) => {
+                        let name = name.sval().unwrap_or_default();
+                        match Shape::of(fields.to_vec()).column(name) {
+                            Some((found, _)) => found,
+                            None => {
+                                if self.index.is_user_function(name) {
+                                    self.unknown(DISGUISED);
+                                }
+                                Value::computed([&value])
+                            }
+                        }
+                    }
+                    value => Value::computed([value, &Value::OTHER]),
+                },
+                Node::A_Star(_) => value,
+                Node::A_Indices(index) => match paths::key(index.uidx()) {
+                    Some(key) if !index.is_slice => self.under(&value, &[key]),
+                    _ => {
+                        let bounds = [self.value(index.lidx()), self.value(index.uidx())];
+                        Value::computed([&value, &bounds[0], &bounds[1], &Value::OTHER])
+                    }
+                },
+                _ => return self.anything(STRANGE_NODE),
+            };
+        }
+        value
+    }
+
+    fn sub_link(&mut self, link: &nodes::SubLink) -> Value {
+        let rows = listed(self.query(link.subselect()));
+        match link.sub_link_type {
+            SubLinkType::EXISTS_SUBLINK => Value::OTHER,
+            SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK if rows.fields.len() > 1 => rows.row(),
+            SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK => rows.first(),
+            _ => {
+                let test = self.value(link.testexpr());
+                Value::computed([&test, &Value::of_set(rows.all()), &Value::OTHER])
+            }
+        }
+    }
+
+    fn operator(&mut self, expr: &nodes::A_Expr) -> Value {
+        let name = builtin_name(expr.name());
+        if expr.kind == A_Expr_Kind::AEXPR_OP
+            && let Some(name @ ("->" | "->>" | "#>" | "#>>" | "?")) = name
+        {
+            let document = self.value(expr.lexpr());
+            let right = self.value(expr.rexpr());
+            let keys = match name {
+                "->" | "->>" => paths::key(expr.rexpr()).map(|key| vec![key]),
+                "?" => return self.has_key(&document, &right),
+                _ => paths::keys(expr.rexpr()),
+            };
+            return match keys {
+                Some(keys) => self.under(&document, &keys),
+                None => Value::computed([&document, &right, &Value::OTHER]),
+            };
+        }
+        // A chain of operators leans to the left and may be long.
+        let mut chain = vec![expr];
+        let mut first = expr.lexpr();
+        while let Node::A_Expr(left) = first {
+            let is_place = matches!(
+                builtin_name(left.name()),
+                None | Some("->" | "->>" | "#>" | "#>>" | "?")
+            );
+            if left.kind != A_Expr_Kind::AEXPR_OP || is_place {
+                break;
+            }
+            chain.push(left);
+            first = left.lexpr();
+        }
+        let mut value = self.value(first);
+        for expr in chain.into_iter().rev() {
+            let right = self.value(expr.rexpr());
+            if !never_fails(expr, &right) {
+                self.probe(&value);
+                self.probe(&right);
+            }
+            value = Value::computed([&value, &right]);
+        }
+        value
+    }
+
+    /// What decides which rows an aggregate or window sees, and in which order.
+    fn chosen_by(&mut self, filter: Node<'_>, order: &NodeList, over: Option<&nodes::WindowDef>) -> Value {
+        let mut values = vec![self.value(filter)];
+        for key in order {
+            match key {
+                Node::SortBy(sort) => values.push(self.value(sort.node())),
+                _ => values.push(self.anything(STRANGE_NODE)),
+            }
+        }
+        if let Some(window) = over {
+            values.extend(self.values_of(window.partition_clause()));
+            for key in plain(window.order_clause()) {
+                if let Node::SortBy(sort) = key {
+                    values.push(self.value(sort.node()));
+                }
+            }
+            self.window(window);
+        }
+        let value = Value::computed(&values);
+        self.probe(&value);
+        value
+    }
+
+    fn call(&mut self, call: &nodes::FuncCall) -> Value {
+        let arguments = self.values_of(call.args());
+        let chosen_by = self.chosen_by(call.agg_filter(), plain(call.agg_order()), call.over());
+        let of_arguments = Value::computed(&arguments);
+        if call.agg_distinct {
+            self.probe(&of_arguments);
+        }
+        let name = builtin_name(call.funcname());
+        if let Some(name) = names::function(call.funcname())
+            && let Some(value) = self.defined(&name, &of_arguments)
+        {
+            return Value::computed([&value, &chosen_by]);
+        }
+        let Some(name) = name else {
+            // Somebody's function in a schema that is not known: it may do anything with its arguments.
+            self.found.exposed.extend(of_arguments.columns());
+            return Value::computed([&of_arguments, &chosen_by, &Value::OTHER]);
+        };
+        if functions::carries(name) {
+            self.moves(&of_arguments);
+        }
+        let is_place = matches!(
+            name,
+            "jsonb_extract_path" | "jsonb_extract_path_text" | "json_extract_path" | "json_extract_path_text"
+        );
+        if is_place && !call.func_variadic {
+            let keys: Option<Vec<String>> = call.args().iter().skip(1).map(paths::key).collect();
+            if let (Some(keys), Some(document)) = (keys, arguments.first()) {
+                return self.under(document, &keys);
+            }
+        }
+        let shows_nothing = functions::shows_nothing(name)
+            || matches!(name, "count" | "num_nulls" | "num_nonnulls")
+                && arguments.iter().all(Value::is_plain);
+        if shows_nothing {
+            return Value::computed([&chosen_by, &Value::OTHER]);
+        }
+        let labelled: Vec<bool> = arguments.iter().map(|argument| !argument.is_clean()).collect();
+        if name != "count" && !functions::is_total(name, &labelled) {
+            self.probe(&of_arguments);
+        }
+        if functions::is_steady(name) && call.over().is_none() {
+            return Value::computed([&of_arguments, &chosen_by]);
+        }
+        Value::computed([&of_arguments, &chosen_by, &Value::OTHER])
+    }
+
+    /// A call that may mean a function somebody defined. `None` when no such function has the name.
+    fn defined(&mut self, name: &Name, arguments: &Value) -> Option<Value> {
+        if !self.index.is_user_function(&name.name) {
+            return None;
+        }
+        self.found.exposed.extend(arguments.columns());
+        let mut all = arguments.columns();
+        for meaning in self.index.meanings(name).unwrap_or_default() {
+            all.extend(&meaning.shows);
+            self.found.touched.extend(&meaning.touched);
+            self.found.lookups.extend(&meaning.lookups);
+            self.found.probes.extend(&meaning.probes);
+        }
+        Some(Value::of_set(all))
+    }
+}
+
+/// Whether an operator fails for no value of its labelled sides.
+fn never_fails(expr: &nodes::A_Expr, right: &Value) -> bool {
+    match expr.kind {
+        A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL => {
+            match builtin_name(expr.name()) {
+                Some("=" | "<>" | "<" | ">" | "<=" | ">=" | "||" | "@>" | "<@" | "&&" | "^@") => true,
+                // A pattern may be malformed, the text may not.
+                Some("~~" | "!~~" | "~~*" | "!~~*" | "~" | "!~" | "~*" | "!~*" | "?|" | "?&") => {
+                    right.is_clean()
+                }
+                _ => false,
+            }
+        }
+        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE | A_Expr_Kind::AEXPR_SIMILAR => right.is_clean(),
+        _ => true,
+    }
+}
+
+/// Types whose value is its characters.
+fn is_text(type_oid: u32) -> bool {
+    matches!(type_oid, 19 | 25 | 1042 | 1043)
+}
+
+fn is_json(type_oid: u32) -> bool {
+    matches!(type_oid, 114 | 3802)
+}
+
+/// int8, int2, int4, float4, float8, date, time, timestamp, timestamptz, numeric.
+fn is_number_or_time(type_oid: u32) -> bool {
+    matches!(
+        type_oid,
+        20 | 21 | 23 | 700 | 701 | 1082 | 1083 | 1114 | 1184 | 1700
+    )
+}

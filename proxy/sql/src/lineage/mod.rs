@@ -1,0 +1,199 @@
+//! Column lineage: what each result column of a text holds, and where labelled values go besides.
+//! Source: PostgreSQL manual, "SQL Syntax", "Queries", "SQL Commands"; name resolution as in `parse_relation.c`,
+//! `parse_expr.c`, `parse_target.c`, `parse_cte.c`, `parse_clause.c`.
+//!
+//! The walk follows the raw parse tree with the catalog's labels (`LabelIndex`) at hand. Every doubt goes one way: a name
+//! that may mean several things has the values of all of them, an expression of unknown kind holds everything in its reach
+//! and makes the text's lineage unknown. Only labelled columns are tracked; a text that names nothing labelled is not
+//! walked at all.
+//!
+//! - `value`: what one value may hold; `scope`: names to values; `from`: FROM items; `query`: SELECT and set operations;
+//!   `write`: data changes and what keeps a query's rows; `expr`: every expression node by name; `condition`: look-ups and
+//!   probes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
+//!   `spread`: views and SQL functions of the catalog.
+
+mod condition;
+mod expr;
+mod from;
+mod functions;
+mod paths;
+mod query;
+mod scope;
+mod spread;
+mod statement;
+mod value;
+mod write;
+
+use std::collections::BTreeSet;
+
+use crate::walk::children::any_below;
+use linegate_policy::{ColumnId, LabelIndex, Lineage, Name, Statement};
+use pg_raw_parse::Node;
+use pg_raw_parse::list::NodeList;
+
+pub use spread::follow;
+
+use scope::{Cte, Level};
+use value::{Set, Value};
+
+/// Expressions and queries within each other that are followed: each costs stack.
+const DEPTH_MAX: u32 = 160;
+
+/// Nodes that are looked at, repeated looks at recursive queries included.
+const NODES_MAX: usize = 1 << 20;
+
+const TOO_DEEP: &str = "a query that is nested too deeply or too large";
+const STRANGE_NODE: &str = "an expression that is not known here";
+const PREPARED_KEPT: &str = "rows of a prepared statement, kept";
+const DISGUISED: &str = "a function in a column's clothes";
+const DERIVED: &str = "a view that could not be followed";
+
+/// The lineage of a parsed text. `statement` is what the walker found in it.
+pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statement) -> Lineage {
+    let mut reader = Reader::new(index);
+    let names = || statement.reads.iter().chain(&statement.writes);
+    reader.found.strangers = statement
+        .reads
+        .iter()
+        .any(|name| index.known(name).next().is_none());
+    reader.found.fires_triggers = statement
+        .writes
+        .iter()
+        .any(|name| index.known(name).any(|known| known.reactions.triggers));
+    let keeps_prepared = statements.iter().any(statement::keeps_prepared);
+    if keeps_prepared {
+        reader.unknown(PREPARED_KEPT);
+    }
+    let shows = |name: &Name| {
+        let meanings = index.meanings(name).unwrap_or_default();
+        meanings.iter().any(|meaning| !meaning.touched.is_empty())
+    };
+    // `t.f` and `(t).f` call f(t) where t has no such column.
+    let may_call = |node: Node<'_>| match node {
+        Node::ColumnRef(column) => column.fields().len() > 1 && ends_in_function(column.fields(), index),
+        Node::A_Indirection(path) => ends_in_function(path.indirection(), index),
+        _ => false,
+    };
+    let is_quiet = !names().any(|name| index.touches(name)) && !statement.functions.iter().any(shows);
+    if is_quiet && !(index.has_user_functions() && any_below(Node::NodeList(statements), may_call)) {
+        reader.found.followed = !keeps_prepared;
+        return reader.found;
+    }
+    reader.text(statements);
+    reader.found
+}
+
+fn ends_in_function(path: &NodeList, index: &LabelIndex) -> bool {
+    path.iter()
+        .any(|step| step.as_str().is_some_and(|name| index.is_user_function(name)))
+}
+
+/// Follows the values of one text.
+struct Reader<'a> {
+    index: &'a LabelIndex,
+    found: Lineage,
+    /// FROM clauses in reach, innermost last.
+    levels: Vec<Level>,
+    /// WITH names in reach, innermost last.
+    ctes: Vec<(String, Cte)>,
+    /// The text is a function's body: a name that is no column is one of its arguments.
+    in_body: bool,
+    depth: u32,
+    nodes: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(index: &'a LabelIndex) -> Self {
+        Self {
+            index,
+            found: Lineage::default(),
+            levels: Vec::new(),
+            ctes: Vec::new(),
+            in_body: false,
+            depth: 0,
+            nodes: 0,
+        }
+    }
+
+    fn unknown(&mut self, phrase: &'static str) {
+        if !self.found.unknown.contains(&phrase) {
+            self.found.unknown.push(phrase);
+        }
+    }
+
+    /// Goes one step down, or finds that it is too deep.
+    fn enter(&mut self) -> bool {
+        self.nodes += 1;
+        if self.depth >= DEPTH_MAX || self.nodes > NODES_MAX {
+            self.unknown(TOO_DEEP);
+            return false;
+        }
+        self.depth += 1;
+        true
+    }
+
+    fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Something that cannot be told apart: it may hold whatever is in reach.
+    fn anything(&mut self, phrase: &'static str) -> Value {
+        self.unknown(phrase);
+        self.in_reach()
+    }
+
+    /// Everything labelled that names in reach may show.
+    fn in_reach(&self) -> Value {
+        let mut all = BTreeSet::new();
+        for level in &self.levels {
+            level.add_labelled(&mut all);
+        }
+        for (_, cte) in &self.ctes {
+            cte.add_labelled(&mut all);
+        }
+        Value::of_set(all)
+    }
+
+    fn probe(&mut self, value: &Value) {
+        self.found.probes.extend(value.columns());
+    }
+
+    fn moves(&mut self, value: &Value) {
+        self.found.moved.extend(value.columns());
+    }
+
+    fn touch(&mut self, value: &Value) {
+        self.found.touched.extend(value.columns());
+    }
+
+    /// A column of a known relation, by number.
+    fn stored(&self, column: ColumnId, is_temporary: bool) -> Value {
+        if self.index.is_labelled(column) {
+            Value::Exactly(column)
+        } else if is_temporary {
+            Value::OTHER
+        } else {
+            Value::STORED
+        }
+    }
+}
+
+/// Whether a list of strings is one name, alone or in `pg_catalog`.
+fn builtin_name(list: &NodeList) -> Option<&str> {
+    let mut parts = list.iter().map(Node::as_str);
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), None, None) | (Some(Some("pg_catalog")), Some(name), None) => name,
+        _ => None,
+    }
+}
+
+fn union(sets: impl IntoIterator<Item = Set>) -> Set {
+    let mut all = BTreeSet::new();
+    for set in sets {
+        all.extend(set.iter().copied());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,324 @@
+//! Names to values: FROM clauses in reach, WITH queries, columns and whole rows.
+//! Source: PostgreSQL manual, "Table Expressions", "WITH Queries"; `parse_relation.c` (scanNameSpaceForRefname,
+//! colNameToVar), `parse_expr.c` (transformColumnRef).
+//!
+//! Where several items fit, the value is that of any of them: the server would call it ambiguous or take one.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::{Node, nodes};
+
+use super::value::{Field, Set, Value};
+use super::{DISGUISED, Reader};
+
+/// The columns of a query, a relation or a function.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape {
+    /// In order, as far as `rest` is `None`; else those that are known, in no order.
+    pub(super) fields: Vec<Field>,
+    /// There may be more columns, or others: what they may hold.
+    pub(super) rest: Option<Value>,
+}
+
+impl Shape {
+    pub(super) fn of(fields: Vec<Field>) -> Self {
+        Self { fields, rest: None }
+    }
+
+    /// Columns whose order and number are not known, but no others.
+    pub(super) fn jumbled(fields: Vec<Field>) -> Self {
+        Self {
+            fields,
+            rest: Some(Value::Row(Rc::default())),
+        }
+    }
+
+    /// What columns that are not known may hold.
+    fn more(&self) -> Option<&Value> {
+        self.rest
+            .as_ref()
+            .filter(|rest| !matches!(rest, Value::Row(fields) if fields.is_empty()))
+    }
+
+    /// Columns that are not known, all holding `value` or nothing.
+    pub(super) fn opaque(value: Value) -> Self {
+        Self {
+            fields: Vec::new(),
+            rest: Some(value),
+        }
+    }
+
+    /// Everything in it as one value.
+    pub(super) fn all(&self) -> Set {
+        let mut all = Set::new();
+        self.add_labelled(&mut all);
+        all
+    }
+
+    pub(super) fn add_labelled(&self, all: &mut Set) {
+        for field in &self.fields {
+            field.value.add_columns(all);
+        }
+        if let Some(rest) = &self.rest {
+            rest.add_columns(all);
+        }
+    }
+
+    /// The only column, or the one of a scalar sub-select.
+    pub(super) fn first(&self) -> Value {
+        match (&self.rest, self.fields.first()) {
+            (None, Some(field)) => field.value.clone(),
+            (None, None) => Value::OTHER,
+            (Some(_), _) => Value::of_set(self.all()),
+        }
+    }
+
+    /// Gives the first columns other names.
+    pub(super) fn renamed(mut self, names: &NodeList) -> Self {
+        if names.is_empty() {
+            return self;
+        }
+        if self.rest.is_some() {
+            // Which column gets which name cannot be told.
+            return Self::opaque(Value::of_set(self.all()));
+        }
+        for (field, name) in self.fields.iter_mut().zip(names) {
+            field.name = name.as_str().map(str::to_owned);
+        }
+        self
+    }
+
+    /// One of two shapes, column by column.
+    pub(super) fn or(&self, other: &Self) -> Self {
+        self.merged(other, Value::or)
+    }
+
+    /// The shape of one of two relations of one name.
+    pub(super) fn either(&self, other: &Self) -> Self {
+        self.merged(other, Value::either)
+    }
+
+    fn merged(&self, other: &Self, merge: impl Fn(&Value, &Value) -> Value) -> Self {
+        if self.rest.is_some() || other.rest.is_some() || self.fields.len() != other.fields.len() {
+            let mut all = self.all();
+            other.add_labelled(&mut all);
+            return Self::opaque(Value::of_set(all));
+        }
+        let pairs = self.fields.iter().zip(&other.fields);
+        Self::of(
+            pairs
+                .map(|(one, two)| Field {
+                    name: one.name.clone(),
+                    value: merge(&one.value, &two.value),
+                    is_certain: true,
+                })
+                .collect(),
+        )
+    }
+
+    /// The value of a column of that name, and whether it is certain that there is one.
+    pub(super) fn column(&self, name: &str) -> Option<(Value, bool)> {
+        let mut found: Option<(Value, bool)> = None;
+        let mut add = |value: &Value, is_certain: bool| {
+            found = Some(match &found {
+                None => (value.clone(), is_certain),
+                Some((before, certain)) => (before.or(value), *certain || is_certain),
+            });
+        };
+        for field in self
+            .fields
+            .iter()
+            .filter(|field| field.name.as_deref() == Some(name))
+        {
+            add(&field.value, field.is_certain);
+        }
+        let is_certain = found.as_ref().is_some_and(|(_, certain)| *certain);
+        if is_certain {
+            return found;
+        }
+        let mut add = |value: &Value| {
+            found = Some(match &found {
+                None => (value.clone(), false),
+                Some((before, _)) => (before.or(value), false),
+            });
+        };
+        for field in self.fields.iter().filter(|field| field.name.is_none()) {
+            add(&field.value);
+        }
+        if let Some(rest) = self.more() {
+            add(rest);
+        }
+        found
+    }
+
+    pub(super) fn row(&self) -> Value {
+        match &self.rest {
+            None => Value::Row(Rc::new(self.fields.clone())),
+            Some(_) => Value::of_set(self.all()),
+        }
+    }
+}
+
+/// One FROM item under its name.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The alias, or the relation's name; `None` for a sub-select without an alias.
+    pub(super) name: Option<String>,
+    pub(super) shape: Shape,
+    /// A relation: its whole row and its system columns can be named.
+    pub(super) is_relation: bool,
+}
+
+/// The items of one FROM clause.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Level {
+    pub(super) items: Vec<Item>,
+}
+
+impl Level {
+    pub(super) fn add_labelled(&self, all: &mut Set) {
+        self.items.iter().for_each(|item| item.shape.add_labelled(all));
+    }
+}
+
+/// A WITH query.
+#[derive(Clone, Debug)]
+pub(super) struct Cte {
+    pub(super) shape: Shape,
+}
+
+impl Cte {
+    pub(super) fn add_labelled(&self, all: &mut Set) {
+        self.shape.add_labelled(all);
+    }
+}
+
+const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+impl Reader<'_> {
+    /// A column reference that is not a star by itself.
+    pub(super) fn column_ref(&mut self, column: &nodes::ColumnRef) -> Value {
+        let fields: Vec<Node<'_>> = column.fields().iter().collect();
+        let value = match fields.as_slice() {
+            [Node::String(name)] => self.unqualified(name.sval().unwrap_or_default()),
+            [.., Node::String(relation), Node::A_Star(_)] => {
+                self.whole_row(relation.sval().unwrap_or_default())
+            }
+            [.., Node::String(relation), Node::String(name)] => self.qualified(
+                relation.sval().unwrap_or_default(),
+                name.sval().unwrap_or_default(),
+            ),
+            _ => None,
+        };
+        let value = value.unwrap_or_else(|| {
+            if self.in_body {
+                Value::CONSTANT // an argument of the function; the caller's arguments are judged at the call
+            } else {
+                // A column that the catalog does not know yet, a function in a column's clothes, or an error.
+                self.in_reach()
+            }
+        });
+        self.touch(&value);
+        value
+    }
+
+    /// A name alone: a column of the innermost clause that has one, else a whole row.
+    pub(super) fn unqualified(&self, name: &str) -> Option<Value> {
+        let mut found: Option<Value> = None;
+        let mut add = |value: Value| {
+            found = Some(match &found {
+                None => value,
+                Some(before) => before.or(&value),
+            });
+        };
+        for level in self.levels.iter().rev() {
+            let mut certain = false;
+            for item in &level.items {
+                if let Some((value, is_certain)) = item.shape.column(name) {
+                    certain |= is_certain;
+                    add(value);
+                }
+            }
+            if certain {
+                return found;
+            }
+        }
+        if found.is_none() && SYSTEM_COLUMNS.contains(&name) {
+            return Some(Value::OTHER);
+        }
+        match self.whole_row(name) {
+            Some(row) => Some(found.map_or(row.clone(), |found| found.or(&row))),
+            None => found,
+        }
+    }
+
+    /// The items that go by a name, in the innermost clause that has one.
+    fn items_named(&self, relation: &str) -> Vec<&Item> {
+        for level in self.levels.iter().rev() {
+            let items: Vec<&Item> = level
+                .items
+                .iter()
+                .filter(|item| item.name.as_deref() == Some(relation))
+                .collect();
+            if !items.is_empty() {
+                return items;
+            }
+        }
+        Vec::new()
+    }
+
+    fn qualified(&mut self, relation: &str, name: &str) -> Option<Value> {
+        let items = self.items_named(relation);
+        let mut found: Option<Value> = None;
+        let mut is_function = false;
+        for item in items {
+            let value = match item.shape.column(name) {
+                Some((value, true)) => value,
+                Some((value, false)) if item.shape.more().is_none() => value,
+                Some((value, false)) => value.or(&item.shape.row()),
+                None if item.is_relation && SYSTEM_COLUMNS.contains(&name) => Value::OTHER,
+                None => {
+                    is_function |= self.index.is_user_function(name);
+                    // A function of the row, or a column newer than the catalog.
+                    Value::computed([&item.shape.row()])
+                }
+            };
+            found = Some(found.map_or(value.clone(), |found| found.or(&value)));
+        }
+        if is_function {
+            self.unknown(DISGUISED);
+        }
+        found
+    }
+
+    /// A whole row of the items of that name.
+    pub(super) fn whole_row(&self, relation: &str) -> Option<Value> {
+        let mut rows = self
+            .items_named(relation)
+            .into_iter()
+            .map(|item| item.shape.row());
+        let first = rows.next()?;
+        Some(rows.fold(first, |all, row| all.or(&row)))
+    }
+
+    /// What `relation.*` or `*` expands to.
+    pub(super) fn star_of(&self, relation: &str) -> Shape {
+        match self.items_named(relation).as_slice() {
+            [item] => item.shape.clone(),
+            [] => Shape::opaque(self.in_reach()),
+            items => {
+                let mut all = BTreeSet::new();
+                items.iter().for_each(|item| item.shape.add_labelled(&mut all));
+                Shape::opaque(Value::of_set(all))
+            }
+        }
+    }
+
+    /// A WITH query by its name, innermost first.
+    pub(super) fn cte(&self, name: &str) -> Option<&Cte> {
+        let found = self.ctes.iter().rev().find(|(entered, _)| entered == name);
+        found.map(|(_, cte)| cte)
+    }
+}

@@ -1,0 +1,129 @@
+//! Labels through the catalog's own queries: what the columns of views hold, and what calls of SQL functions show.
+//! Source: PostgreSQL manual, "Views", "Materialized Views", "Query Language (SQL) Functions".
+//!
+//! Runs once for every read of the catalog. Views that call functions which are not followed count as holding every label.
+
+use std::borrow::Cow;
+
+use linegate_identity::Effects;
+use linegate_policy::labels::Meaning;
+use linegate_policy::{Flow, LabelIndex, Statement};
+
+use super::Reader;
+use crate::parse;
+
+/// Follows every view and function that can be followed, in order of dependency.
+pub fn follow(index: &mut LabelIndex) {
+    if index.has_no_labels() {
+        return;
+    }
+    for oid in index.unread_views() {
+        index.mark_derived(oid);
+    }
+    for (oid, body) in index.all_views() {
+        if !read(&body, index, false).is_some_and(|(statement, _)| only_builtin(&statement, index)) {
+            index.mark_derived(oid);
+        }
+    }
+    loop {
+        let mut goes_on = false;
+        for (place, body) in index.functions_to_follow() {
+            if let Some(meaning) = meaning(&body, index) {
+                index.set_meaning(&place, meaning);
+                goes_on = true;
+            }
+        }
+        for (oid, body) in index.views_to_follow() {
+            if let Some(flows) = view(&body, index) {
+                if index.set_view(oid, &flows) {
+                    goes_on = true;
+                } else {
+                    index.give_up_view(oid);
+                }
+            }
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+fn only_builtin(statement: &Statement, index: &LabelIndex) -> bool {
+    let is_builtin =
+        |name: &linegate_policy::Name| index.knows_function(name) && !index.is_user_function(&name.name);
+    statement.functions.iter().all(is_builtin)
+}
+
+fn read(body: &str, index: &LabelIndex, in_body: bool) -> Option<(Statement, linegate_policy::Lineage)> {
+    let mut statement = crate::read_detailed(body.as_bytes()).ok()?;
+    if statement.count != 1 || statement.effects != Effects::SELECT || !statement.opaque.is_empty() {
+        return None;
+    }
+    if !statement.settings.is_empty() || !statement.writes.is_empty() {
+        return None;
+    }
+    let tree = parse::parse(body).ok()?;
+    let mut reader = Reader::new(index);
+    reader.in_body = in_body;
+    reader.text(parse::plain(&tree));
+    let lineage = reader.found;
+    statement.lineage = None;
+    Some((statement, lineage))
+}
+
+/// What can be relied on: nothing unknown, nothing kept elsewhere, no function that is not known.
+fn understood(
+    body: &str,
+    index: &LabelIndex,
+    in_body: bool,
+) -> Option<(Statement, linegate_policy::Lineage)> {
+    let (statement, lineage) = read(body, index, in_body)?;
+    let is_understood = lineage.unknown.is_empty()
+        && lineage.moved.is_empty()
+        && lineage.exposed.is_empty()
+        && !lineage.strangers
+        && lineage.followed
+        && statement.functions.iter().all(|name| index.knows_function(name));
+    is_understood.then_some((statement, lineage))
+}
+
+fn view(body: &str, index: &LabelIndex) -> Option<Vec<Flow>> {
+    understood(body, index, false)?.1.outputs
+}
+
+/// The query of a body as the server prints it: `RETURN …` and `BEGIN ATOMIC … END` are no statements by themselves.
+fn query_of(body: &str) -> Cow<'_, str> {
+    let body = body.trim();
+    let atomic = body
+        .strip_prefix("BEGIN ATOMIC")
+        .and_then(|rest| rest.strip_suffix("END"));
+    match (atomic, body.strip_prefix("RETURN ")) {
+        (Some(inner), _) => Cow::Borrowed(inner),
+        (None, Some(expression)) => Cow::Owned(format!("SELECT {expression}")),
+        (None, None) => Cow::Borrowed(body),
+    }
+}
+
+fn meaning(body: &str, index: &LabelIndex) -> Option<Meaning> {
+    let (statement, lineage) = understood(&query_of(body), index, true)?;
+    let shows = match lineage.outputs {
+        Some(flows) => flows.iter().flat_map(Flow::columns).copied().collect(),
+        None => lineage.touched.clone(),
+    };
+    let mut reads = statement.reads;
+    // What functions that it calls read, it reads.
+    for name in &statement.functions {
+        for meaning in index.meanings(name).unwrap_or_default() {
+            reads.extend(meaning.reads.iter().cloned());
+        }
+    }
+    reads.sort_unstable();
+    reads.dedup();
+    Some(Meaning {
+        reads,
+        shows,
+        touched: lineage.touched,
+        lookups: lineage.lookups,
+        probes: lineage.probes,
+    })
+}

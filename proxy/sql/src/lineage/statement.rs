@@ -1,0 +1,180 @@
+//! One text: which of its statements returns rows, and which keep the rows of a query.
+//! Source: PostgreSQL manual, "SQL Commands".
+
+use linegate_policy::Flow;
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::SetOperation;
+use pg_raw_parse::{Node, nodes};
+
+use super::scope::Shape;
+use super::value::Value;
+use super::{PREPARED_KEPT, Reader};
+use crate::walk::names;
+
+/// What a statement sends back.
+enum Answer {
+    /// No rows.
+    Nothing,
+    /// Rows of these columns, now or when the prepared statement or cursor is asked for them.
+    Rows(Shape),
+    /// Rows that are not known here.
+    SomeRows,
+}
+
+impl Reader<'_> {
+    /// Follows every statement of a text.
+    pub(super) fn text(&mut self, statements: &NodeList) {
+        self.found.followed = true;
+        let mut answers = Vec::new();
+        for node in statements {
+            let Node::RawStmt(raw) = node else {
+                self.found.followed = false;
+                continue;
+            };
+            match self.statement(raw.stmt()) {
+                Answer::Nothing => {}
+                Answer::Rows(shape) => answers.push(flows(&shape)),
+                Answer::SomeRows => answers.push(None),
+            }
+        }
+        if answers.len() == 1 {
+            self.found.outputs = answers.pop().flatten();
+        }
+    }
+
+    fn statement(&mut self, node: Node<'_>) -> Answer {
+        match node {
+            Node::SelectStmt(select) => {
+                let shape = self.select(select);
+                if !creates(select) {
+                    return Answer::Rows(shape);
+                }
+                self.moves(&Value::of_set(shape.all()));
+                Answer::Nothing
+            }
+            Node::InsertStmt(insert) => rows_if(self.query(node), insert.returning_clause()),
+            Node::UpdateStmt(update) => rows_if(self.query(node), update.returning_clause()),
+            Node::DeleteStmt(delete) => rows_if(self.query(node), delete.returning_clause()),
+            Node::MergeStmt(merge) => rows_if(self.query(node), merge.returning_clause()),
+            Node::ExplainStmt(explain) => {
+                self.statement(explain.query());
+                Answer::Rows(Shape::of(vec![super::value::Field::new(
+                    Some("QUERY PLAN"),
+                    Value::OTHER,
+                )]))
+            }
+            Node::PrepareStmt(prepare) => self.statement(prepare.query()),
+            Node::DeclareCursorStmt(cursor) => self.statement(cursor.query()),
+            Node::ExecuteStmt(execute) => {
+                for value in self.values_of(execute.params()) {
+                    self.moves(&value);
+                }
+                Answer::SomeRows
+            }
+            Node::CreateTableAsStmt(create) => {
+                match create.query() {
+                    Node::ExecuteStmt(_) => self.unknown(PREPARED_KEPT),
+                    query => {
+                        let shape = self.query(query);
+                        self.moves(&Value::of_set(shape.all()));
+                    }
+                }
+                Answer::Nothing
+            }
+            Node::ViewStmt(view) => {
+                let shape = self.query(view.query());
+                self.moves(&Value::of_set(shape.all()));
+                Answer::Nothing
+            }
+            Node::CopyStmt(copy) if !copy.is_from => {
+                self.copy_out(copy);
+                Answer::Nothing
+            }
+            Node::FetchStmt(fetch) if fetch.ismove => Answer::Nothing,
+            Node::FetchStmt(_) | Node::VariableShowStmt(_) | Node::CallStmt(_) => Answer::SomeRows,
+            Node::CopyStmt(_)
+            | Node::TransactionStmt(_)
+            | Node::VariableSetStmt(_)
+            | Node::ListenStmt(_)
+            | Node::NotifyStmt(_)
+            | Node::UnlistenStmt(_)
+            | Node::DeallocateStmt(_)
+            | Node::ClosePortalStmt(_)
+            | Node::LockStmt(_)
+            | Node::TruncateStmt(_)
+            | Node::DiscardStmt(_)
+            | Node::ConstraintsSetStmt(_) => Answer::Nothing,
+            _ => {
+                self.found.followed = false;
+                Answer::Nothing
+            }
+        }
+    }
+
+    fn copy_out(&mut self, copy: &nodes::CopyStmt) {
+        let shape = match copy.relation() {
+            None => self.query(copy.query()),
+            Some(relation) => {
+                let shape = self.relation(&names::relation(relation));
+                if copy.attlist().is_empty() {
+                    shape
+                } else {
+                    let columns = copy.attlist().iter().filter_map(Node::as_str);
+                    let values = columns.map(|name| match shape.column(name) {
+                        Some((value, true)) => value,
+                        _ => Value::of_set(shape.all()),
+                    });
+                    Shape::of(
+                        values
+                            .map(|value| super::value::Field::new(None, value))
+                            .collect(),
+                    )
+                }
+            }
+        };
+        let all = Value::of_set(shape.all());
+        self.touch(&all);
+        self.moves(&all);
+    }
+}
+
+fn rows_if<T>(shape: Shape, returning: Option<&T>) -> Answer {
+    match returning {
+        Some(_) => Answer::Rows(shape),
+        None => Answer::Nothing,
+    }
+}
+
+fn flows(shape: &Shape) -> Option<Vec<Flow>> {
+    match shape.rest {
+        Some(_) => None,
+        None => Some(shape.fields.iter().map(|field| field.value.flow()).collect()),
+    }
+}
+
+/// SELECT INTO, which the first arm of a set operation may say.
+fn creates(select: &nodes::SelectStmt) -> bool {
+    let mut current = select;
+    loop {
+        if current.into_clause().is_some() {
+            return true;
+        }
+        match current.larg() {
+            Some(left) if current.op != SetOperation::SETOP_NONE => current = left,
+            _ => return false,
+        }
+    }
+}
+
+/// CREATE TABLE AS EXECUTE: the rows of a statement that is not in this text.
+pub(super) fn keeps_prepared(node: Node<'_>) -> bool {
+    let statement = match node {
+        Node::RawStmt(raw) => raw.stmt(),
+        other => other,
+    };
+    match statement {
+        Node::CreateTableAsStmt(create) => matches!(create.query(), Node::ExecuteStmt(_)),
+        Node::ExplainStmt(explain) => keeps_prepared(explain.query()),
+        _ => false,
+    }
+}

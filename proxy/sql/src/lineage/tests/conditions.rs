@@ -1,0 +1,341 @@
+//! Look-ups and probes.
+
+use super::check;
+
+#[test]
+fn look_ups_by_equality() {
+    check(&[
+        (
+            "SELECT id FROM app.customers WHERE email = $1",
+            "- | lookup email",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE 'x' = ssn AND id > 3",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN ('a', $2, 'b'::text)",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY ($1)",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY (ARRAY['a', 'b']::text[])",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = 'a' OR email = 'b'",
+            "- | lookup email ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE (ssn, id) = ('a', 1)",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE (ssn, email) IN (('a', 'b'))",
+            "- | lookup email ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn::text = $1",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = lower('A') AND email = 'a' || '@b'",
+            "- | lookup email ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn IS NOT DISTINCT FROM $1",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT c.id FROM app.customers c JOIN app.newsletter n ON n.email = c.email",
+            "- | lookup email",
+        ),
+        (
+            "SELECT c.id FROM app.customers c JOIN app.newsletter n USING (email)",
+            "- | lookup email",
+        ),
+        (
+            "SELECT c.id FROM app.customers c, app.customers d WHERE c.ssn = d.card_number",
+            "- | lookup ssn card_number",
+        ),
+        (
+            "SELECT c.id FROM app.customers c WHERE EXISTS (SELECT 1 FROM app.newsletter n WHERE n.email = c.email)",
+            "- | lookup email",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN (SELECT note FROM app.orders)",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.newsletter WHERE email IN (SELECT email FROM app.customers)",
+            "- | lookup email",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = (SELECT note FROM app.orders LIMIT 1)",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT id FROM app.customers JOIN (VALUES ('a'), ('b')) v(x) ON x = ssn",
+            "- | lookup ssn",
+        ),
+        (
+            "WITH p AS (SELECT $1::text AS e) SELECT id FROM app.customers, p WHERE email = p.e",
+            "- | lookup email",
+        ),
+        (
+            "SELECT id FROM app.customers, unnest($1::text[]) u WHERE email = u",
+            "- | lookup email",
+        ),
+        (
+            "SELECT name, count(*) FROM app.customers GROUP BY name, email HAVING email = 'x'",
+            "- - | lookup email | probe email",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE email = current_setting('a.b')",
+            "- | lookup email",
+        ),
+        (
+            "UPDATE app.orders SET note = 'x' FROM app.customers c WHERE c.email = $1 AND orders.id = 1",
+            "? | lookup email",
+        ),
+        ("DELETE FROM app.customers WHERE ssn = 'x'", "? | lookup ssn"),
+    ]);
+}
+
+#[test]
+fn null_tests_and_unlabelled_conditions_are_free() {
+    check(&[
+        (
+            "SELECT ssn FROM app.customers WHERE ssn IS NOT NULL AND id > 3",
+            "=ssn",
+        ),
+        ("SELECT ssn FROM app.customers WHERE NOT (email IS NULL)", "=ssn"),
+        (
+            "SELECT email FROM app.customers ORDER BY name, id DESC LIMIT 5 OFFSET $1",
+            "=email",
+        ),
+        ("SELECT ssn, name FROM app.customers ORDER BY 2", "=ssn -"),
+        (
+            "SELECT c.ssn FROM app.customers c JOIN app.orders o ON o.customer_id = c.id WHERE o.note LIKE 'a%'",
+            "=ssn",
+        ),
+        ("SELECT DISTINCT name FROM app.customers", "-"),
+        (
+            "SELECT ssn FROM app.customers WHERE profile->>'plan' = 'pro' AND profile ? 'tags'",
+            "=ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE created_at > now() - interval '1 day'",
+            "-",
+        ),
+    ]);
+}
+
+#[test]
+fn probes() {
+    check(&[
+        (
+            "SELECT id FROM app.customers WHERE ssn LIKE '1%'",
+            "- | probe ssn",
+        ),
+        ("SELECT id FROM app.customers WHERE ssn > 'a'", "- | probe ssn"),
+        ("SELECT id FROM app.customers WHERE ssn <> 'a'", "- | probe ssn"),
+        (
+            "SELECT id FROM app.customers WHERE NOT (ssn = 'a')",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn NOT IN ('a')",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn <> ALL ($1)",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn < ANY ($1)",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn BETWEEN 'a' AND 'b'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE left(ssn, 1) = '4'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn || '' = 'x'",
+            "- | probe ssn",
+        ),
+        ("SELECT id FROM app.customers WHERE ssn::int = 3", "- | probe ssn"),
+        (
+            "SELECT id FROM app.customers WHERE length(ssn) = 3",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = name || 'x'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn OPERATOR(app.=) 'x'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE (ssn = 'x') = true",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE (ssn = 'x') IS NOT FALSE",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE nullif(ssn, 'x') IS NULL",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE CASE WHEN ssn = 'x' THEN true ELSE 1/0 = 1 END",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE profile->>'tax_id' = 'x'",
+            "- | probe profile",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE profile @> '{\"tax_id\": \"1\"}'",
+            "- | probe profile",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE (c).ssn LIKE 'x' AND false",
+            "- | probe email ssn card_number phone profile",
+        ),
+        (
+            "SELECT id FROM app.customers c WHERE (c).ssn LIKE 'x'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers c WHERE c::text LIKE '%x%'",
+            "- | probe email ssn card_number phone profile",
+        ),
+        (
+            "SELECT id FROM app.customers c WHERE c = ROW(1, 'a')",
+            "- | probe email ssn card_number phone profile",
+        ),
+        ("SELECT id FROM app.customers ORDER BY ssn", "- | probe ssn"),
+        (
+            "SELECT id, ssn FROM app.customers ORDER BY 2",
+            "- =ssn | probe ssn",
+        ),
+        (
+            "SELECT id, ssn AS s FROM app.customers ORDER BY s",
+            "- =ssn | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers ORDER BY (ssn LIKE '1%') DESC",
+            "- | probe ssn",
+        ),
+        ("SELECT count(*) FROM app.customers GROUP BY ssn", "- | probe ssn"),
+        (
+            "SELECT count(*) FROM app.customers GROUP BY GROUPING SETS ((id), (left(ssn, 1)))",
+            "- | probe ssn",
+        ),
+        ("SELECT DISTINCT ssn FROM app.customers", "=ssn | probe ssn"),
+        ("SELECT DISTINCT ON (ssn) id FROM app.customers", "- | probe ssn"),
+        (
+            "SELECT id FROM app.customers GROUP BY id HAVING max(ssn) > 'x'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers LIMIT (SELECT length(ssn) FROM app.customers LIMIT 1)",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT c.id FROM app.customers c JOIN app.orders o ON o.note LIKE c.ssn || '%'",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT c.id FROM app.customers c LEFT JOIN app.orders o ON c.ssn > o.note",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE id = (SELECT id FROM app.customers WHERE ssn < 'x')",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.orders WHERE EXISTS (SELECT 1 FROM app.customers WHERE ssn ~ '^1')",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE 'x' > ALL (SELECT ssn FROM app.customers)",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE pg_sleep(length(ssn)) IS NULL",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE xmlexists('/a' PASSING xmlelement(name a, ssn))",
+            "- | probe ssn",
+        ),
+        ("DELETE FROM app.customers WHERE ssn LIKE '1%'", "? | probe ssn"),
+        (
+            "UPDATE app.customers SET notes = CASE WHEN ssn = 'x' THEN 'a' ELSE 'b' END WHERE id = 1",
+            "? | probe ssn | moved ssn",
+        ),
+    ]);
+}
+
+/// Equality with values that run through all there are is a search, not a look-up.
+#[test]
+fn guesses_by_the_dozen_are_probes() {
+    check(&[
+        (
+            "SELECT g FROM app.customers c JOIN generate_series(1, 999999999) g ON c.ssn = g::text",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT x.g FROM (SELECT lpad(i::text, 9, '0') AS g FROM generate_series(1, 9) i) x JOIN app.customers ON ssn = g",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT g FROM app.customers JOIN guesses ON g = ssn",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT a.d || b.d FROM app.customers, (VALUES ('0'), ('1')) a(d), (VALUES ('0'), ('1')) b(d) WHERE ssn = a.d || b.d",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT n FROM app.customers, (SELECT '0' UNION ALL SELECT '1') a(d), (SELECT '2') b(n) WHERE ssn = a.d || b.n",
+            "- | probe ssn",
+        ),
+        (
+            "WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g) SELECT n FROM g, app.customers WHERE ssn = n::text",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = random()::text",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY (ARRAY(SELECT note FROM app.orders))",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN (SELECT i::text FROM generate_series(1, 9) i)",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT i FROM generate_series(1, 9) i INTERSECT SELECT ssn::int FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT c.name FROM app.customers c NATURAL JOIN guesses", "-"),
+        (
+            "SELECT id FROM app.customers, generate_series(0, 9) i WHERE ssn = CASE i WHEN 0 THEN '0' ELSE '1' END || 'x'",
+            "- | probe ssn",
+        ),
+    ]);
+}

@@ -1,0 +1,169 @@
+//! What one value may hold, with what the walk needs beyond a [`Flow`]: where clean values are from, places within
+//! documents, rows with their fields.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use linegate_policy::{ColumnId, Flow};
+
+/// Labelled columns.
+pub(super) type Set = BTreeSet<ColumnId>;
+
+/// Where a value without anything labelled is from. It decides whether comparing it with a labelled value is a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The text or its parameters: one value a statement.
+    Constant,
+    /// A VALUES list: as many values as the text holds.
+    Listed,
+    /// A column of a table that lasts.
+    Stored,
+    /// Anything else: it may be made to run through all values there are.
+    Other,
+}
+
+/// What one value may hold.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    /// Nothing labelled.
+    Clean(Source),
+    /// The value of that column.
+    Exactly(ColumnId),
+    /// The value of one of these columns, or of a column without a label: the relation's name is not certain.
+    OneOf(Rc<Set>),
+    /// What stands in that column's document under these keys, and something labelled may be below.
+    Part(ColumnId, Vec<String>),
+    /// Something computed from these columns; never empty.
+    Tainted(Rc<Set>),
+    /// A row. Fields without a name may go by any.
+    Row(Rc<Vec<Field>>),
+}
+
+/// A column or field.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Field {
+    /// `None` where the server chooses a name that is not worked out here.
+    pub(super) name: Option<String>,
+    pub(super) value: Value,
+    /// False when only some of the relations that are meant have it.
+    pub(super) is_certain: bool,
+}
+
+impl Field {
+    pub(super) fn new(name: Option<&str>, value: Value) -> Self {
+        Self {
+            name: name.map(str::to_owned),
+            value,
+            is_certain: true,
+        }
+    }
+}
+
+impl Value {
+    pub(super) const CONSTANT: Self = Self::Clean(Source::Constant);
+    pub(super) const STORED: Self = Self::Clean(Source::Stored);
+    pub(super) const OTHER: Self = Self::Clean(Source::Other);
+
+    pub(super) fn of_set(set: Set) -> Self {
+        if set.is_empty() {
+            Self::OTHER
+        } else {
+            Self::Tainted(Rc::new(set))
+        }
+    }
+
+    /// The labelled columns in it.
+    pub(super) fn columns(&self) -> Set {
+        let mut all = Set::new();
+        self.add_columns(&mut all);
+        all
+    }
+
+    pub(super) fn add_columns(&self, all: &mut Set) {
+        match self {
+            Self::Clean(_) => {}
+            Self::Exactly(column) | Self::Part(column, _) => {
+                all.insert(*column);
+            }
+            Self::Tainted(set) | Self::OneOf(set) => all.extend(set.iter().copied()),
+            Self::Row(fields) => fields.iter().for_each(|field| field.value.add_columns(all)),
+        }
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        match self {
+            Self::Clean(_) => true,
+            Self::Row(fields) => fields.iter().all(|field| field.value.is_clean()),
+            _ => false,
+        }
+    }
+
+    /// Whether only being NULL or not can be learnt from a NULL test: nothing was computed.
+    pub(super) fn is_plain(&self) -> bool {
+        match self {
+            Self::Clean(_) | Self::Exactly(_) | Self::OneOf(_) | Self::Part(..) => true,
+            Self::Tainted(_) => false,
+            Self::Row(fields) => fields.iter().all(|field| field.value.is_plain()),
+        }
+    }
+
+    /// One of two values, and which of them is not known (or there are rows with the one and rows with the other).
+    pub(super) fn or(&self, other: &Self) -> Self {
+        if self == other {
+            return self.clone();
+        }
+        match (self, other) {
+            (Self::Clean(_), Self::Clean(_)) => Self::OTHER,
+            _ => {
+                let mut all = self.columns();
+                other.add_columns(&mut all);
+                Self::of_set(all)
+            }
+        }
+    }
+
+    /// The same column of one of two relations.
+    pub(super) fn either(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Clean(_), Self::Clean(_)) => self.or(other),
+            (
+                Self::Clean(Source::Stored) | Self::Exactly(_) | Self::OneOf(_),
+                Self::Clean(Source::Stored) | Self::Exactly(_) | Self::OneOf(_),
+            ) if self != other => {
+                let mut all = self.columns();
+                other.add_columns(&mut all);
+                Self::OneOf(Rc::new(all))
+            }
+            _ => self.or(other),
+        }
+    }
+
+    /// What an operation on such values yields.
+    pub(super) fn computed<'v>(from: impl IntoIterator<Item = &'v Self>) -> Self {
+        let mut all = Set::new();
+        let mut is_constant = true;
+        for value in from {
+            is_constant &= *value == Self::CONSTANT;
+            value.add_columns(&mut all);
+        }
+        match all.is_empty() {
+            true if is_constant => Self::CONSTANT,
+            _ => Self::of_set(all),
+        }
+    }
+
+    /// What leaves the walk.
+    pub(super) fn flow(&self) -> Flow {
+        match self {
+            Self::Exactly(column) => Flow::Exactly(*column),
+            _ => {
+                let columns = self.columns();
+                if columns.is_empty() {
+                    Flow::Clean
+                } else {
+                    Flow::Tainted(columns)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! INSERT, UPDATE, DELETE and MERGE: which values are written where, and what RETURNING shows.
+//! Source: PostgreSQL manual, the reference pages of these commands.
+//!
+//! A labelled value may stay in columns that carry its labels, unchanged. Anything else leaves its label behind.
+
+use linegate_policy::{ColumnId, Name};
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::CmdType;
+use pg_raw_parse::{Node, nodes};
+
+use super::from::{beside, listed};
+use super::scope::{Item, Shape};
+use super::value::{Field, Value};
+use super::{Reader, STRANGE_NODE};
+use crate::parse::plain;
+use crate::walk::names;
+
+/// The relation that a statement changes.
+struct Target {
+    name: Name,
+    /// The name its columns go by.
+    shown: String,
+    shape: Shape,
+}
+
+impl Reader<'_> {
+    fn target(&mut self, relation: Option<&nodes::RangeVar>) -> Target {
+        let Some(relation) = relation else {
+            return Target {
+                name: names::bare(""),
+                shown: String::new(),
+                shape: Shape::opaque(self.anything(STRANGE_NODE)),
+            };
+        };
+        let name = names::relation(relation);
+        let alias = relation.alias().and_then(|alias| alias.aliasname());
+        Target {
+            shown: alias.unwrap_or(&name.name).to_owned(),
+            shape: self.relation(&name),
+            name,
+        }
+    }
+
+    fn show(&mut self, name: &str, shape: &Shape) {
+        let item = Item {
+            name: Some(name.to_owned()),
+            shape: shape.clone(),
+            is_relation: true,
+        };
+        if let Some(level) = self.levels.last_mut() {
+            level.items.push(item);
+        }
+    }
+
+    pub(super) fn insert(&mut self, insert: &nodes::InsertStmt) -> Shape {
+        if !self.enter() {
+            return Shape::opaque(self.in_reach());
+        }
+        let mark = self.ctes.len();
+        self.with(insert.with_clause());
+        let target = self.target(insert.relation());
+        let source = match insert.select_stmt() {
+            Node::None => Shape::default(),
+            source => listed(self.query(source)),
+        };
+        let columns: Vec<Option<String>> = if insert.cols().is_empty() {
+            target
+                .shape
+                .fields
+                .iter()
+                .map(|field| field.name.clone())
+                .collect()
+        } else {
+            let named = insert.cols().iter().map(|column| match column {
+                Node::ResTarget(column) => column.name().map(str::to_owned),
+                _ => None,
+            });
+            named.collect()
+        };
+        if source.rest.is_some() || insert.cols().is_empty() && target.shape.rest.is_some() {
+            // Which value goes where cannot be told.
+            self.moves(&Value::of_set(source.all()));
+        }
+        let mut proposed = Vec::new();
+        for (index, field) in source.fields.iter().enumerate() {
+            let column = columns.get(index).cloned().flatten();
+            self.assign(&target, column.as_deref(), &field.value);
+            proposed.push(Field::new(column.as_deref(), field.value.clone()));
+        }
+        if let Some(conflict) = insert.on_conflict_clause() {
+            self.open();
+            self.show(&target.shown, &target.shape);
+            // Columns that are not proposed hold defaults.
+            let excluded = Shape {
+                fields: proposed,
+                rest: Some(source.rest.clone().unwrap_or(Value::OTHER)),
+            };
+            self.show("excluded", &excluded);
+            self.assignments(&target, plain(conflict.target_list()));
+            self.condition(conflict.where_clause());
+            self.close();
+        }
+        self.open();
+        self.show(&target.shown, &target.shape);
+        let shape = self.returning(insert.returning_clause(), &target.shape.clone(), &target);
+        self.close();
+        self.ctes.truncate(mark);
+        self.leave();
+        shape
+    }
+
+    pub(super) fn update(&mut self, update: &nodes::UpdateStmt) -> Shape {
+        if !self.enter() {
+            return Shape::opaque(self.in_reach());
+        }
+        let mark = self.ctes.len();
+        self.with(update.with_clause());
+        let target = self.target(update.relation());
+        self.open();
+        self.show(&target.shown, &target.shape);
+        let others = self.read_items(update.from_clause());
+        self.condition(update.where_clause());
+        self.assignments(&target, plain(update.target_list()));
+        let star = beside(target.shape.clone(), others);
+        let shape = self.returning(update.returning_clause(), &star, &target);
+        self.close();
+        self.ctes.truncate(mark);
+        self.leave();
+        shape
+    }
+
+    pub(super) fn delete(&mut self, delete: &nodes::DeleteStmt) -> Shape {
+        if !self.enter() {
+            return Shape::opaque(self.in_reach());
+        }
+        let mark = self.ctes.len();
+        self.with(delete.with_clause());
+        let target = self.target(delete.relation());
+        self.open();
+        self.show(&target.shown, &target.shape);
+        let others = self.read_items(delete.using_clause());
+        self.condition(delete.where_clause());
+        let star = beside(target.shape.clone(), others);
+        let shape = self.returning(delete.returning_clause(), &star, &target);
+        self.close();
+        self.ctes.truncate(mark);
+        self.leave();
+        shape
+    }
+
+    pub(super) fn merge(&mut self, merge: &nodes::MergeStmt) -> Shape {
+        if !self.enter() {
+            return Shape::opaque(self.in_reach());
+        }
+        let mark = self.ctes.len();
+        self.with(merge.with_clause());
+        let target = self.target(merge.relation());
+        self.open();
+        self.show(&target.shown, &target.shape);
+        let source = self.read_item(merge.source_relation());
+        self.condition(merge.join_condition());
+        for node in plain(merge.merge_when_clauses()) {
+            let Node::MergeWhenClause(when) = node else {
+                self.unknown(STRANGE_NODE);
+                continue;
+            };
+            self.condition(when.condition());
+            if when.command_type == CmdType::CMD_INSERT {
+                self.merge_insert(&target, when);
+            } else {
+                self.assignments(&target, when.target_list());
+            }
+        }
+        // The source's columns come first.
+        let star = beside(source, target.shape.clone());
+        let shape = self.returning(merge.returning_clause(), &star, &target);
+        self.close();
+        self.ctes.truncate(mark);
+        self.leave();
+        shape
+    }
+
+    fn merge_insert(&mut self, target: &Target, when: &nodes::MergeWhenClause) {
+        for (index, value) in when.values().iter().enumerate() {
+            let value = self.value(value);
+            let column = if when.target_list().is_empty() {
+                target
+                    .shape
+                    .fields
+                    .get(index)
+                    .and_then(|field| field.name.clone())
+            } else {
+                match when.target_list().get(index) {
+                    Some(Node::ResTarget(column)) => column.name().map(str::to_owned),
+                    _ => None,
+                }
+            };
+            self.assign(target, column.as_deref(), &value);
+        }
+    }
+
+    /// SET lists.
+    fn assignments(&mut self, target: &Target, list: &NodeList) {
+        let mut source: Option<Value> = None;
+        for node in list {
+            let Node::ResTarget(column) = node else {
+                self.unknown(STRANGE_NODE);
+                continue;
+            };
+            for step in column.indirection() {
+                if let Node::A_Indices(index) = step {
+                    let bounds = [self.value(index.lidx()), self.value(index.uidx())];
+                    bounds.iter().for_each(|bound| self.moves(bound));
+                }
+            }
+            let value = match column.val() {
+                Node::MultiAssignRef(part) => {
+                    if part.colno == 1 || source.is_none() {
+                        source = Some(self.value(part.source()));
+                    }
+                    let index = usize::try_from(part.colno).unwrap_or(1).saturating_sub(1);
+                    match (&source, part.ncolumns) {
+                        (Some(Value::Row(fields)), _) => match fields.get(index) {
+                            Some(field) => field.value.clone(),
+                            None => Value::computed(&source),
+                        },
+                        (Some(value), 1) => value.clone(),
+                        _ => Value::computed(&source),
+                    }
+                }
+                value => self.value(value),
+            };
+            if column.indirection().is_empty() {
+                self.assign(target, column.name(), &value);
+            } else {
+                // A part of a value.
+                self.moves(&value);
+            }
+        }
+    }
+
+    /// A value on its way into a column.
+    fn assign(&mut self, target: &Target, column: Option<&str>, value: &Value) {
+        if value.is_clean() {
+            return;
+        }
+        self.touch(value);
+        let Value::Exactly(from) = value else {
+            return self.moves(value);
+        };
+        let index = self.index;
+        let mut targets = index.known(&target.name).peekable();
+        let stays = targets.peek().is_some()
+            && targets.all(|known| {
+                let into = known
+                    .columns
+                    .iter()
+                    .find(|known| Some(known.name.as_str()) == column);
+                !known.is_derived
+                    && into.is_some_and(|into| {
+                        let into = ColumnId {
+                            relation: known.oid,
+                            attribute: into.number,
+                        };
+                        index.carries(into, *from) && index.type_oid(into) == index.type_oid(*from)
+                    })
+            });
+        if !stays {
+            self.moves(value);
+        }
+    }
+
+    fn returning(
+        &mut self,
+        returning: Option<&nodes::ReturningClause>,
+        star: &Shape,
+        target: &Target,
+    ) -> Shape {
+        let Some(returning) = returning else {
+            return Shape::default();
+        };
+        let shape = target.shape.clone();
+        for name in ["old", "new"] {
+            self.show(name, &shape);
+        }
+        for option in plain(returning.options()) {
+            match option {
+                Node::ReturningOption(option) => self.show(option.value().unwrap_or_default(), &shape),
+                _ => self.unknown(STRANGE_NODE),
+            }
+        }
+        self.targets(returning.exprs(), star)
+    }
+}
