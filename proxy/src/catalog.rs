@@ -11,7 +11,7 @@ use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::{Limits, Step, frame};
 use linegate_policy::{Catalog, LabelIndex};
-use linegate_sql::catalog::{Loader, POSTLUDE, PRELUDE, QUERIES};
+use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, PRELUDE, QUERIES};
 
 use crate::rt::{self, Driver, sync::CoreBell};
 use crate::session::postgres::back_door;
@@ -76,7 +76,8 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, wish: CatalogWish) {
     let started = Instant::now();
     match read(target, pool, &wish.database).await {
         Ok(catalog) => {
-            let (labels, unresolved) = LabelIndex::resolve(&catalog, &target.labels);
+            let (mut labels, unresolved) = LabelIndex::resolve(&catalog, &target.labels);
+            linegate_sql::follow(&mut labels);
             for warning in unresolved {
                 tracing::warn!(target = %wish.target, database = %wish.database, "{warning}");
             }
@@ -100,6 +101,7 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, wish: CatalogWish) {
         }
         Err(why) => {
             tracing::warn!(target = %wish.target, database = %wish.database, %why, "the catalog could not be read");
+            cell.fail(reading);
             let (shared, cell) = (shared.clone(), cell.clone());
             // Somebody waits for it: try again soon.
             rt::spawn(async move {
@@ -130,11 +132,36 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
         for source in &relation.sources {
             hash.update(&source.to_le_bytes());
         }
+        hash.update(relation.body.as_deref().unwrap_or_default().as_bytes());
+        let reactions = &relation.reactions;
+        hash.update(&[0, u8::from(reactions.triggers), u8::from(reactions.rules)]);
+        for cascade in &reactions.cascades {
+            let does = [
+                cascade.deletes_on_delete,
+                cascade.updates_on_delete,
+                cascade.updates_on_update,
+            ];
+            hash.update(&cascade.relation.to_le_bytes());
+            hash.update(&does.map(u8::from));
+        }
+        for (column, source) in &relation.generated {
+            hash.update(&column.to_le_bytes());
+            hash.update(&source.to_le_bytes());
+        }
     }
     let mut functions: Vec<_> = catalog.user_functions.iter().collect();
     functions.sort_unstable();
     for function in functions {
         hash.update(function.as_bytes());
+        hash.update(&[0]);
+    }
+    for function in &catalog.functions {
+        for part in [&function.schema, &function.name] {
+            hash.update(part.as_bytes());
+            hash.update(&[0]);
+        }
+        hash.update(&function.arguments_count.to_le_bytes());
+        hash.update(function.sql_body.as_deref().unwrap_or_default().as_bytes());
         hash.update(&[0]);
     }
     *hash.finalize().as_bytes()
@@ -180,6 +207,10 @@ async fn read(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Catalo
                                 loader
                                     .row(index.unwrap_or_default(), &cells)
                                     .map_err(|error| error.to_string())?;
+                            }
+                            // The rest goes without: what is built over labels then counts as not followed.
+                            tag::ERROR_RESPONSE if index.is_some_and(|index| index >= BODIES_AT) => {
+                                tracing::warn!(target = %target.config.name, "texts of views and functions could not be read");
                             }
                             tag::ERROR_RESPONSE => return Err("the server refused a catalog query".into()),
                             _ => {}

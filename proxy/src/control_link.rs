@@ -13,10 +13,11 @@ use linegate_identity::{LeaseId, Leases};
 use linegate_link::{LINE_BYTES_MAX, ToControl, ToData, decode, encode};
 
 use crate::clock;
-use crate::rt::sync::Bell;
 use crate::shared::{CoreMessage, Keys, Shared, lock};
 
 const RETRY: Duration = Duration::from_millis(300);
+/// How long the sending thread sleeps when nothing wakes it.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Starts the thread.
 pub fn start(shared: Arc<Shared>, socket: PathBuf) -> std::io::Result<()> {
@@ -56,7 +57,8 @@ fn converse(shared: &Arc<Shared>, stream: &UnixStream, version: &mut u64) -> std
         .name("control-send".into())
         .spawn(move || send_all(&theirs, &writer))?;
     let result = receive_all(shared, stream, version);
-    shared.control_connected.store(false, Ordering::Relaxed);
+    shared.control_connected.store(false, Ordering::SeqCst);
+    shared.to_control.nudge();
     let _ = stream.shutdown(std::net::Shutdown::Both);
     let _ = sender.join();
     result
@@ -73,7 +75,9 @@ fn send_all(shared: &Shared, stream: &UnixStream) {
                 }
             }
             None if !shared.control_connected.load(Ordering::Relaxed) => return,
-            None => std::thread::park_timeout(Duration::from_millis(2)),
+            None => shared
+                .to_control
+                .park(LOOK_AGAIN, || !shared.control_connected.load(Ordering::SeqCst)),
         }
     }
 }
@@ -210,9 +214,4 @@ fn host_name() -> String {
     let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"));
     name.map(|name| name.trim().to_owned())
         .unwrap_or_else(|_| "linegated".into())
-}
-
-/// A bell that nobody hears: the sending thread looks by itself every 2 ms while control is connected.
-pub fn quiet_bell() -> Arc<Bell> {
-    Bell::for_this_thread()
 }

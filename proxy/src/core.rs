@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{Arc, Weak as SyncWeak};
 use std::time::Duration;
 
-use linegate_identity::{LeaseGrant, UnixMillis};
+use linegate_identity::{LeaseGrant, LeaseId, UnixMillis};
 use linegate_policy::{Cache, Decision, Epoch};
 use linegate_recording::{Entry, SessionId};
 
@@ -14,7 +14,10 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::policy_service::{PolicyClient, Question, Reply, Standing};
 use crate::recorder::Recording;
-use crate::rt::{self, sync::Slot};
+use crate::rt::{
+    self,
+    sync::{Slot, Soon},
+};
 use crate::session::postgres::Session;
 use crate::shared::{CatalogView, Shared};
 use crate::slab::Pool;
@@ -22,6 +25,14 @@ use crate::slab::Pool;
 /// Verdicts that a core remembers.
 const CACHE_ENTRIES_MAX: usize = 8192;
 const CACHE_BYTES_MAX: usize = 16 << 20;
+/// From so many standings on, those that no session holds any more are swept out before one is added.
+const STANDINGS_SWEEP: usize = 1024;
+
+/// What a lease may see, as long as a session holds it.
+struct Known {
+    lease: Arc<LeaseGrant>,
+    standing: SyncWeak<Standing>,
+}
 
 enum Waiting {
     Open(Slot<Result<Arc<Standing>, String>>),
@@ -53,6 +64,7 @@ pub struct Core {
     recording: RefCell<Recording>,
     policy: RefCell<PolicyClient>,
     waiting: RefCell<HashMap<u64, Waiting>>,
+    standings: RefCell<HashMap<(LeaseId, String), Known>>,
     next_ticket: Cell<u64>,
     deadlines: RefCell<Vec<(UnixMillis, Deadline)>>,
 }
@@ -77,21 +89,29 @@ impl Core {
             recording: RefCell::new(recording),
             policy: RefCell::new(policy),
             waiting: RefCell::default(),
+            standings: RefCell::default(),
             next_ticket: Cell::new(1),
             deadlines: RefCell::default(),
         })
     }
 
     /// Records an entry. While the recorder is behind, this session waits and the others go on.
-    pub async fn record(&self, session: SessionId, entry: Entry) {
-        let mut entry = Box::new(entry);
+    pub fn record(&self, session: SessionId, entry: Entry) -> Soon<'_, ()> {
+        let sent = self.recording.borrow_mut().try_entry(session, Box::new(entry));
+        match sent {
+            Ok(()) => Soon::now(()),
+            Err(entry) => Soon::later(self.record_later(session, entry)),
+        }
+    }
+
+    async fn record_later(&self, session: SessionId, mut entry: Box<Entry>) {
         loop {
+            rt::sleep(Duration::from_millis(1)).await;
             let sent = self.recording.borrow_mut().try_entry(session, entry);
             match sent {
                 Ok(()) => return,
                 Err(back) => entry = back,
             }
-            rt::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -115,36 +135,66 @@ impl Core {
         self.recording.borrow().is_failing()
     }
 
-    /// Asks what a lease may see. Parks the caller only.
+    /// Asks what a lease may see. Parks the caller only. Sessions of one lease share the answer while it is in force.
     pub async fn open(&self, lease: &Arc<LeaseGrant>, database: &str) -> Result<Arc<Standing>, String> {
-        let (lease, database) = (lease.clone(), database.to_owned());
+        let key = (lease.id.clone(), database.to_owned());
+        let known = self.standings.borrow().get(&key).and_then(|known| {
+            // Tokens of one id may be narrowed differently.
+            let is_same = Arc::ptr_eq(&known.lease, lease) || known.lease == *lease;
+            known.standing.upgrade().filter(|_| is_same)
+        });
+        if let Some(standing) = known
+            && standing.version == self.shared.policy.load().version
+        {
+            return Ok(standing);
+        }
         let slot = Slot::default();
         self.ask(Waiting::Open(slot.clone()), |ticket| Question::Open {
             ticket,
-            lease,
-            database,
+            lease: lease.clone(),
+            database: database.to_owned(),
         })
         .await;
-        slot.wait().await
+        let standing = slot.wait().await?;
+        let mut standings = self.standings.borrow_mut();
+        if standings.len() >= STANDINGS_SWEEP {
+            standings.retain(|_, known| known.standing.strong_count() > 0);
+        }
+        let known = Known {
+            lease: lease.clone(),
+            standing: Arc::downgrade(&standing),
+        };
+        standings.insert(key, known);
+        Ok(standing)
     }
 
     /// The verdict on a statement: from this core's cache, or from the policy thread.
-    pub async fn decide(
-        &self,
+    pub fn decide<'a>(
+        &'a self,
         epoch: u64,
         standing: &Arc<Standing>,
         catalog: Option<Arc<CatalogView>>,
-        text: &[u8],
-    ) -> Arc<Decision> {
+        text: &'a [u8],
+    ) -> Soon<'a, Arc<Decision>> {
         if let Some(decision) = self.cache.borrow_mut().get(Epoch(epoch), text) {
             self.counters.cache_hits.one();
-            return decision;
+            return Soon::now(decision);
         }
         self.counters.cache_misses.one();
+        Soon::later(self.decide_anew(epoch, standing.clone(), catalog, text))
+    }
+
+    async fn decide_anew(
+        &self,
+        epoch: u64,
+        standing: Arc<Standing>,
+        catalog: Option<Arc<CatalogView>>,
+        text: &[u8],
+    ) -> Arc<Decision> {
         let slot = Slot::default();
         let question = |ticket| Question::Decide {
             ticket,
-            standing: standing.clone(),
+            standing,
             catalog,
             text: text.to_vec(),
         };

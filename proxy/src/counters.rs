@@ -36,6 +36,11 @@ impl Counter {
         self.add(1);
     }
 
+    /// Replaces it.
+    pub fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
     /// Its value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -77,4 +82,6 @@ counters! {
     client_faults,
     /// Protocol errors by servers.
     server_faults,
+    /// How often the core asked for memory; rows and what else passes by need none.
+    allocations,
 }

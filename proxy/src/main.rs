@@ -1,5 +1,6 @@
 //! linegated: the data plane. Worker threads carry bytes; policy, catalog, recorder and control threads stand beside them.
 
+mod alloc;
 mod catalog;
 mod clock;
 mod control_link;
@@ -21,9 +22,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The data plane of linegate.
 #[derive(Parser)]

@@ -161,8 +161,8 @@ impl Service {
                 catalog,
                 text,
             } => {
-                let statement = linegate_sql::read(&text);
                 let labels = catalog.as_ref().map(|view| &view.labels);
+                let statement = linegate_sql::read_with(&text, labels);
                 let decision = decide(
                     &policy.engine,
                     &standing.subject,

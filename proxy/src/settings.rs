@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use linegate_config::{Config, HostPort, LabelConfig, MemberKind, Redact, TargetConfig, TlsMode};
+use linegate_policy::redact::{Constant, DateUnit, Kept};
 use linegate_policy::{Engine, GroupSpec, LabelSpec, PolicyProblem, RedactSpec};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -27,13 +28,39 @@ pub fn label_spec(label: &LabelConfig) -> LabelSpec {
             .iter()
             .map(|column| (column.schema.clone(), column.table.clone(), column.column.clone()))
             .collect(),
-        redact: match label.redact {
-            // A path inside a document cannot be cut out yet, so the document goes as a whole.
-            _ if !label.paths.is_empty() => RedactSpec::Null,
-            Redact::Blank => RedactSpec::Blank,
-            Redact::KeepLast(count) => RedactSpec::KeepLast(count),
-            Redact::Null => RedactSpec::Null,
-        },
+        // Keys only: a key is looked for in every element of an array as it is, so a step into one adds nothing.
+        paths: label
+            .paths
+            .iter()
+            .map(|path| {
+                path.steps()
+                    .iter()
+                    .filter(|step| *step != "[*]")
+                    .cloned()
+                    .collect()
+            })
+            .collect(),
+        redact: redact_spec(&label.redact),
+    }
+}
+
+/// The policy crate's view of a redaction.
+fn redact_spec(redact: &Redact) -> RedactSpec {
+    match redact {
+        Redact::Blank => RedactSpec::Blank,
+        Redact::KeepLast(count) => RedactSpec::KeepLast(*count),
+        Redact::KeepDomain => RedactSpec::KeepDomain,
+        Redact::Digits { first, last } => RedactSpec::Digits(Kept {
+            first: *first,
+            last: *last,
+        }),
+        Redact::DateYear => RedactSpec::Date(DateUnit::Year),
+        Redact::DateMonth => RedactSpec::Date(DateUnit::Month),
+        Redact::Round(step) => RedactSpec::Round(*step),
+        Redact::Pseudonym => RedactSpec::Pseudonym,
+        // The configuration has bounded it; if it had not, NULL shows less.
+        Redact::Constant(text) => Constant::new(text).map_or(RedactSpec::Null, RedactSpec::Constant),
+        Redact::Null => RedactSpec::Null,
     }
 }
 

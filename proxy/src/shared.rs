@@ -49,6 +49,8 @@ pub struct CatalogCell {
     view: ArcSwap<Option<Arc<CatalogView>>>,
     wanted: AtomicU64,
     served: AtomicU64,
+    failed: AtomicU64,
+    wished: AtomicBool,
 }
 
 impl CatalogCell {
@@ -63,6 +65,16 @@ impl CatalogCell {
         self.view.load().as_ref().clone()
     }
 
+    /// Whether the newest change was asked about in vain: waiting for it would only delay.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.failed.load(Ordering::Acquire) >= self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Whether the caller is the one to wish for a read: of several, one is enough until it starts.
+    fn may_wish(&self) -> bool {
+        !self.wished.swap(true, Ordering::AcqRel)
+    }
+
     /// Something may have changed.
     pub fn mark_stale(&self) {
         self.wanted.fetch_add(1, Ordering::AcqRel);
@@ -70,7 +82,13 @@ impl CatalogCell {
 
     /// Which change a read that starts now will show.
     pub fn reading(&self) -> u64 {
+        self.wished.store(false, Ordering::Release);
         self.wanted.load(Ordering::Acquire)
+    }
+
+    /// A read that started at `reading` found no catalog.
+    pub fn fail(&self, reading: u64) {
+        self.failed.fetch_max(reading, Ordering::AcqRel);
     }
 
     /// A read that started at `reading` has ended.
@@ -139,6 +157,16 @@ impl<T> Mailbox<T> {
     /// Delivers.
     pub fn put(&self, message: T) {
         lock(&self.queue).push_back(message);
+        self.bell.ring();
+    }
+
+    /// Sleeps until something is delivered or [`Mailbox::nudge`]d, at most `time`; not at all if `ready`.
+    pub fn park(&self, time: Duration, ready: impl Fn() -> bool) {
+        self.bell.park(time, || ready() || !self.is_empty());
+    }
+
+    /// Wakes whoever sleeps, without a message.
+    pub fn nudge(&self) {
         self.bell.ring();
     }
 
@@ -216,31 +244,35 @@ pub struct Shared {
 impl Shared {
     /// The catalog of a database; asks for it to be read when it is new.
     pub fn catalog(&self, target: &str, database: &str) -> Arc<CatalogCell> {
-        let (cell, is_new) = {
-            let mut catalogs = lock(&self.catalogs);
-            let key = (target.to_owned(), database.to_owned());
-            match catalogs.get(&key) {
-                Some(cell) => (cell.clone(), false),
-                None => {
-                    let cell = Arc::new(CatalogCell::default());
-                    cell.mark_stale();
-                    catalogs.insert(key, cell.clone());
-                    (cell, true)
-                }
-            }
-        };
+        let (cell, is_new) = self.catalog_cell(target, database);
         if is_new {
             self.wish_catalog(target, database);
         }
         cell
     }
 
-    /// Asks for a catalog to be read now.
+    fn catalog_cell(&self, target: &str, database: &str) -> (Arc<CatalogCell>, bool) {
+        let mut catalogs = lock(&self.catalogs);
+        let key = (target.to_owned(), database.to_owned());
+        match catalogs.get(&key) {
+            Some(cell) => (cell.clone(), false),
+            None => {
+                let cell = Arc::new(CatalogCell::default());
+                cell.mark_stale();
+                catalogs.insert(key, cell.clone());
+                (cell, true)
+            }
+        }
+    }
+
+    /// Asks for a catalog to be read now; wishes that come before the read starts are one.
     pub fn wish_catalog(&self, target: &str, database: &str) {
-        self.catalog_wishes.put(CatalogWish {
-            target: target.to_owned(),
-            database: database.to_owned(),
-        });
+        if self.catalog_cell(target, database).0.may_wish() {
+            self.catalog_wishes.put(CatalogWish {
+                target: target.to_owned(),
+                database: database.to_owned(),
+            });
+        }
     }
 
     /// How long a login at a backend may take.

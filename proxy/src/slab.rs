@@ -1,6 +1,6 @@
 //! Slabs: the memory that bytes are read into, masked in and written from.
 //!
-//! One pool per core, classes of 2 KiB to 1 MiB, last in first out so that the next read lands in warm cache. A slab has
+//! One pool per core, classes of 512 B to 1 MiB, last in first out so that the next read lands in warm cache. A slab has
 //! [`SLACK_BYTES`] of its own before and after the usable part, so wide loads and stores at its ends stay inside it.
 //! A slab larger than the largest class serves one outsized frame and is freed after it. At the pool's cap no slab is
 //! handed out, which means that no read is issued: backpressure is not reading.
@@ -15,7 +15,7 @@ use std::rc::{Rc, Weak};
 pub const SLACK_BYTES: usize = 64;
 
 /// Usable bytes of each class. The smallest is what a session holds while it waits for its peer to say something.
-pub const CLASS_BYTES: [usize; 5] = [2 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
+pub const CLASS_BYTES: [usize; 5] = [512, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
 /// Index of a class in [`CLASS_BYTES`]; one past the end is an outsized slab.
 pub type Class = usize;
@@ -35,13 +35,9 @@ impl Raw {
         let layout = Self::layout(bytes);
         // SAFETY: the layout is never empty: it holds two slacks.
         let base = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
-        if bytes <= CLASS_BYTES[CLASS_BYTES.len() - 1] {
-            // SAFETY: `base` is `layout.size()` writable bytes. Written once, then reused initialised for ever.
-            unsafe { base.as_ptr().write_bytes(0, layout.size()) };
-        } else {
-            // SAFETY: as above; outsized slabs are rare, so the same once-only cost is paid per slab.
-            unsafe { base.as_ptr().write_bytes(0, layout.size()) };
-        }
+        // SAFETY: `base` is `layout.size()` writable bytes. Written once, then reused initialised for ever; outsized slabs
+        // are rare, so that they pay it each time.
+        unsafe { base.as_ptr().write_bytes(0, layout.size()) };
         Self { base, bytes }
     }
 }

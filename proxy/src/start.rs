@@ -101,7 +101,7 @@ fn share(
         catalog_wishes: Mailbox::new(catalog_bell),
         cancels: Mutex::default(),
         cores: bells.map(Mailbox::new).collect(),
-        to_control: Mailbox::new(control_link::quiet_bell()),
+        to_control: Mailbox::new(Bell::for_anyone()),
         holds: Mutex::default(),
         control_connected: AtomicBool::new(false),
         draining: AtomicBool::new(false),

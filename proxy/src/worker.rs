@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::alloc;
 use crate::control_link;
 use crate::core::Core;
 use crate::counters::Counters;
@@ -103,11 +104,13 @@ async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(Strin
         loop {
             rt::sleep(TICK).await;
             ticking.tick();
+            ticking.counters.allocations.set(alloc::of_this_thread());
         }
     });
     let _ = listening.send(Ok(bound));
     inbox(&core, replies, bell, &draining).await;
     drain(&core).await;
+    core.counters.allocations.set(alloc::of_this_thread());
     let counted: Vec<String> = core
         .counters
         .all()

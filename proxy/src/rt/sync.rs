@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::task::{Poll, Waker};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 
 use monoio::io::AsyncReadRent;
@@ -62,6 +63,37 @@ impl<T> Slot<T> {
     }
 }
 
+/// An answer that is there most of the time: only when it is not does waiting for it take memory.
+pub enum Soon<'a, T> {
+    /// It is there.
+    Now(Option<T>),
+    /// It has to be waited for.
+    Later(Pin<Box<dyn Future<Output = T> + 'a>>),
+}
+
+impl<'a, T> Soon<'a, T> {
+    /// It is there.
+    pub fn now(value: T) -> Self {
+        Self::Now(Some(value))
+    }
+
+    /// It has to be waited for.
+    pub fn later(work: impl Future<Output = T> + 'a) -> Self {
+        Self::Later(Box::pin(work))
+    }
+}
+
+impl<T: Unpin> Future for Soon<'_, T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match self.get_mut() {
+            Self::Now(value) => value.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Later(work) => work.as_mut().poll(context),
+        }
+    }
+}
+
 /// Mutual exclusion between tasks of one core, in order of asking.
 #[derive(Default)]
 pub struct Lock {
@@ -101,6 +133,7 @@ impl Drop for Held<'_> {
 enum Wake {
     Thread(Thread),
     Socket(StdUnixStream),
+    Anyone(Mutex<bool>, Condvar),
 }
 
 /// Wakes one consumer, at most once per sleep.
@@ -115,6 +148,14 @@ impl Bell {
         Arc::new(Self {
             sleeping: AtomicBool::new(false),
             wake: Wake::Thread(std::thread::current()),
+        })
+    }
+
+    /// For a thread that is not known yet, one at a time, which sleeps with [`Bell::park`].
+    pub fn for_anyone() -> Arc<Self> {
+        Arc::new(Self {
+            sleeping: AtomicBool::new(false),
+            wake: Wake::Anyone(Mutex::default(), Condvar::default()),
         })
     }
 
@@ -144,6 +185,10 @@ impl Bell {
                 Wake::Thread(thread) => thread.unpark(),
                 // A full socket means that a wake is already on its way.
                 Wake::Socket(socket) => drop((&*socket).write(&[1])),
+                Wake::Anyone(rung, condition) => {
+                    *rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                    condition.notify_all();
+                }
             }
         }
     }
@@ -153,7 +198,14 @@ impl Bell {
         self.sleeping.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if !ready() {
-            std::thread::park_timeout(time);
+            match &self.wake {
+                Wake::Thread(_) | Wake::Socket(_) => std::thread::park_timeout(time),
+                Wake::Anyone(rung, condition) => {
+                    let rung = rung.lock().unwrap_or_else(PoisonError::into_inner);
+                    let waited = condition.wait_timeout_while(rung, time, |rung| !*rung);
+                    *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+                }
+            }
         }
         self.sleeping.store(false, Ordering::SeqCst);
     }
@@ -165,10 +217,14 @@ pub struct CoreBell {
     socket: Option<StdUnixStream>,
 }
 
+/// Rings that are heard at once.
+const HEARD_BYTES: usize = 64;
+
 /// A bell that its core listens to.
 pub struct Listening {
     bell: Arc<Bell>,
     stream: UnixStream,
+    heard: Vec<u8>,
 }
 
 impl CoreBell {
@@ -178,6 +234,7 @@ impl CoreBell {
         Ok(Listening {
             bell: self.bell,
             stream: UnixStream::from_std(socket)?,
+            heard: vec![0; HEARD_BYTES],
         })
     }
 }
@@ -190,7 +247,8 @@ impl Listening {
         if ready() && self.bell.sleeping.swap(false, Ordering::SeqCst) {
             return Ok(()); // nobody rang between: no byte is on its way
         }
-        let (read, _) = self.stream.read(vec![0_u8; 64]).await;
+        let (read, heard) = self.stream.read(std::mem::take(&mut self.heard)).await;
+        self.heard = heard;
         read.map(drop)
     }
 }

@@ -24,6 +24,8 @@ use crate::slab::Ingress;
 
 /// Bytes for the server are gathered up to here before they are written.
 const GATHER_BYTES_MAX: usize = 64 << 10;
+/// What a session keeps of it between turns.
+const KEPT_BYTES_MAX: usize = 4 << 10;
 /// Unanswered messages of one client; more is a client that never reads.
 const PIPELINE_MAX: usize = 100_000;
 
@@ -113,9 +115,8 @@ impl Asking {
                 }
                 Step::Frame(frame) => {
                     let bytes = frame.size.with_tag();
-                    let whole = ingress.data()[..bytes].to_vec();
+                    self.message(frame.tag, &ingress.data()[..bytes]).await?;
                     ingress.consume(bytes);
-                    self.message(frame.tag, &whole).await?;
                     if self.over {
                         break;
                     }
@@ -219,7 +220,7 @@ impl Asking {
                 self.refuse_query(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
                 return Ok(());
             }
-            Verdict::Hold(_) => match hold::wait(self, &asked, &[]).await? {
+            Verdict::Hold(_) => match Box::pin(hold::wait(self, &asked, &[])).await? {
                 HoldEnd::Approved => {}
                 HoldEnd::Refused(refusal) => {
                     self.refuse_query(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
@@ -282,7 +283,7 @@ impl Asking {
             }
             Verdict::Hold(_) => {
                 self.settle().await?;
-                match hold::wait(self, &asked, &parameters).await? {
+                match Box::pin(hold::wait(self, &asked, &parameters)).await? {
                     HoldEnd::Approved => {}
                     HoldEnd::Refused(refusal) => {
                         self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
@@ -327,7 +328,7 @@ impl Asking {
                     }
                     Verdict::Hold(_) => {
                         self.settle().await?;
-                        if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, &[]).await? {
+                        if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, &[])).await? {
                             self.refuse_extended(
                                 &refusal.sqlstate,
                                 &refusal.message,
@@ -446,7 +447,7 @@ impl Asking {
             return Ok(());
         }
         let (result, back) = self.writer.write_vec(std::mem::take(&mut self.out)).await;
-        if back.capacity() <= GATHER_BYTES_MAX {
+        if back.capacity() <= KEPT_BYTES_MAX {
             self.out = back;
         }
         result.map_err(|error| Ended {

@@ -33,15 +33,16 @@ use crate::core::Core;
 use crate::link::LinkWriter;
 use crate::policy_service::Standing;
 use crate::rt::net::Switch;
-use crate::rt::sync::{Held, Lock, Slot};
+use crate::rt::sync::{Held, Lock, Slot, Soon};
 use crate::shared::{CatalogCell, CatalogView, Target};
 
 use self::hold::HoldOutcome;
 use self::pipeline::Pipeline;
 use self::results::Plan;
 
-/// How long a statement may wait for a catalog that is known to be out of date.
+/// How long a statement may wait for a catalog that is known to be out of date, and how often it looks.
 const CATALOG_WAIT: Duration = Duration::from_secs(5);
+const CATALOG_POLL: Duration = Duration::from_millis(5);
 
 /// Why a session ended, for the client, the record and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +156,7 @@ impl FrontTurn<'_> {
     /// Gives the buffer back.
     pub fn keep(&self, mut scratch: Vec<u8>) {
         scratch.clear();
-        if scratch.capacity() <= 64 << 10 {
+        if scratch.capacity() <= 4 << 10 {
             *self.front.scratch.borrow_mut() = scratch;
         }
     }
@@ -203,6 +204,8 @@ pub struct Session {
     pub drained: RefCell<Option<Slot<()>>>,
     /// The hold that waits.
     pub hold: RefCell<Option<(String, String, Slot<HoldOutcome>)>>,
+    /// The epoch last worked out, with the versions of policy and catalog that it is of.
+    pub epoch: Cell<((u64, u64), u64)>,
     /// Statements so far.
     pub statements: Cell<u64>,
     /// Rows and bytes sent to the client, bytes received.
@@ -221,24 +224,31 @@ impl Session {
         !self.standing.borrow().masks.is_empty()
     }
 
-    /// The catalog for a decision. A masked session waits for a catalog that is known to be out of date.
-    pub async fn catalog_view(&self) -> Option<Arc<CatalogView>> {
-        if let Some(view) = self.catalog.current() {
-            return Some(view);
+    /// The catalog for a decision. Under a mask an outdated catalog must not decide, so a masked session waits; without
+    /// one it can only miss a name, so others wait for as long as a newer one may come.
+    pub fn catalog_view(&self) -> Soon<'_, Option<Arc<CatalogView>>> {
+        match self.catalog.current() {
+            Some(view) => Soon::now(Some(view)),
+            None => Soon::later(self.next_catalog_view()),
         }
+    }
+
+    async fn next_catalog_view(&self) -> Option<Arc<CatalogView>> {
         let mut waited = Duration::ZERO;
-        while waited < CATALOG_WAIT {
-            crate::rt::sleep(Duration::from_millis(5)).await;
-            waited += Duration::from_millis(5);
-            if let Some(view) = self.catalog.current() {
-                return Some(view);
+        loop {
+            let current = self.catalog.current();
+            if current.is_some() {
+                return current;
             }
-        }
-        // Under a mask an outdated catalog must not decide; without one it can only miss a name.
-        if self.is_masked() {
-            None
-        } else {
-            self.catalog.latest()
+            if waited >= CATALOG_WAIT || (!self.is_masked() && self.catalog.is_out_of_reach()) {
+                return if self.is_masked() {
+                    None
+                } else {
+                    self.catalog.latest()
+                };
+            }
+            crate::rt::sleep(CATALOG_POLL).await;
+            waited += CATALOG_POLL;
         }
     }
 
@@ -246,7 +256,7 @@ impl Session {
     pub async fn decide(&self, text: &[u8]) -> (Arc<Decision>, u64) {
         let version = self.core.shared.policy.load().version;
         if self.standing.borrow().version != version
-            && let Ok(standing) = self.core.open(&self.lease, &self.database).await
+            && let Ok(standing) = Box::pin(self.core.open(&self.lease, &self.database)).await
         {
             *self.standing.borrow_mut() = standing;
         }
@@ -263,18 +273,32 @@ impl Session {
     }
 
     fn epoch(&self, policy_version: u64, catalog: Option<&CatalogView>) -> u64 {
+        let of = (policy_version, catalog.map_or(u64::MAX, |view| view.epoch));
+        match self.epoch.get() {
+            (known, epoch) if known == of => epoch,
+            _ => {
+                let epoch = self.new_epoch(of);
+                self.epoch.set((of, epoch));
+                epoch
+            }
+        }
+    }
+
+    fn new_epoch(&self, (policy_version, catalog_epoch): (u64, u64)) -> u64 {
         let mut hash = blake3::Hasher::new_keyed(&self.core.shared.boot_key);
-        hash.update(self.lease.id.as_str().as_bytes());
-        hash.update(&[0]);
-        hash.update(self.lease.chain.to_string().as_bytes());
-        hash.update(&[0]);
-        hash.update(self.lease.scope.to_string().as_bytes());
-        hash.update(&[0]);
-        hash.update(self.target.config.name.as_bytes());
-        hash.update(&[0]);
-        hash.update(self.database.as_bytes());
+        let (chain, scope) = (self.lease.chain.to_string(), self.lease.scope.to_string());
+        for part in [
+            self.lease.id.as_str(),
+            &chain,
+            &scope,
+            &self.target.config.name,
+            &self.database,
+        ] {
+            hash.update(part.as_bytes());
+            hash.update(&[0]);
+        }
         hash.update(&policy_version.to_le_bytes());
-        hash.update(&catalog.map_or(u64::MAX, |view| view.epoch).to_le_bytes());
+        hash.update(&catalog_epoch.to_le_bytes());
         let mut first = [0; 8];
         first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)

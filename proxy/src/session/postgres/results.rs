@@ -51,8 +51,9 @@ impl Plan {
         let touches = asked.may_show_label;
         let compiled = match session.catalog.latest() {
             Some(view) => {
-                let output = asked.decision.statement.output.as_deref();
-                mask_plan::compile(&fields, &view.labels, &standing.masks, touches, output)
+                let statement = &asked.decision.statement;
+                let (output, lineage) = (statement.output.as_deref(), statement.lineage.as_ref());
+                mask_plan::compile(&fields, &view.labels, &standing.masks, touches, output, lineage)
             }
             None => Err(PlanRefusal::StaleCatalog { index: 0 }),
         };
@@ -92,7 +93,8 @@ impl Plan {
             let redaction = match column.action {
                 Action::Blank => Redaction::Blank,
                 Action::KeepLast(count) => Redaction::KeepLast(count),
-                Action::Null => {
+                // What is not in place needs its redactor; without one the cell is NULL.
+                _ => {
                     masked.null_columns.push(column.index);
                     continue;
                 }

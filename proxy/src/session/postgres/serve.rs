@@ -63,7 +63,8 @@ async fn welcome(
     };
     logged_in.set(true);
     match opened {
-        Ok(ready) => run(core, ready, client).await,
+        // A task of its own: what the login needed to wait is given back while the session lives.
+        Ok(ready) => rt::spawn(run(core.clone(), ready, client)),
         Err(ended) => {
             tracing::info!(target = %target.config.name, %peer, why = %ended.why, "login refused");
             core.counters.login_refused.one();
@@ -162,6 +163,7 @@ async fn open(
             at_boundary: Cell::new(true),
             drained: RefCell::new(None),
             hold: RefCell::new(None),
+            epoch: Cell::new(((u64::MAX, u64::MAX), 0)),
             statements: Cell::new(0),
             totals: Cell::new((0, 0, 0)),
         })
@@ -234,42 +236,48 @@ fn is_utf8(name: &str) -> bool {
     matches!(name.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "auto")
 }
 
-async fn run(core: &Rc<Core>, ready: Ready, client: Client) {
-    let back_door::Backend {
-        link: back,
-        ingress: back_ingress,
-        greeting,
-        ..
-    } = ready.backend;
-    drop(back_ingress); // the server says nothing more until it is asked
-    let Link {
-        reader,
-        writer,
-        switch,
-    } = client.link;
-    let session = (ready.make)(Front::new(writer), switch);
-    let registered = Registered::new(&session);
+async fn run(core: Rc<Core>, ready: Ready, client: Client) {
+    let (session, asking, answering) = {
+        let Ready { make, backend } = ready;
+        let Link {
+            reader,
+            writer,
+            switch,
+        } = client.link;
+        drop(backend.ingress); // the server says nothing more until it is asked
+        let session = make(Front::new(writer), switch);
+        let registered = Registered::new(&session);
+        if let Err(error) = Box::pin(greet(&session, &backend.greeting)).await {
+            let why = format!("the client left during the login: {error}");
+            session.end(Ended::quietly(why));
+            return Box::pin(close(core, session, registered)).await;
+        }
+        // Boxed: a future that is moved keeps its old place as well, and sessions are many.
+        let asking = ask::run(session.clone(), reader, backend.link.writer, Some(client.ingress));
+        let answering = answer::run(session.clone(), backend.link.reader);
+        ((session, registered), Box::pin(asking), Box::pin(answering))
+    };
+    rt::both(asking, answering).await;
+    let (session, registered) = session;
+    Box::pin(close(core, session, registered)).await;
+}
+
+/// Tells the client that it is in.
+async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
     // The lease may have ended while the backend was asked.
     let is_over = session.lease.verifier.iterations > 0
-        && lock(&core.shared.leases).is_revoked_or_expired(&session.lease.id, clock::now());
+        && lock(&session.core.shared.leases).is_revoked_or_expired(&session.lease.id, clock::now());
     if is_over {
         session.end_lease("the lease has ended", "");
     }
     let mut hello = Vec::new();
     say::authentication_ok(&mut hello);
-    hello.extend_from_slice(&greeting);
-    let turn = session.front.turn().await;
-    let greeted = turn.write(hello).await.0;
-    drop(turn);
-    match greeted {
-        Ok(()) => {
-            let asking = ask::run(session.clone(), reader, back.writer, Some(client.ingress));
-            rt::both(asking, answer::run(session.clone(), back.reader)).await;
-        }
-        Err(error) => session.end(Ended::quietly(format!(
-            "the client left during the login: {error}"
-        ))),
-    }
+    hello.extend_from_slice(greeting);
+    session.front.turn().await.write(hello).await.0
+}
+
+/// The last words, the last entry.
+async fn close(core: Rc<Core>, session: Rc<Session>, registered: Registered) {
     session.say_goodbye().await;
     drop(registered);
     let entry = ended_entry(&session);
