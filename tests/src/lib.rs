@@ -6,6 +6,11 @@
 //!
 //! This is test code: it panics with a readable message where a test cannot go on.
 
+pub mod attack;
+pub mod attack_client;
+pub mod attack_detect;
+pub mod attack_fixture;
+pub mod attack_judge;
 pub mod linegate;
 pub mod places;
 pub mod postgres;
