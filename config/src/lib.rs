@@ -19,11 +19,12 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use masking_simd::{Detectors, Entity};
 pub use mistake::{Mistake, Mistakes};
 pub use model::{
     Algorithm, ClientTls, ColumnName, Config, ControlConfig, Credential, DataConfig, GroupConfig,
-    HoldInTransaction, HostPort, IssuerConfig, LabelConfig, Member, MemberKind, PolicyConfig, Protocol,
-    RecordLevel, RecordingFull, Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
+    HoldInTransaction, HostPort, IssuerConfig, LabelConfig, Member, MemberKind, OnDetect, PolicyConfig,
+    Protocol, RecordLevel, RecordingFull, Runtime, StateStore, TargetConfig, TlsIdentity, TlsMode, Workers,
 };
 pub use redact::{JsonPath, Redact};
 pub use secret::{SECRET_BYTES_MAX, Secret, SecretSource};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use masking_simd::Detectors;
 use serde::Serialize;
 
 use crate::redact::{JsonPath, Redact};
@@ -227,6 +228,10 @@ pub struct TargetConfig {
     pub row_bytes_max_mb: u32,
     /// Longest statement, MiB.
     pub statement_bytes_max_mb: u32,
+    /// What is looked for in text that no label covers, for principals under a mask.
+    pub detect: Detectors,
+    /// What happens when it is found.
+    pub on_detect: OnDetect,
 }
 
 impl TargetConfig {
@@ -239,6 +244,17 @@ impl TargetConfig {
     pub const fn statement_bytes_max(&self) -> u32 {
         self.statement_bytes_max_mb << 20
     }
+}
+
+/// What happens when a detector finds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDetect {
+    /// It is counted, logged and put on record, and passes.
+    Count,
+    /// It is overwritten where it stands, and counted.
+    Redact,
+    /// Its row is withheld and the session ends.
+    End,
 }
 
 /// What a target speaks.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use masking_simd::{Detectors, Entity};
+
 use crate::mistake::{Show, listed, nearest, quoted};
 use crate::model::{
-    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, Protocol, RecordLevel, TargetConfig,
-    TlsMode,
+    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, OnDetect, Protocol, RecordLevel,
+    TargetConfig, TlsMode,
 };
 use crate::redact::{self, Redact};
 use crate::section::{Section, Taken, Walk, Wrong, one_of};
@@ -30,6 +32,8 @@ pub(crate) const TARGET_KEYS: &[&str] = &[
     "max_sessions",
     "row_bytes_max_mb",
     "statement_bytes_max_mb",
+    "detect",
+    "on_detect",
 ];
 pub(crate) const LABEL_KEYS: &[&str] = &["name", "target", "columns", "paths", "redact"];
 const CREDENTIAL_KEYS: &[&str] = &["user", "password"];
@@ -99,6 +103,7 @@ pub(crate) fn read_target(
     let max_sessions = section.number(walk, "max_sessions", 1..=1_000_000, 10_000);
     let row_bytes_max_mb = section.number(walk, "row_bytes_max_mb", 1..=1024, 64);
     let statement_bytes_max_mb = section.number(walk, "statement_bytes_max_mb", 1..=1024, 16);
+    let (detect, on_detect) = read_detectors(walk, section);
     Some(TargetConfig {
         name: name?.0,
         protocol: protocol?.0,
@@ -117,7 +122,63 @@ pub(crate) fn read_target(
         max_sessions,
         row_bytes_max_mb,
         statement_bytes_max_mb,
+        detect,
+        on_detect,
     })
+}
+
+/// What is looked for in text that no label covers, and what happens when it is found.
+fn read_detectors(walk: &mut Walk<'_>, section: &Section<'_, '_>) -> (Detectors, OnDetect) {
+    let mut detect = Detectors::NONE;
+    for (name, span) in section
+        .texts(walk, "detect")
+        .map_or(Vec::new(), |(names, _)| names)
+    {
+        match detectors(name) {
+            Ok(more) => detect = detect.iter().chain(more.iter()).collect(),
+            Err(wrong) => walk.wrong(&span, wrong),
+        }
+    }
+    let actions = [
+        ("count", OnDetect::Count),
+        ("redact", OnDetect::Redact),
+        ("end", OnDetect::End),
+    ];
+    let on_detect = section.choice(walk, "on_detect", &actions, OnDetect::Count);
+    if let (Some(value), None) = (section.value("on_detect"), section.value("detect")) {
+        walk.absent(
+            &value.span(),
+            "`on_detect` is not looked at without `detect`".to_owned(),
+            Some("say what to look for, such as `detect = [\"personal\", \"credentials\"]`".to_owned()),
+        );
+    }
+    (detect, on_detect)
+}
+
+/// One detector or a group of them.
+fn detectors(name: &str) -> Result<Detectors, Wrong> {
+    const GROUPS: [(&str, Detectors); 3] = [
+        ("personal", Detectors::PERSONAL),
+        ("credentials", Detectors::CREDENTIALS),
+        ("all", Detectors::ALL),
+    ];
+    if let Some((_, group)) = GROUPS.iter().find(|(group, _)| *group == name) {
+        return Ok(*group);
+    }
+    if let Some(entity) = Entity::from_name(name) {
+        return Ok(Detectors::NONE.with(entity));
+    }
+    let names = || {
+        GROUPS
+            .iter()
+            .map(|(group, _)| *group)
+            .chain(Entity::ALL.iter().map(|entity| entity.name()))
+    };
+    let hint = match nearest(name, names()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("it can be {}", listed(names(), "or")),
+    };
+    Err(Wrong::new(format!("there is no detector {}", quoted(name)), hint))
 }
 
 fn protocol(text: &str) -> Result<Protocol, Wrong> {

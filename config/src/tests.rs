@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::*;
 
-mod checks;
+mod checks_tests;
 
 const EXAMPLE: &str = include_str!("../linegate.example.toml");
 
@@ -76,6 +76,8 @@ fn the_example_has_no_mistake_and_says_what_it_seems_to_say() {
         (prod.record, prod.tls, prod.client_tls),
         (RecordLevel::Rows, TlsMode::VerifyFull, ClientTls::Require)
     );
+    let wanted = Detectors::CREDENTIALS.with(Entity::Card).with(Entity::Ssn);
+    assert_eq!((prod.detect, prod.on_detect), (wanted, OnDetect::Count));
     let password = Some(SecretSource::File("/run/credentials/prod".into()));
     assert_eq!(
         prod.credential,
@@ -134,7 +136,7 @@ fn the_examples_commented_keys_show_the_defaults() {
         .zip(EXAMPLE.lines())
         .filter(|(line, before)| *line != before)
         .count();
-    assert_eq!(changed, 17, "keys with a default");
+    assert_eq!(changed, 18, "keys with a default");
     let all = lines.join("\n");
     assert_eq!(accepted(&all), accepted(EXAMPLE));
 }
@@ -200,6 +202,8 @@ fn defaults() {
         max_sessions: 10_000,
         row_bytes_max_mb: 64,
         statement_bytes_max_mb: 16,
+        detect: Detectors::NONE,
+        on_detect: OnDetect::Count,
     };
     assert_eq!(
         (target.row_bytes_max(), target.statement_bytes_max()),

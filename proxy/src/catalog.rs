@@ -1,8 +1,12 @@
 //! The catalog thread: reads what databases hold over side connections, off the hot path.
 //!
 //! A catalog is read when the first session opens its database, when a session changed names or shapes, when a result
-//! showed an unknown relation, and every 30 seconds. It also resolves targets' names again.
+//! showed an unknown relation, and every 30 seconds; where the server's catalogs still say of themselves what they said then,
+//! that is all that is asked. A connection is kept for some seconds after it was used. The thread also resolves targets' names
+//! again.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,17 +15,53 @@ use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::{Limits, Step, frame};
 use linegate_policy::{Catalog, LabelIndex};
-use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, PRELUDE, QUERIES};
+use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, PRELUDE, QUERIES, VERSION};
 
 use crate::rt::{self, Driver, sync::CoreBell};
-use crate::session::postgres::back_door;
+use crate::session::postgres::back_door::{self, Backend};
 use crate::shared::{CatalogView, CatalogWish, Shared, Target, lock};
 use crate::slab::Pool;
 
 const REFRESH: Duration = Duration::from_secs(30);
+/// A side connection that was not used for so long is closed, so that it stands in nobody's way.
+const KEPT: Duration = Duration::from_secs(10);
 const LIMITS: Limits = Limits {
     frame_bytes_max: 16 << 20,
 };
+
+/// Side connections by target and database, with the time of their last use.
+#[derive(Clone, Default)]
+struct Sides(Rc<RefCell<HashMap<(String, String), (Backend, Instant)>>>);
+
+impl Sides {
+    fn take(&self, wish: &CatalogWish) -> Option<Backend> {
+        let key = (wish.target.clone(), wish.database.clone());
+        self.0.borrow_mut().remove(&key).map(|(backend, _)| backend)
+    }
+
+    fn keep(&self, wish: &CatalogWish, backend: Backend) {
+        let key = (wish.target.clone(), wish.database.clone());
+        self.0.borrow_mut().insert(key, (backend, Instant::now()));
+    }
+
+    /// Says goodbye on those that were not used lately.
+    async fn sweep(&self) {
+        let old: Vec<_> = {
+            let mut sides = self.0.borrow_mut();
+            let keys: Vec<_> = sides
+                .iter()
+                .filter(|(_, (_, used))| used.elapsed() >= KEPT)
+                .map(|(key, _)| key.clone())
+                .collect();
+            keys.iter().filter_map(|key| sides.remove(key)).collect()
+        };
+        for (mut backend, _) in old {
+            let mut bytes = Vec::new();
+            tell::terminate(&mut bytes);
+            let _ = backend.link.writer.write_vec(bytes).await;
+        }
+    }
+}
 
 /// Starts the thread.
 pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Result<()> {
@@ -31,6 +71,14 @@ pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Re
             let ended = rt::run(driver, async move {
                 let Ok(mut bell) = bell.listen() else { return };
                 let pool = Pool::new(256 << 20);
+                let sides = Sides::default();
+                let sweeper = sides.clone();
+                rt::spawn(async move {
+                    loop {
+                        rt::sleep(KEPT / 2).await;
+                        sweeper.sweep().await;
+                    }
+                });
                 let ticker = shared.clone();
                 rt::spawn(async move {
                     loop {
@@ -44,7 +92,7 @@ pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Re
                 });
                 loop {
                     while let Some(wish) = shared.catalog_wishes.take() {
-                        serve(&shared, &pool, wish).await;
+                        serve(&shared, &pool, &sides, wish).await;
                     }
                     if bell.rest(|| !shared.catalog_wishes.is_empty()).await.is_err() {
                         return;
@@ -67,36 +115,41 @@ fn resolve_again(shared: &Shared) {
     }
 }
 
-async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, wish: CatalogWish) {
+async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: CatalogWish) {
     let Some(target) = shared.targets.get(&wish.target) else {
         return;
     };
     let cell = shared.catalog(&wish.target, &wish.database);
-    let reading = cell.reading();
+    let (reading, checking) = (cell.reading(), cell.checking());
     let started = Instant::now();
-    match read(target, pool, &wish.database).await {
-        Ok(catalog) => {
-            let (mut labels, unresolved) = LabelIndex::resolve(&catalog, &target.labels);
+    let before = cell.latest();
+    let version = before.as_ref().and_then(|view| view.version.as_deref());
+    match look(target, pool, sides, &wish, version).await {
+        Ok(None) => cell.confirm(reading, checking),
+        Ok(Some(catalog)) => {
+            let earlier = before.as_ref().map(|view| &view.labels);
+            let (mut labels, warnings) = LabelIndex::resolve_after(&catalog, &target.labels, earlier);
             linegate_sql::follow(&mut labels);
-            for warning in unresolved {
+            for warning in warnings {
                 tracing::warn!(target = %wish.target, database = %wish.database, "{warning}");
             }
             // The same content keeps its epoch, so verdicts stay cached.
-            let before = cell.latest();
+            let fingerprint = fingerprint(&catalog);
             let same = before
                 .as_ref()
-                .is_some_and(|view| view.fingerprint == fingerprint(&catalog));
+                .is_some_and(|view| view.fingerprint == fingerprint);
             let epoch = before.map_or(1, |view| if same { view.epoch } else { view.epoch + 1 });
             let relations = catalog.relations.len();
-            let fingerprint = fingerprint(&catalog);
             cell.publish(
                 reading,
                 Some(CatalogView {
                     epoch,
                     labels,
                     fingerprint,
+                    version: catalog.version,
                 }),
             );
+            cell.confirm(reading, checking);
             tracing::debug!(target = %wish.target, relations, ms = started.elapsed().as_millis() as u64, "catalog read");
         }
         Err(why) => {
@@ -148,6 +201,16 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
             hash.update(&column.to_le_bytes());
             hash.update(&source.to_le_bytes());
         }
+        for key in &relation.keys {
+            hash.update(&key.to_le_bytes());
+        }
+        hash.update(&[0]);
+    }
+    let mut pure: Vec<_> = catalog.extension_functions.iter().collect();
+    pure.sort_unstable();
+    for part in pure.into_iter().flat_map(|(schema, name)| [schema, name]) {
+        hash.update(part.as_bytes());
+        hash.update(&[0]);
     }
     let mut functions: Vec<_> = catalog.user_functions.iter().collect();
     functions.sort_unstable();
@@ -167,14 +230,54 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
     *hash.finalize().as_bytes()
 }
 
-async fn read(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Catalog, String> {
+/// Reads the catalog, unless it still is of that version.
+async fn look(
+    target: &Target,
+    pool: &Rc<Pool>,
+    sides: &Sides,
+    wish: &CatalogWish,
+    version: Option<&str>,
+) -> Result<Option<Catalog>, String> {
+    if let Some(mut backend) = sides.take(wish) {
+        // It may have died since; then a new one is opened.
+        if let Ok(found) = changed(target, &mut backend, version).await {
+            sides.keep(wish, backend);
+            return Ok(found);
+        }
+    }
     let parameters = [
         ("application_name".to_owned(), "linegate catalog".to_owned()),
         ("client_encoding".into(), "UTF8".into()),
     ];
-    let mut backend = back_door::connect(target, pool, database, &parameters)
+    let mut backend = back_door::connect(target, pool, &wish.database, &parameters)
         .await
         .map_err(|ended| ended.why)?;
+    let found = changed(target, &mut backend, version).await?;
+    sides.keep(wish, backend);
+    Ok(found)
+}
+
+/// The catalog, if it is not of that version.
+async fn changed(
+    target: &Target,
+    backend: &mut Backend,
+    version: Option<&str>,
+) -> Result<Option<Catalog>, String> {
+    if let Some(version) = version {
+        let mut now = None;
+        let keep = &mut |cells: &[Option<&[u8]>]| {
+            let cell = cells.first().copied().flatten();
+            now = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
+            Ok(())
+        };
+        if ask(backend, VERSION, keep).await? && now.as_deref() == Some(version) {
+            return Ok(None);
+        }
+    }
+    read(target, backend).await.map(Some)
+}
+
+async fn read(target: &Target, backend: &mut Backend) -> Result<Catalog, String> {
     let mut loader = Loader::new();
     let around = |queries: &'static [&'static str]| queries.iter().map(|query| (None, *query));
     let asked = QUERIES
@@ -182,60 +285,65 @@ async fn read(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Catalo
         .enumerate()
         .map(|(index, query)| (Some(index), *query));
     for (index, query) in around(PRELUDE).chain(asked).chain(around(POSTLUDE)) {
-        let mut bytes = Vec::new();
-        tell::query(&mut bytes, query.as_bytes());
-        backend
-            .link
-            .writer
-            .write_vec(bytes)
-            .await
-            .0
-            .map_err(|error| error.to_string())?;
-        let mut needed = 1;
-        'answer: loop {
-            loop {
-                match frame::step(backend.ingress.data(), &LIMITS).map_err(|error| error.to_string())? {
-                    Step::Need { bytes } => {
-                        needed = needed.max(bytes);
-                        break;
+        let mut take = |cells: &[Option<&[u8]>]| match index {
+            Some(index) => loader.row(index, cells).map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        if ask(backend, query, &mut take).await? {
+            continue;
+        }
+        if index.is_none_or(|index| index < BODIES_AT) {
+            return Err("the server refused a catalog query".into());
+        }
+        // The rest goes without: what is built over labels then counts as not followed.
+        tracing::warn!(target = %target.config.name, "texts of views and functions could not be read");
+        loader.without_bodies();
+    }
+    Ok(loader.finish(0))
+}
+
+/// Asks one query and hands over its rows. False when the server refused it.
+async fn ask(
+    backend: &mut Backend,
+    query: &str,
+    take: &mut impl FnMut(&[Option<&[u8]>]) -> Result<(), String>,
+) -> Result<bool, String> {
+    let mut bytes = Vec::new();
+    tell::query(&mut bytes, query.as_bytes());
+    let written = backend.link.writer.write_vec(bytes).await.0;
+    written.map_err(|error| error.to_string())?;
+    let mut needed = 1;
+    let mut is_well = true;
+    loop {
+        loop {
+            match frame::step(backend.ingress.data(), &LIMITS).map_err(|error| error.to_string())? {
+                Step::Need { bytes } => {
+                    needed = needed.max(bytes);
+                    break;
+                }
+                Step::Frame(frame) => {
+                    let payload = frame.payload(backend.ingress.data());
+                    match frame.tag {
+                        tag::DATA_ROW => take(&cells(payload).ok_or("a malformed row")?)?,
+                        tag::ERROR_RESPONSE => is_well = false,
+                        _ => {}
                     }
-                    Step::Frame(frame) => {
-                        let payload = frame.payload(backend.ingress.data());
-                        match frame.tag {
-                            tag::DATA_ROW if index.is_some() => {
-                                let cells = cells(payload).ok_or("a malformed row")?;
-                                loader
-                                    .row(index.unwrap_or_default(), &cells)
-                                    .map_err(|error| error.to_string())?;
-                            }
-                            // The rest goes without: what is built over labels then counts as not followed.
-                            tag::ERROR_RESPONSE if index.is_some_and(|index| index >= BODIES_AT) => {
-                                tracing::warn!(target = %target.config.name, "texts of views and functions could not be read");
-                            }
-                            tag::ERROR_RESPONSE => return Err("the server refused a catalog query".into()),
-                            _ => {}
-                        }
-                        backend.ingress.consume(frame.size.with_tag());
-                        needed = 1;
-                        if frame.tag == tag::READY_FOR_QUERY {
-                            break 'answer;
-                        }
+                    backend.ingress.consume(frame.size.with_tag());
+                    needed = 1;
+                    if frame.tag == tag::READY_FOR_QUERY {
+                        return Ok(is_well);
                     }
                 }
             }
-            let empty = backend.link.reader.ingress().map_err(|error| error.to_string())?;
-            let taken = std::mem::replace(&mut backend.ingress, empty);
-            let (read, back) = backend.link.reader.fill(taken, needed).await;
-            backend.ingress = back;
-            if read.map_err(|error| error.to_string())? == 0 {
-                return Err("the server closed the connection".into());
-            }
+        }
+        let empty = backend.link.reader.ingress().map_err(|error| error.to_string())?;
+        let taken = std::mem::replace(&mut backend.ingress, empty);
+        let (read, back) = backend.link.reader.fill(taken, needed).await;
+        backend.ingress = back;
+        if read.map_err(|error| error.to_string())? == 0 {
+            return Err("the server closed the connection".into());
         }
     }
-    let mut bytes = Vec::new();
-    tell::terminate(&mut bytes);
-    let _ = backend.link.writer.write_vec(bytes).await;
-    Ok(loader.finish(0))
 }
 
 fn cells(payload: &[u8]) -> Option<Vec<Option<&[u8]>>> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak as SyncWeak};
 use std::time::Duration;
 
 use linegate_identity::{LeaseGrant, LeaseId, UnixMillis};
-use linegate_policy::{Cache, Decision, Epoch};
+use linegate_policy::{Cache, Decision, Epoch, Reason};
 use linegate_recording::{Entry, SessionId};
 
 use crate::clock;
@@ -35,7 +35,7 @@ struct Known {
 }
 
 enum Waiting {
-    Open(Slot<Result<Arc<Standing>, String>>),
+    Open(Slot<Result<Arc<Standing>, Reason>>),
     Decide(Slot<Arc<Decision>>),
 }
 
@@ -136,7 +136,7 @@ impl Core {
     }
 
     /// Asks what a lease may see. Parks the caller only. Sessions of one lease share the answer while it is in force.
-    pub async fn open(&self, lease: &Arc<LeaseGrant>, database: &str) -> Result<Arc<Standing>, String> {
+    pub async fn open(&self, lease: &Arc<LeaseGrant>, database: &str) -> Result<Arc<Standing>, Reason> {
         let key = (lease.id.clone(), database.to_owned());
         let known = self.standings.borrow().get(&key).and_then(|known| {
             // Tokens of one id may be narrowed differently.
@@ -144,7 +144,7 @@ impl Core {
             known.standing.upgrade().filter(|_| is_same)
         });
         if let Some(standing) = known
-            && standing.version == self.shared.policy.load().version
+            && standing.is_in_force(self.shared.policy.load().version, clock::now())
         {
             return Ok(standing);
         }
@@ -176,7 +176,8 @@ impl Core {
         catalog: Option<Arc<CatalogView>>,
         text: &'a [u8],
     ) -> Soon<'a, Arc<Decision>> {
-        if let Some(decision) = self.cache.borrow_mut().get(Epoch(epoch), text) {
+        let found = self.cache.borrow_mut().get_at(Epoch(epoch), text, clock::now());
+        if let Some(decision) = found {
             self.counters.cache_hits.one();
             return Soon::now(decision);
         }

@@ -78,6 +78,10 @@ counters! {
     results_refused,
     /// Labelled columns found where the statement's reading saw none: an alarm.
     label_surprises,
+    /// Reports of a server that it reads text in another encoding or string syntax than linegate: an alarm.
+    lexing_surprises,
+    /// Texts that detectors found in columns without a label.
+    detected,
     /// Protocol errors by clients.
     client_faults,
     /// Protocol errors by servers.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linegate_identity::LeaseGrant;
-use linegate_policy::{Decision, MaskScope, Subject, decide};
+use linegate_identity::{LeaseGrant, UnixMillis};
+use linegate_policy::{Decision, MaskScope, Reason, Subject, decide};
 
+use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
 use crate::shared::{CatalogView, Shared};
 
@@ -22,6 +23,15 @@ pub struct Standing {
     pub subject: Subject,
     /// Labels that the chain may not read raw.
     pub masks: MaskScope,
+    /// When it may change by itself, because a policy looks at the time.
+    pub valid_until: Option<UnixMillis>,
+}
+
+impl Standing {
+    /// Whether it still stands: built from the policies of that version, and its time is not over.
+    pub fn is_in_force(&self, version: u64, now: UnixMillis) -> bool {
+        self.version == version && self.valid_until.is_none_or(|until| now < until)
+    }
 }
 
 /// Questions of a core.
@@ -43,10 +53,10 @@ pub enum Question {
 
 /// Answers to a core.
 pub enum Reply {
-    /// To `Open`; `Err` says why not, in words for the client.
+    /// To `Open`; `Err` says why not.
     Opened {
         ticket: u64,
-        standing: Result<Arc<Standing>, String>,
+        standing: Result<Arc<Standing>, Reason>,
     },
     /// To `Decide`.
     Decided { ticket: u64, decision: Arc<Decision> },
@@ -136,7 +146,8 @@ impl Service {
                     &lease.scope,
                     &lease.target,
                 )
-                .with_database(&database);
+                .with_database(&database)
+                .at(clock::now());
                 let standing = match linegate_policy::may_connect(&policy.engine, &subject) {
                     Ok(()) => {
                         let specs = self
@@ -147,11 +158,12 @@ impl Service {
                         let masks = MaskScope::of(&policy.engine, &subject, specs);
                         Ok(Arc::new(Standing {
                             version: policy.version,
+                            valid_until: subject.valid_until(),
                             subject,
                             masks,
                         }))
                     }
-                    Err(reason) => Err(reason.public()),
+                    Err(reason) => Err(reason),
                 };
                 Reply::Opened { ticket, standing }
             }

@@ -28,18 +28,7 @@ pub fn label_spec(label: &LabelConfig) -> LabelSpec {
             .iter()
             .map(|column| (column.schema.clone(), column.table.clone(), column.column.clone()))
             .collect(),
-        // Keys only: a key is looked for in every element of an array as it is, so a step into one adds nothing.
-        paths: label
-            .paths
-            .iter()
-            .map(|path| {
-                path.steps()
-                    .iter()
-                    .filter(|step| *step != "[*]")
-                    .cloned()
-                    .collect()
-            })
-            .collect(),
+        paths: label.paths.iter().map(|path| path.steps().to_vec()).collect(),
         redact: redact_spec(&label.redact),
     }
 }

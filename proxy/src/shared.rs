@@ -15,6 +15,8 @@ use linegate_policy::{Engine, LabelIndex, LabelSpec};
 use linegate_recording::SessionId;
 use zeroize::Zeroizing;
 
+use crate::meters::Meters;
+use crate::pseudonym_key::PseudonymKey;
 use crate::rt::sync::Bell;
 
 /// A target as sessions use it.
@@ -41,6 +43,8 @@ pub struct CatalogView {
     pub labels: LabelIndex,
     /// Of everything that was read.
     pub fingerprint: [u8; 32],
+    /// What the server's catalogs said of themselves then; `None` when not all could be read.
+    pub version: Option<String>,
 }
 
 /// A catalog and whether it may be out of date.
@@ -51,6 +55,8 @@ pub struct CatalogCell {
     served: AtomicU64,
     failed: AtomicU64,
     wished: AtomicBool,
+    checks_wanted: AtomicU64,
+    checks_done: AtomicU64,
 }
 
 impl CatalogCell {
@@ -63,6 +69,17 @@ impl CatalogCell {
     /// The newest view, even when a change is known that it does not show.
     pub fn latest(&self) -> Option<Arc<CatalogView>> {
         self.view.load().as_ref().clone()
+    }
+
+    /// The newest change that is known.
+    pub fn change(&self) -> u64 {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// The newest view, if it shows that change.
+    pub fn showing(&self, change: u64) -> Option<Arc<CatalogView>> {
+        let shows = self.served.load(Ordering::Acquire) >= change;
+        if shows { self.latest() } else { None }
     }
 
     /// Whether the newest change was asked about in vain: waiting for it would only delay.
@@ -84,6 +101,28 @@ impl CatalogCell {
     pub fn reading(&self) -> u64 {
         self.wished.store(false, Ordering::Release);
         self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Asks for a look at the server that begins after this call; the answer is for [`Self::is_checked`]. Unlike
+    /// [`Self::mark_stale`] it makes nobody else wait.
+    pub fn want_check(&self) -> u64 {
+        self.checks_wanted.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Whether that look has ended, and the newest view shows what it found.
+    pub fn is_checked(&self, ticket: u64) -> bool {
+        self.checks_done.load(Ordering::Acquire) >= ticket
+    }
+
+    /// Which checks a read that starts now will answer.
+    pub fn checking(&self) -> u64 {
+        self.checks_wanted.load(Ordering::Acquire)
+    }
+
+    /// A read that started at `reading` and `checking` has ended well; the newest view shows what it found.
+    pub fn confirm(&self, reading: u64, checking: u64) {
+        self.served.fetch_max(reading, Ordering::AcqRel);
+        self.checks_done.fetch_max(checking, Ordering::AcqRel);
     }
 
     /// A read that started at `reading` found no catalog.
@@ -235,10 +274,14 @@ pub struct Shared {
     pub control_connected: AtomicBool,
     /// Shutting down.
     pub draining: AtomicBool,
+    /// Key of pseudonyms and format-preserving digits; the same at every start.
+    pub pseudonym_key: PseudonymKey,
     /// Key of the verdict caches, of mock SCRAM exchanges and of digests; new at every start.
     pub boot_key: Zeroizing<[u8; 32]>,
     /// How many cores have told their sessions of the lease change with that version.
     pub lease_acks: Mutex<HashMap<u64, usize>>,
+    /// What families of leases have used of their budgets.
+    pub meters: Meters,
 }
 
 impl Shared {

@@ -14,12 +14,13 @@ use signal_hook::iterator::Signals;
 use zeroize::Zeroizing;
 
 use crate::counters::Counters;
+use crate::meters::Meters;
 use crate::recorder::RecorderThread;
 use crate::rt::sync::Bell;
 use crate::rt::{self, Driver};
 use crate::shared::{CoreMessage, Mailbox, PolicyVersion, Shared};
 use crate::worker::Birth;
-use crate::{catalog, clock, control_link, policy_service, recorder, settings, worker};
+use crate::{catalog, clock, control_link, policy_service, pseudonym_key, recorder, settings, worker};
 
 /// Runs the data plane until it is told to stop.
 pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
@@ -42,6 +43,7 @@ pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
     let shared = share(
         config,
         &directory,
+        state_dir,
         bells.iter().map(|(bell, _)| bell.clone()),
         catalog_bell,
     )?;
@@ -74,6 +76,7 @@ fn one(error: std::io::Error) -> Vec<String> {
 fn share(
     config: Config,
     directory: &Path,
+    state_dir: &Path,
     bells: impl Iterator<Item = Arc<Bell>>,
     catalog_bell: Arc<Bell>,
 ) -> Result<Arc<Shared>, Vec<String>> {
@@ -87,6 +90,9 @@ fn share(
             return Err(lists.into_iter().flatten().flatten().collect());
         }
     };
+    let pseudonym_key =
+        pseudonym_key::load_or_create(&state_dir.join("pseudonym.key"), &Zeroizing::new(clock::random()))
+            .map_err(one)?;
     Ok(Arc::new(Shared {
         targets,
         client_tls,
@@ -105,8 +111,10 @@ fn share(
         holds: Mutex::default(),
         control_connected: AtomicBool::new(false),
         draining: AtomicBool::new(false),
+        pseudonym_key,
         boot_key: Zeroizing::new(clock::random()),
         lease_acks: Mutex::default(),
+        meters: Meters::default(),
         config,
     }))
 }

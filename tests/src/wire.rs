@@ -213,9 +213,9 @@ impl RawClient {
     pub fn read_to_ready(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
-            let message = self
-                .read()
-                .unwrap_or_else(|error| panic!("{error} after {:?}", tags(&messages)));
+            let message = self.read().unwrap_or_else(|error| {
+                panic!("{error} after {:?} {:?}", tags(&messages), error_of(&messages))
+            });
             messages.push(message);
             if messages.last().is_some_and(|last| last.tag == b'Z') {
                 return messages;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use linegate_config::{Config, LabelConfig, Redact, TargetConfig};
 use linegate_identity::{ActorChain, Principal, PrincipalKind};
+use linegate_policy::redact::{Constant, DateUnit, Kept};
 use linegate_policy::{
     Catalog, Column, Engine, LabelIndex, LabelSpec, Name, RedactSpec, Relation, Statement,
 };
@@ -60,7 +61,7 @@ pub(crate) fn chain_of(
         .map_err(|error| wrong(&error))
 }
 
-/// The labels of a target as policy sees them. How a cell is overwritten is not part of a decision: see [`redactions`].
+/// The labels of a target as policy sees them. How a cell is overwritten is not part of a decision: see [`redaction`].
 pub(crate) fn label_specs(config: &Config, target: &str) -> Vec<LabelSpec> {
     let spec = |label: &LabelConfig| LabelSpec {
         name: label.name.clone(),
@@ -69,14 +70,29 @@ pub(crate) fn label_specs(config: &Config, target: &str) -> Vec<LabelSpec> {
             .iter()
             .map(|column| (column.schema.clone(), column.table.clone(), column.column.clone()))
             .collect(),
-        paths: Vec::new(),
-        redact: match label.redact {
-            Redact::Blank => RedactSpec::Blank,
-            Redact::KeepLast(count) => RedactSpec::KeepLast(count),
-            _ => RedactSpec::Null,
-        },
+        paths: label.paths.iter().map(|path| path.steps().to_vec()).collect(),
+        redact: redact_spec(&label.redact),
     };
     config.labels_of(target).map(spec).collect()
+}
+
+/// The policy crate's view of a redaction.
+fn redact_spec(redact: &Redact) -> RedactSpec {
+    match redact {
+        Redact::Blank => RedactSpec::Blank,
+        Redact::KeepLast(count) => RedactSpec::KeepLast(*count),
+        Redact::KeepDomain => RedactSpec::KeepDomain,
+        Redact::Digits { first, last } => RedactSpec::Digits(Kept {
+            first: *first,
+            last: *last,
+        }),
+        Redact::DateYear => RedactSpec::Date(DateUnit::Year),
+        Redact::DateMonth => RedactSpec::Date(DateUnit::Month),
+        Redact::Round(step) => RedactSpec::Round(*step),
+        Redact::Pseudonym => RedactSpec::Pseudonym,
+        Redact::Constant(text) => Constant::new(text).map_or(RedactSpec::Null, RedactSpec::Constant),
+        Redact::Null => RedactSpec::Null,
+    }
 }
 
 /// How the configuration overwrites a labelled column's cells, in its own words.

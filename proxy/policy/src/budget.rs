@@ -211,6 +211,11 @@ impl Budget {
         self.rules.insert(rule.rule.clone(), rule.clone());
     }
 
+    /// Everything that the other limits as well: what runs a prepared statement by its name is charged as that was.
+    pub fn join(&mut self, other: &Self) {
+        other.rules.values().for_each(|rule| self.add(rule));
+    }
+
     /// The limit on look-ups of masked columns, where no permit has one.
     pub(crate) fn add_default_lookups(&mut self) {
         static DEFAULT: LazyLock<Arc<RuleBudget>> = LazyLock::new(|| {
@@ -374,6 +379,11 @@ impl Charges {
     /// One statement, before it is sent to the server.
     pub fn charge_statement(&self, now: UnixMillis) -> Result<(), Exhausted> {
         self.charge(BudgetKind::Statements, 1, now)
+    }
+
+    /// So many statements, sent in one text.
+    pub fn charge_statements(&self, count: u64, now: UnixMillis) -> Result<(), Exhausted> {
+        self.charge(BudgetKind::Statements, count, now)
     }
 
     /// Rows about to go to the client; `fits` of an error says how many of them may.

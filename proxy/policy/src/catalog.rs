@@ -35,6 +35,9 @@ pub struct Relation {
     pub generated: Vec<(i16, i16)>,
     /// What else a change of its rows does.
     pub reactions: Reactions,
+    /// Columns that tell rows apart, by number: those of primary keys and unique indexes, the first of every index, and those
+    /// of foreign keys.
+    pub keys: Vec<i16>,
 }
 
 /// What the server does besides, when rows of a relation change.
@@ -86,6 +89,11 @@ pub struct Catalog {
     pub user_functions: HashSet<String>,
     /// The functions behind those names, as far as they could be read.
     pub functions: Vec<Function>,
+    /// Functions of extensions that are known to compute with their arguments only: schema and lower-case name. Their names
+    /// are not among `user_functions`.
+    pub extension_functions: HashSet<(String, String)>,
+    /// What the server's catalogs looked like when they were read: another answer to the same question means a change.
+    pub version: Option<String>,
 }
 
 impl Relation {
@@ -101,6 +109,7 @@ impl Relation {
             body: None,
             generated: Vec::new(),
             reactions: Reactions::default(),
+            keys: Vec::new(),
         }
     }
 }

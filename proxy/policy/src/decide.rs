@@ -12,11 +12,10 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision as Answer, Entities, EntityUid, PolicyId, Request,
-};
+use cedar_policy::{Context, Entities, EntityUid, PolicyId};
 use linegate_identity::{Effects, Scope};
 
+use crate::asking::Asking;
 use crate::budget::Budget;
 use crate::engine::Engine;
 use crate::labelled::{self, is_followed};
@@ -27,7 +26,7 @@ use crate::subject::{Member, Subject};
 use crate::under_mask;
 use crate::verdict::{Decision, HoldTerms, Reason, Verdict};
 
-/// The most questions one statement may ask of policy (tens of microseconds each), members of the chain included.
+/// The most questions one statement may ask of policy (up to tens of microseconds each), members of the chain included.
 const QUESTIONS_MAX: usize = 65_536;
 
 /// Effects that may touch relations without naming them.
@@ -128,17 +127,9 @@ pub fn may_connect(engine: &Engine, subject: &Subject) -> Result<(), Reason> {
     let Some(context) = subject.context(&Statement::empty(), false) else {
         return Err(Reason::RuleFailed { policy: None });
     };
-    for member in &subject.members {
-        let target = &subject.target_uid;
-        let (allowed, determining) = ask(
-            engine,
-            subject,
-            &subject.entities,
-            member,
-            &engine.nouns.connect,
-            target,
-            context.clone(),
-        )?;
+    let mut asking = Asking::new(engine, subject, &subject.entities, &context);
+    for (index, member) in subject.members.iter().enumerate() {
+        let (allowed, determining) = asking.ask(index, &engine.nouns.connect, &subject.target_uid)?;
         if !allowed {
             return Err(match determining.first() {
                 Some(id) => forbidden(engine, id),
@@ -167,20 +158,8 @@ fn may_with_label(engine: &Engine, subject: &Subject, action: &EntityUid, label:
         return false;
     };
     let label = engine.nouns.label(label);
-    subject.members.iter().all(|member| {
-        matches!(
-            ask(
-                engine,
-                subject,
-                &subject.entities,
-                member,
-                action,
-                &label,
-                context.clone()
-            ),
-            Ok((true, _))
-        )
-    })
+    let mut asking = Asking::new(engine, subject, &subject.entities, &context);
+    (0..subject.members.len()).all(|index| matches!(asking.ask(index, action, &label), Ok((true, _))))
 }
 
 /// What is refused before policy is asked.
@@ -427,17 +406,10 @@ struct Round<'r> {
 impl Round<'_> {
     /// Stops at the first refusal that `judge` returns, or at the first rule that fails.
     fn run(&self, context: &Context, judge: &mut Judge<'_>) -> Option<Refusal> {
+        let mut asking = Asking::new(self.engine, self.subject, self.entities, context);
         for question in self.questions {
-            for member in &self.subject.members {
-                let answer = ask(
-                    self.engine,
-                    self.subject,
-                    self.entities,
-                    member,
-                    &question.action,
-                    &question.resource.uid,
-                    context.clone(),
-                );
+            for (index, member) in self.subject.members.iter().enumerate() {
+                let answer = asking.ask(index, &question.action, &question.resource.uid);
                 match answer {
                     Err(reason) => return Some((reason, Vec::new())),
                     Ok((allowed, determining)) => {
@@ -452,34 +424,4 @@ impl Round<'_> {
         }
         None
     }
-}
-
-/// One question to Cedar: whether it is allowed, and the policies that determined it, sorted. A rule that fails is an error:
-/// Cedar would skip it, and a skipped forbid would allow.
-fn ask(
-    engine: &Engine,
-    subject: &Subject,
-    entities: &Entities,
-    member: &Member,
-    action: &EntityUid,
-    resource: &EntityUid,
-    context: Context,
-) -> Result<(bool, Vec<PolicyId>), Reason> {
-    let request = Request::new(
-        member.uid.clone(),
-        action.clone(),
-        resource.clone(),
-        context,
-        Some(&engine.schema),
-    )
-    .map_err(|_| Reason::RuleFailed { policy: None })?;
-    let response = Authorizer::new().is_authorized(&request, &subject.policies, entities);
-    if let Some(AuthorizationError::PolicyEvaluationError(error)) = response.diagnostics().errors().next() {
-        return Err(Reason::RuleFailed {
-            policy: Some(error.policy_id().to_string()),
-        });
-    }
-    let mut determining: Vec<PolicyId> = response.diagnostics().reason().cloned().collect();
-    determining.sort_by(|one, two| AsRef::<str>::as_ref(one).cmp(two.as_ref()));
-    Ok((response.decision() == Answer::Allow, determining))
 }

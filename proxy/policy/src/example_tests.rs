@@ -115,6 +115,20 @@ fn the_example_policies_decide_as_they_read() {
             "{chain}: {effects} {reads:?} {writes:?}"
         );
     }
+    for (effect, fires_triggers, expected) in [
+        ("insert", true, "hold 1 oncall"),
+        ("copy-in", true, "hold 1 oncall"),
+        ("insert", false, "allow"),
+        ("select", true, "allow"),
+    ] {
+        let mut fires = statement(effect, &[], &["app.orders"]);
+        fires.lineage = Some(crate::Lineage {
+            fires_triggers,
+            ..crate::Lineage::default()
+        });
+        let found = verdict(&engine, &subject(&engine, ci), &fires);
+        assert_eq!(short(&found), expected, "{effect} {fires_triggers}");
+    }
     for effect in [
         "grant",
         "role",

@@ -16,10 +16,12 @@ use crate::subject::Subject;
 
 mod columns;
 mod functions;
+mod suspects;
 
 pub use columns::Known;
 pub use functions::Meaning;
 
+use crate::redact::EVERY_ELEMENT;
 pub use crate::redact::RedactSpec;
 
 /// A label as the configuration spells it.
@@ -29,8 +31,8 @@ pub struct LabelSpec {
     pub name: String,
     /// The columns it names: schema, relation, column.
     pub columns: Vec<(String, String, String)>,
-    /// Places within JSON columns that the label is about, each a list of keys; empty when it is about whole values. A
-    /// value that can be shown to lie elsewhere in the document is not redacted.
+    /// Places within JSON columns that the label is about, each a list of keys and `[*]`, every element; empty when it is
+    /// about whole values. A value that can be shown to lie elsewhere in the document is not redacted.
     pub paths: Vec<Vec<String>>,
     /// How a cell is overwritten.
     pub redact: RedactSpec,
@@ -106,6 +108,7 @@ struct Entry {
     name: String,
     kind: u8,
     columns: Box<[Column]>,
+    keys: Box<[i16]>,
     marks: Option<Box<Marks>>,
     body: Option<Box<str>>,
     sources: Box<[u32]>,
@@ -145,25 +148,41 @@ pub enum Origin {
 pub struct LabelIndex {
     epoch: u64,
     labels: Vec<(String, RedactSpec)>,
-    /// By label.
+    /// By label, keys only: where a value lies is told without counting elements.
     paths: Vec<Vec<Vec<String>>>,
+    /// By label, with their steps to every element.
+    document_paths: Vec<Vec<Vec<String>>>,
     relations: HashMap<u32, Entry>,
     by_name: HashMap<String, Vec<u32>>,
     user_functions: HashSet<String>,
+    extension_functions: HashSet<(String, String)>,
     functions: HashMap<String, Vec<functions::Entry>>,
+    sightings: suspects::Sightings,
 }
 
 impl LabelIndex {
     /// Finds the labelled columns in a catalog. The second part lists what a label names and the catalog lacks.
     pub fn resolve(catalog: &Catalog, labels: &[LabelSpec]) -> (Self, Vec<String>) {
+        Self::resolve_after(catalog, labels, None)
+    }
+
+    /// The same, after an earlier look at the same database with the same labels: columns of tables that carried a label keep
+    /// it for as long as they exist, whatever they are called now and wherever they stand. The values are the same.
+    pub fn resolve_after(
+        catalog: &Catalog,
+        labels: &[LabelSpec],
+        before: Option<&Self>,
+    ) -> (Self, Vec<String>) {
         let mut index = Self {
             epoch: catalog.epoch,
             labels: labels
                 .iter()
                 .map(|label| (label.name.clone(), label.redact))
                 .collect(),
-            paths: labels.iter().map(|label| label.paths.clone()).collect(),
+            paths: labels.iter().map(|label| keys_only(&label.paths)).collect(),
+            document_paths: labels.iter().map(|label| label.paths.clone()).collect(),
             user_functions: catalog.user_functions.clone(),
+            extension_functions: catalog.extension_functions.clone(),
             functions: functions::by_name(&catalog.functions),
             ..Self::default()
         };
@@ -178,6 +197,7 @@ impl LabelIndex {
                     name,
                     kind: relation.kind,
                     columns: relation.columns.clone().into_boxed_slice(),
+                    keys: relation.keys.clone().into_boxed_slice(),
                     marks: None,
                     body: relation.body.as_deref().map(Box::from),
                     sources: relation.sources.clone().into_boxed_slice(),
@@ -188,13 +208,18 @@ impl LabelIndex {
         }
         let mut missing = Vec::new();
         let mut marked = Vec::new();
+        let (mut found, mut unseen) = (HashMap::new(), Vec::new());
         for (number, label) in labels.iter().enumerate() {
-            for (schema, table, column) in &label.columns {
+            for (place, (schema, table, column)) in label.columns.iter().enumerate() {
                 let relation = catalog
                     .relations
                     .iter()
                     .find(|r| r.schema == *schema && r.name == *table);
                 let attribute = relation.and_then(|r| r.columns.iter().find(|c| c.name == *column));
+                match relation.filter(|_| attribute.is_some()) {
+                    Some(relation) => drop(found.insert((number, place), relation.oid)),
+                    None => unseen.push((number, place)),
+                }
                 match (relation, attribute) {
                     (Some(relation), Some(attribute)) => {
                         marked.push((relation.oid, attribute.number, number))
@@ -207,10 +232,73 @@ impl LabelIndex {
                 }
             }
         }
+        let before = before.filter(|before| before.is_of(labels));
         index.spread_columns(&by_oid, marked);
         index.spread_generated(catalog);
+        if let Some(before) = before {
+            missing.extend(index.keep(&by_oid, before));
+            index.spread_generated(catalog);
+        }
+        index.sight(found, &unseen, before, &by_oid);
+        missing.extend(index.mark_suspects(&by_oid));
         index.spread_derived(&by_oid);
         (index, missing)
+    }
+
+    fn is_of(&self, labels: &[LabelSpec]) -> bool {
+        let names = labels.iter().map(|label| (label.name.as_str(), label.redact));
+        self.labels
+            .iter()
+            .map(|(name, redact)| (name.as_str(), *redact))
+            .eq(names)
+    }
+
+    /// Takes over the marks of table columns that still exist, and says which of them no label names any more.
+    fn keep(&mut self, by_oid: &HashMap<u32, &Relation>, before: &Self) -> Vec<String> {
+        let mut kept = Vec::new();
+        let mut computed = Vec::new();
+        for (oid, entry) in &before.relations {
+            let (Some(relation), Some(marks)) = (by_oid.get(oid), entry.marks.as_deref()) else {
+                continue;
+            };
+            if !is_table(relation) {
+                continue;
+            }
+            for (attribute, labels) in &marks.columns {
+                let Some(column) = relation.columns.iter().find(|c| c.number == *attribute) else {
+                    continue;
+                };
+                let now = self.marks(*oid).and_then(|marks| marks.columns.get(attribute));
+                if marks.computed.contains(attribute) && now.is_none() {
+                    computed.push((*oid, *attribute));
+                }
+                let lost = labels
+                    .iter()
+                    .filter(|label| now.is_none_or(|now| !now.contains(label)));
+                for label in lost {
+                    kept.push((
+                        (*oid, *attribute, *label),
+                        format!(
+                            "label {}: {}.{}.{} goes by another name or stands elsewhere than the label says, and keeps it",
+                            self.labels[*label].0, relation.schema, relation.name, column.name
+                        ),
+                    ));
+                }
+            }
+        }
+        kept.sort_unstable();
+        let (marked, warnings) = kept.into_iter().unzip();
+        self.spread_columns(by_oid, marked);
+        for (oid, attribute) in computed {
+            if let Some(marks) = self
+                .relations
+                .get_mut(&oid)
+                .and_then(|entry| entry.marks.as_deref_mut())
+            {
+                marks.computed.insert(attribute);
+            }
+        }
+        warnings
     }
 
     /// Marks columns, then the columns of the same name in the tables they are inherited from or by.
@@ -324,16 +412,17 @@ impl LabelIndex {
         entries.filter(|(_, entry)| {
             let is_in = |schema: &String| {
                 // The session's own temporary schema has a number, and several sessions have one.
-                *schema == entry.schema || schema == "pg_temp" && entry.schema.starts_with("pg_temp_")
+                *schema == entry.schema || schema == TEMPORARY && is_temporary(&entry.schema)
             };
             name.schema.as_ref().is_none_or(is_in)
         })
     }
 
-    /// Every relation that a name may mean, as (schema, name). Without a schema that is every relation of the name.
+    /// Every relation that a name may mean, as (schema, name). Without a schema that is every relation of the name. The
+    /// temporary schema of any session is `pg_temp`.
     pub fn candidates<'i>(&'i self, name: &'i Name) -> impl Iterator<Item = (&'i str, &'i str)> {
         self.matching(name)
-            .map(|(_, entry)| (entry.schema.as_str(), entry.name.as_str()))
+            .map(|(_, entry)| (shown_schema(&entry.schema), entry.name.as_str()))
     }
 
     /// Labels on anything that a name may mean, sorted.
@@ -403,6 +492,24 @@ impl LabelIndex {
             Some(_) => Origin::Clear,
         }
     }
+}
+
+/// The paths without their steps to every element.
+fn keys_only(paths: &[Vec<String>]) -> Vec<Vec<String>> {
+    let is_key = |step: &&String| step.as_str() != EVERY_ELEMENT;
+    let keys = |path: &Vec<String>| path.iter().filter(is_key).cloned().collect();
+    paths.iter().map(keys).collect()
+}
+
+/// The name that a session's own temporary schema goes by.
+const TEMPORARY: &str = "pg_temp";
+
+fn is_temporary(schema: &str) -> bool {
+    schema.starts_with("pg_temp_")
+}
+
+fn shown_schema(schema: &str) -> &str {
+    if is_temporary(schema) { TEMPORARY } else { schema }
 }
 
 /// Ordinary, partitioned and foreign tables: what inheritance joins.

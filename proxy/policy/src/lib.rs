@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock. `engine` compiles policies, `subject` is a session as they see it, `decide` gives a verdict,
 //! `labels` and `mask_plan` turn a RowDescription into the cells that are overwritten, `cache` remembers verdicts.
 
+mod asking;
 pub mod budget;
 pub mod cache;
 pub mod catalog;
@@ -14,6 +15,7 @@ pub mod labels;
 pub mod lineage;
 mod looks;
 pub mod mask_plan;
+pub mod problems;
 mod questions;
 pub mod redact;
 pub mod schema;
@@ -40,7 +42,8 @@ pub use explain::{Explanation, explain};
 pub use labels::{LabelIndex, LabelSpec, MaskScope, RedactSpec};
 pub use lineage::{ColumnId, Flow, Lineage};
 pub use mask_plan::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal};
-pub use statement::{Name, OutputColumn, Statement};
+pub use problems::{Problem, Told};
+pub use statement::{Name, Named, OutputColumn, Statement};
 pub use subject::Subject;
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};
 pub use window::Moment;

@@ -65,6 +65,9 @@ pub struct Lineage {
     pub strangers: bool,
     /// It changes rows of a relation with triggers of its owner's.
     pub fires_triggers: bool,
+    /// It goes through a view or a function that somebody defined: what these hold may be replaced under the same name and
+    /// number.
+    pub through_definitions: bool,
 }
 
 impl Lineage {

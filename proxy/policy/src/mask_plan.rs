@@ -3,12 +3,14 @@
 //!
 //! Each column's origin decides: labelled and masked for the session → redacted as its label asks. Where the server names no
 //! origin, in a statement that touches a masked label, the statement's lineage decides: clean → as it is; exactly a labelled
-//! column → as that label asks; computed from one → NULL; not told → refused. How cells are overwritten is `masking-simd`'s.
+//! column → as that label asks; computed from one → NULL; not told → refused. How cells are overwritten is `masking-simd`'s,
+//! what else becomes of them `redact`'s.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::labels::{LabelIndex, MaskScope, Origin, RedactSpec};
-use crate::lineage::{Flow, Lineage};
+use crate::lineage::{ColumnId, Flow, Lineage};
 use crate::redact::{self, Kind};
 use crate::statement::OutputColumn;
 
@@ -28,12 +30,14 @@ pub struct FieldOrigin {
 }
 
 /// One masked column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskedColumn {
     /// 0-based.
     pub index: u16,
     /// What happens to its cells.
     pub action: Action,
+    /// With [`Action::Paths`], the places in a document that it happens to; otherwise none.
+    pub paths: Arc<[Vec<String>]>,
 }
 
 /// What happens to the rows of one result.
@@ -170,29 +174,56 @@ pub fn compile(
                 None if touches_label && !is_clean => return Err(PlanRefusal::UnknownOrigin { index }),
                 None => None,
             };
-            plan.columns.extend(redact.map(|redact| MaskedColumn {
-                index,
-                action: action(redact, field),
-            }));
+            let column = match flow {
+                Some(Flow::Exactly(column)) => Some(*column),
+                _ => None,
+            };
+            plan.columns
+                .extend(redact.map(|redact| masked(index, redact, field, column, labels, masks)));
             continue;
         }
-        let action = match labels.origin(field.table_oid, field.attribute, masks) {
+        let column = match labels.origin(field.table_oid, field.attribute, masks) {
             Origin::Clear => continue,
-            Origin::Masked(redact) => action(redact, field),
-            Origin::MaskedWhole => Action::Null,
+            Origin::Masked(redact) => {
+                let column = ColumnId {
+                    relation: field.table_oid,
+                    attribute: field.attribute,
+                };
+                masked(index, redact, field, Some(column), labels, masks)
+            }
+            Origin::MaskedWhole => masked(index, RedactSpec::Null, field, None, labels, masks),
             Origin::Derived => return Err(PlanRefusal::Derived { index }),
             Origin::Unknown => return Err(PlanRefusal::StaleCatalog { index }),
         };
         let is_contradicted = matches!(flow, Some(Flow::Clean));
         plan.unforeseen_count += u16::from(!touches_label || is_contradicted);
-        plan.columns.push(MaskedColumn { index, action });
+        plan.columns.push(column);
     }
     Ok(plan)
 }
 
-/// What was asked for, as far as the column's type can hold it.
-fn action(redact: RedactSpec, field: &FieldOrigin) -> Action {
-    redact::action(redact, Kind::of(field.type_oid), field.format)
+/// What was asked for, as far as the column's type can hold it. Where labels are about places in the documents of
+/// `column`, only these are redacted.
+fn masked(
+    index: u16,
+    redact: RedactSpec,
+    field: &FieldOrigin,
+    column: Option<ColumnId>,
+    labels: &LabelIndex,
+    masks: &MaskScope,
+) -> MaskedColumn {
+    let kind = Kind::of(field.type_oid);
+    let paths = column.and_then(|column| labels.redacted_paths(column, masks));
+    let action = match &paths {
+        Some(_) => redact::action_at_paths(redact, kind, field.format),
+        None => redact::action(redact, kind, field.format),
+    };
+    let paths = paths.filter(|_| matches!(action, Action::Paths(_)));
+    MaskedColumn {
+        index,
+        action,
+        paths: paths.unwrap_or_default().into(),
+    }
 }
 
 #[cfg(test)]
@@ -357,7 +388,8 @@ mod tests {
             plan.columns,
             [MaskedColumn {
                 index: 0,
-                action: Action::Blank
+                action: Action::Blank,
+                paths: Arc::default(),
             }]
         );
         assert_eq!(plan.unforeseen_count, 1, "the text named no masked relation");
@@ -396,6 +428,57 @@ mod tests {
         )
         .expect("a plan");
         assert!(plan.is_plain() && plan.columns_count == 3);
+    }
+
+    #[test]
+    fn labels_with_paths_redact_places_in_documents_and_other_values_whole() {
+        use crate::redact::Fill;
+        let mut specs: Vec<LabelSpec> = specs();
+        let path = vec!["cards".to_owned(), "[*]".to_owned(), "number".to_owned()];
+        specs[0].redact = RedactSpec::Pseudonym;
+        specs[0].paths = vec![path.clone()];
+        let twin = LabelSpec {
+            name: "whole".into(),
+            paths: Vec::new(),
+            ..specs[0].clone()
+        };
+        specs.push(twin);
+        let (index, _) = LabelIndex::resolve(&shop(), &specs);
+        let (relation, attribute) = (10, 3);
+        let id = ColumnId { relation, attribute };
+        assert_eq!(
+            index.paths(id),
+            None,
+            "one of its labels is about the whole value"
+        );
+        let (one, both) = (&specs[..1], &specs[..]);
+        let compiled = |type_oid, scope: &[LabelSpec], from: Option<Flow>| {
+            let origin = if from.is_some() { 0 } else { relation };
+            let lineage = from.map(|flow| Lineage {
+                outputs: Some(vec![flow]),
+                ..Lineage::default()
+            });
+            let fields = [field(
+                origin,
+                if origin == 0 { 0 } else { attribute },
+                type_oid,
+                1,
+            )];
+            let masks = MaskScope::all(scope);
+            let plan = compile(&fields, &index, &masks, true, None, lineage.as_ref()).expect("a plan");
+            (plan.columns[0].action, plan.columns[0].paths.to_vec())
+        };
+        let at_paths = (Action::Paths(Fill::Pseudonym), vec![path]);
+        assert_eq!(compiled(JSONB, one, None), at_paths);
+        assert_eq!(compiled(JSONB, one, Some(Flow::Exactly(id))), at_paths);
+        let whole = (Action::Null, Vec::new());
+        assert_eq!(compiled(JSONB, one, Some(Flow::Tainted([id].into()))), whole);
+        assert_eq!(compiled(TEXT, one, None), whole, "no document");
+        assert_eq!(
+            compiled(JSONB, both, None),
+            whole,
+            "the other label hides all of it"
+        );
     }
 
     #[test]

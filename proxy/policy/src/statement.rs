@@ -22,6 +22,15 @@ impl std::fmt::Display for Name {
     }
 }
 
+/// A prepared statement or cursor by the name that a later statement runs it by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Named {
+    /// PREPARE, EXECUTE; also what the protocol prepares.
+    Prepared(String),
+    /// DECLARE, FETCH; also the protocol's portals.
+    Cursor(String),
+}
+
 /// One top-level output column, as far as the text alone can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputColumn {
@@ -52,6 +61,10 @@ pub struct Statement {
     pub count: u32,
     /// It prepares or declares something that later statements run by name (PREPARE, DECLARE CURSOR).
     pub prepares: bool,
+    /// What it prepares or declares, by name.
+    pub defines: Vec<Named>,
+    /// The prepared statement or cursor whose rows it asks for, when that is all it does.
+    pub runs: Option<Named>,
     /// It changes names or shapes, so the catalog must be read again.
     pub changes_catalog: bool,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
@@ -83,6 +96,13 @@ impl Statement {
         }
     }
 
+    /// It changes rows of relations with triggers that somebody defined; not known without a catalog.
+    pub fn fires_triggers(&self) -> bool {
+        self.lineage
+            .as_ref()
+            .is_some_and(|lineage| lineage.fires_triggers)
+    }
+
     /// A statement that does nothing.
     pub fn empty() -> Self {
         Self {
@@ -95,6 +115,8 @@ impl Statement {
             output: None,
             count: 0,
             prepares: false,
+            defines: Vec::new(),
+            runs: None,
             changes_catalog: false,
             carries_secret: false,
             settings: Vec::new(),

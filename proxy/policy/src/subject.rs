@@ -15,11 +15,12 @@
 use std::collections::HashSet;
 
 use cedar_policy::{
-    Context, Effect, Entities, Entity, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint,
+    Context, Effect, Entities, Entity, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
     RestrictedExpression,
 };
 use linegate_identity::{ActorChain, Effects, LeaseId, PrincipalKind, Scope, UnixMillis};
 
+use crate::asking::Slices;
 use crate::engine::Engine;
 use crate::statement::Statement;
 use crate::window::Moment;
@@ -38,7 +39,7 @@ pub(crate) struct Member {
 pub struct Subject {
     pub(crate) members: Vec<Member>,
     pub(crate) entities: Entities,
-    pub(crate) policies: PolicySet,
+    pub(crate) slices: Slices,
     pub(crate) target: String,
     pub(crate) target_uid: EntityUid,
     pub(crate) scope: Scope,
@@ -105,7 +106,8 @@ impl Subject {
             .collect();
         let (mut looks_at_time, mut refuses_columns) = (false, false);
         let mut refused_by_relation = Effects::NONE;
-        for policy in &kept {
+        let mut policies = Vec::with_capacity(kept.len());
+        for policy in kept {
             // Every policy has a rule; one without would be asked about everything.
             let looks = engine.rule(policy.id()).map(|rule| &rule.looks);
             let is_forbid = policy.effect() == Effect::Forbid;
@@ -114,11 +116,12 @@ impl Subject {
                 refused_by_relation = refused_by_relation.with(nouns.effects_of(&policy.action_constraint()));
             }
             refuses_columns |= is_forbid && nouns.names_read(&policy.action_constraint());
+            let at_relations = looks.is_none_or(|looks| looks.at_relations);
+            policies.push((policy.clone(), at_relations));
         }
-        let policies = PolicySet::from_policies(kept.into_iter().cloned());
         let entities = Entities::from_entities(entities, None);
-        // Neither can fail: ids are unique in the engine, and entities are distinct without a cycle. Doubt denies.
-        let is_sound = policies.is_ok() && entities.is_ok();
+        // It cannot fail: entities are distinct and without a cycle. Doubt denies.
+        let is_sound = entities.is_ok();
         let names = std::iter::once(&head.name)
             .chain(&chain.actors)
             .cloned()
@@ -126,7 +129,7 @@ impl Subject {
         Self {
             members,
             entities: entities.unwrap_or_else(|_| Entities::empty()),
-            policies: policies.unwrap_or_default(),
+            slices: Slices::new(engine, policies),
             target: target.to_owned(),
             target_uid,
             scope: scope.clone(),
@@ -177,7 +180,7 @@ impl Subject {
 
     /// Number of policies that can match this session, for the cost of a decision.
     pub fn policies_count(&self) -> usize {
-        self.policies.num_of_policies()
+        self.slices.policies_count()
     }
 
     /// The context record of the schema, or `None` when the session could not be built soundly.
@@ -204,6 +207,10 @@ impl Subject {
             (
                 "opaque",
                 RestrictedExpression::new_bool(!statement.opaque.is_empty()),
+            ),
+            (
+                "fires_triggers",
+                RestrictedExpression::new_bool(statement.fires_triggers()),
             ),
             ("approved", RestrictedExpression::new_bool(approved)),
             ("chain", set(&mut self.chain.iter().cloned())),

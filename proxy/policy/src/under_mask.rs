@@ -206,12 +206,14 @@ fn unfollowed(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> 
 /// A built-in function that is on the list and, as far as the catalog is known, not shadowed by one outside `pg_catalog`.
 pub(crate) fn is_known(function: &Name, labels: Option<&LabelIndex>) -> bool {
     let known = KNOWN_FUNCTIONS.contains(function.name.as_str());
+    let is_pure = || labels.is_some_and(|labels| labels.is_extension_function(function));
     let was_followed = || labels.is_some_and(|labels| labels.meanings(function).is_some());
     match function.schema.as_deref() {
         Some("pg_catalog") => known,
-        Some(_) => was_followed(),
+        Some(_) if labels.is_some_and(|labels| labels.has_function(function)) => was_followed(),
+        Some(_) => is_pure(),
         None if labels.is_some_and(|labels| labels.is_user_function(&function.name)) => was_followed(),
-        None => known,
+        None => known || is_pure(),
     }
 }
 

@@ -381,7 +381,10 @@ impl Decision {
             + statement.opaque.capacity() * size_of::<&str>()
             + statement.output.as_ref().map_or(0, Vec::capacity)
             + texts(&statement.settings)
-            + statement.lineage.as_ref().map_or(0, |lineage| lineage.heap_bytes())
+            + statement
+                .lineage
+                .as_ref()
+                .map_or(0, |lineage| lineage.heap_bytes())
             + texts(&self.labels)
             + texts(&self.policies)
             + self.budget.heap_bytes()

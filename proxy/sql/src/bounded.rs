@@ -6,13 +6,19 @@
 //! these, one value of a sub-select that provably does not look at the target's row), or the statement is at a
 //! cursor's row. Ranges, NULL tests, LIKE, plain boolean columns, sub-select lists, self-comparisons and constants
 //! limit nothing that can be relied on. Doubt is unbounded.
+//!
+//! Where the catalog is known, only columns that tell rows apart count: those of unique indexes and foreign keys, and the
+//! first of every index. A column of a list that the text holds (VALUES, a SELECT without FROM) is then fixed as well.
 
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{A_Expr_Kind, BoolExprType, SetOperation, SubLinkType};
 use pg_raw_parse::{Node, nodes};
 
+use linegate_policy::{LabelIndex, Name};
+
 use crate::parse::plain;
 use crate::walk::children::{any_below, names_a_column};
+use crate::walk::names;
 
 /// AND within OR within AND … that is followed.
 const DEPTH_MAX: u32 = 64;
@@ -25,18 +31,75 @@ struct Target<'a> {
     relation: &'a str,
     /// Other relations stand beside it, so an unqualified column may be theirs.
     joined: bool,
+    /// Names of lists that stand beside it.
+    lists: Vec<&'a str>,
+    /// The catalog, with its name there.
+    known: Option<(&'a LabelIndex, Name)>,
 }
 
-/// Whether `condition` limits a statement on `target`; `joined` if it has a FROM or USING list.
-pub(crate) fn is_bounded(condition: Node<'_>, target: Option<&nodes::RangeVar>, joined: bool) -> bool {
+impl Target<'_> {
+    /// Whether a column of that name tells its rows apart. What the catalog does not know yet, and tables of the session's
+    /// own, are judged by the text.
+    fn is_key(&self, column: &str) -> bool {
+        let Some((index, name)) = &self.known else {
+            return true;
+        };
+        column == "ctid"
+            || index
+                .known(name)
+                .all(|known| known.is_temporary() || known.is_key(column))
+    }
+}
+
+/// Whether `condition` limits a statement on `target` with `others` in its FROM or USING list.
+pub(crate) fn is_bounded<'a>(
+    condition: Node<'_>,
+    target: Option<&'a nodes::RangeVar>,
+    others: impl Iterator<Item = Node<'a>> + Clone,
+    index: Option<&'a LabelIndex>,
+) -> bool {
     let Some(relation) = target else { return false };
     let alias = relation.alias().and_then(|alias| alias.aliasname());
+    let lists = match index {
+        Some(_) => others.clone().filter_map(list).collect(),
+        None => Vec::new(),
+    };
     let target = Target {
         name: alias.or_else(|| relation.relname()).unwrap_or_default(),
         relation: relation.relname().unwrap_or_default(),
-        joined,
+        joined: others.count() > 0,
+        lists,
+        known: index.map(|index| (index, names::relation(relation))),
     };
     limits(condition, &target, 0)
+}
+
+/// The name of an item whose rows the text or its parameters list.
+fn list(item: Node<'_>) -> Option<&str> {
+    let Node::RangeSubselect(item) = item else {
+        return None;
+    };
+    let Node::SelectStmt(select) = item.subquery() else {
+        return None;
+    };
+    let is_plain = select.op == SetOperation::SETOP_NONE
+        && select.with_clause().is_none()
+        && select.into_clause().is_none()
+        && select.from_clause().is_empty();
+    let of_text =
+        |list: &NodeList| is_fixed_list(Node::NodeList(list)) && !any_below(Node::NodeList(list), makes_rows);
+    let is_listed = is_plain && of_text(select.values_lists()) && of_text(plain(select.target_list()));
+    is_listed.then(|| item.alias()?.aliasname()).flatten()
+}
+
+/// A function that may return any number of rows; `unnest` returns those of its argument.
+fn makes_rows(node: Node<'_>) -> bool {
+    match node {
+        Node::FuncCall(call) => {
+            names::function(call.funcname()).is_none_or(|name| name.schema.is_some() || name.name != "unnest")
+        }
+        _ => false,
+    }
 }
 
 fn limits(condition: Node<'_>, target: &Target<'_>, depth: u32) -> bool {
@@ -129,15 +192,57 @@ fn is_column(node: Node<'_>, target: &Target<'_>) -> bool {
     };
     let mut parts = column.fields().iter().rev().map(Node::as_str);
     match (parts.next(), parts.next()) {
-        (Some(Some(name)), None) => !target.joined && !SHARED.contains(&name),
-        (Some(Some(name)), Some(Some(relation))) => relation == target.name && !SHARED.contains(&name),
+        (Some(Some(name)), None) => !target.joined && !SHARED.contains(&name) && target.is_key(name),
+        (Some(Some(name)), Some(Some(relation))) => {
+            relation == target.name && !SHARED.contains(&name) && target.is_key(name)
+        }
         _ => false,
     }
 }
 
 /// Several values, none of which depends on a row.
 fn is_fixed_list(node: Node<'_>) -> bool {
-    !any_below(node, |node| matches!(node, Node::ColumnRef(_) | Node::SubLink(_)))
+    !any_below(node, |node| match node {
+        Node::ColumnRef(_) | Node::SubLink(_) => true,
+        Node::FuncCall(call) => names::function(call.funcname()).is_none_or(|name| is_restless(&name)),
+        _ => false,
+    })
+}
+
+/// A function that may answer differently for every row, or that somebody defined.
+fn is_restless(name: &Name) -> bool {
+    name.schema.is_some()
+        || matches!(
+            name.name.as_str(),
+            "nextval"
+                | "setval"
+                | "lastval"
+                | "currval"
+                | "random"
+                | "random_normal"
+                | "gen_random_uuid"
+                | "uuidv4"
+                | "uuidv7"
+                | "clock_timestamp"
+                | "timeofday"
+                | "set_config"
+                | "current_setting"
+        )
+}
+
+/// A column of a list beside the target.
+fn is_of_list(node: Node<'_>, target: &Target<'_>) -> bool {
+    match node {
+        Node::TypeCast(cast) => is_of_list(cast.arg(), target),
+        Node::ColumnRef(column) => {
+            let mut parts = column.fields().iter().map(Node::as_str);
+            match (parts.next(), parts.next(), parts.next()) {
+                (Some(Some(list)), Some(Some(_)), None) => target.lists.contains(&list),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
 }
 
 fn is_null(node: Node<'_>) -> bool {
@@ -155,7 +260,7 @@ fn is_fixed(node: Node<'_>, target: &Target<'_>) -> bool {
         Node::SubLink(link) if link.sub_link_type == SubLinkType::EXPR_SUBLINK => {
             !names_a_column(link.testexpr()) && is_uncorrelated(link.subselect(), target)
         }
-        _ => is_fixed_list(node),
+        _ => is_fixed_list(node) || is_of_list(node, target),
     }
 }
 

@@ -16,6 +16,10 @@
 use std::collections::HashMap;
 use std::fmt;
 
+mod queries;
+
+pub use queries::{BODIES_AT, POSTLUDE, PRELUDE, QUERIES, VERSION};
+
 use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation};
 
 /// Relations that are held; more is an error.
@@ -30,98 +34,6 @@ pub const FUNCTIONS_MAX: usize = 1_000_000;
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
 /// `NAMEDATALEN` is 64 unless the server was built otherwise.
 pub const NAME_BYTES_MAX: usize = 255;
-
-/// Brings the connection into one consistent, read-only view, with names that mean what they say.
-pub const PRELUDE: &[&str] = &[
-    "SET search_path = pg_catalog",
-    "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
-];
-
-/// Ends what [`PRELUDE`] began.
-pub const POSTLUDE: &[&str] = &["COMMIT"];
-
-/// The queries, in the order in which their rows are to be fed.
-pub const QUERIES: &[&str] = &[
-    RELATIONS, COLUMNS, SOURCES, FUNCTIONS, GENERATED, REACTIONS, CASCADES, PATIENCE, VIEWS, BODIES,
-];
-
-/// The first query that may fail without making the catalog useless, and after which none can run in the same transaction.
-pub const BODIES_AT: usize = 7;
-
-const RELATIONS: &str = "\
-SELECT c.oid, n.nspname, c.relname, c.relkind
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't')
- ORDER BY c.oid";
-
-const COLUMNS: &str = "\
-SELECT a.attrelid, a.attnum, a.attname, a.atttypid
-  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
- WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND a.attnum > 0 AND NOT a.attisdropped
- ORDER BY a.attrelid, a.attnum";
-
-const SOURCES: &str = "\
-SELECT r.ev_class, m.found[1]::pg_catalog.oid
-  FROM pg_catalog.pg_rewrite r,
-       LATERAL pg_catalog.regexp_matches(r.ev_action::pg_catalog.text, ':relid ([0-9]+)', 'g') AS m(found)
-UNION
-SELECT r.ev_class, d.refobjid
-  FROM pg_catalog.pg_rewrite r
-  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
- WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-UNION
-SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i
-UNION
-SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i
-UNION
-SELECT c.reltoastrelid, c.oid FROM pg_catalog.pg_class c WHERE c.reltoastrelid <> 0";
-
-/// Functions in `pg_catalog` that initdb did not make (their OIDs start at FirstNormalObjectId) count as well.
-const FUNCTIONS: &str = "\
-SELECT DISTINCT p.proname
-  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE n.nspname <> 'pg_catalog' OR p.oid >= 16384";
-
-/// Generated columns with the columns that their expressions read.
-const GENERATED: &str = "\
-SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
-  FROM pg_catalog.pg_attrdef d
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
-     , LATERAL pg_catalog.regexp_matches(d.adbin::pg_catalog.text, ':varattno ([0-9]+)', 'g') AS m(found)";
-
-/// Relations with somebody's triggers, or with rules on changes.
-const REACTIONS: &str = "\
-SELECT c.oid,
-       EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)::pg_catalog.int4,
-       EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.int4
-  FROM pg_catalog.pg_class c
- WHERE (c.relhastriggers OR c.relhasrules) AND c.oid >= 16384";
-
-/// Foreign keys with actions, from the relation they point at: ON DELETE and ON UPDATE.
-const CASCADES: &str = "\
-SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype
-  FROM pg_catalog.pg_constraint k
- WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))";
-
-const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
-
-/// What every role made: system views show no rows of users' tables but statistics, which policy knows by name.
-const VIEWS: &str = "\
-SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
-  FROM pg_catalog.pg_class c
- WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384
- ORDER BY c.oid";
-
-/// Bodies of SQL functions that run under the caller's settings. The others come without.
-const BODIES: &str = "\
-SELECT n.nspname, p.proname, p.pronargs,
-       CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL
-            THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END
-  FROM pg_catalog.pg_proc p
-  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
- WHERE n.nspname <> 'pg_catalog' OR p.oid >= 16384
- ORDER BY p.oid";
 
 /// Why a row of the catalog was not accepted. The server is at fault, or the database is larger than the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,10 +118,13 @@ impl Loader {
             (4, 3) => self.generated(&row),
             (5, 3) => self.reaction(&row),
             (6, 4) => self.cascade(&row),
-            (7, _) => Ok(()),
-            (8, 2) => self.view(&row),
-            (9, 4) => self.body(&row),
-            (0..=9, count) => Err(CatalogError::Cells { query_index, count }),
+            (7, 2) => self.key(&row),
+            (8, 2) => self.extension_function(&row),
+            (9, 1) => self.version(&row),
+            (10, _) => Ok(()),
+            (11, 2) => self.view(&row),
+            (12, 4) => self.body(&row),
+            (0..=12, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -302,6 +217,33 @@ impl Loader {
         Ok(())
     }
 
+    fn key(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        let (oid, column): (u32, i16) = (row.number(0)?, row.number(1)?);
+        row.room(self.sources_count, SOURCES_MAX)?;
+        if let Some(&place) = self.places.get(&oid) {
+            self.sources_count += 1;
+            self.catalog.relations[place].keys.push(column);
+        }
+        Ok(())
+    }
+
+    fn extension_function(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.extension_functions.len(), FUNCTIONS_MAX)?;
+        let function = (row.name(0)?, row.name(1)?.to_lowercase());
+        self.catalog.extension_functions.insert(function);
+        Ok(())
+    }
+
+    fn version(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        self.catalog.version = Some(row.text(0)?.to_owned());
+        Ok(())
+    }
+
+    /// The texts of views and functions could not be read: the catalog is to be read again even if nothing changes.
+    pub fn without_bodies(&mut self) {
+        self.catalog.version = None;
+    }
+
     fn view(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
         let oid: u32 = row.number(0)?;
         // A view that was dropped meanwhile has no text any more.
@@ -354,6 +296,8 @@ impl Loader {
             relation.sources.dedup();
             relation.generated.sort_unstable();
             relation.reactions.cascades.sort_unstable();
+            relation.keys.sort_unstable();
+            relation.keys.dedup();
         }
         self.catalog
             .relations
@@ -462,17 +406,29 @@ mod tests {
         feed(&mut loader, 5, &["300", "0", "1"]).unwrap();
         feed(&mut loader, 6, &["200", "201", "c", "n"]).unwrap();
         feed(&mut loader, 6, &["999", "201", "c", "a"]).unwrap();
-        feed(&mut loader, 8, &["300", "SELECT 1"]).unwrap();
-        loader.row(8, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 9, &["app", "f", "2", "SELECT $1"]).unwrap();
+        feed(&mut loader, 7, &["200", "2"]).unwrap();
+        feed(&mut loader, 7, &["200", "1"]).unwrap();
+        feed(&mut loader, 7, &["201", "1"]).unwrap();
+        feed(&mut loader, 8, &["ext", "Similarity"]).unwrap();
+        feed(&mut loader, 9, &["c:1"]).unwrap();
+        feed(&mut loader, 11, &["300", "SELECT 1"]).unwrap();
+        loader.row(11, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 12, &["app", "f", "2", "SELECT $1"]).unwrap();
         loader
-            .row(9, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .row(12, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {
             panic!("two relations")
         };
         assert_eq!(table.generated, [(3, 1)]);
+        assert_eq!(table.keys, [1, 2]);
+        assert_eq!(catalog.version.as_deref(), Some("c:1"));
+        assert!(
+            catalog
+                .extension_functions
+                .contains(&("ext".into(), "similarity".into()))
+        );
         assert!(table.reactions.triggers && !table.reactions.rules && view.reactions.rules);
         let cascade = table.reactions.cascades[0];
         assert!(cascade.deletes_on_delete && !cascade.updates_on_delete && cascade.updates_on_update);
@@ -492,8 +448,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 10, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 10 })
+            feed(&mut loader, 13, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 13 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {

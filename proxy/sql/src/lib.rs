@@ -25,7 +25,8 @@ mod walk;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use linegate_policy::{LabelIndex, Statement};
+use linegate_policy::{LabelIndex, Named, Statement};
+use pg_raw_parse::Node;
 
 pub use builtins::SENSITIVE_CATALOGS;
 pub use lineage::follow;
@@ -117,7 +118,7 @@ fn read_checked(text: &[u8], index: Option<&LabelIndex>) -> Result<Statement, Re
 
 fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, ReadError> {
     let tree = parse::parse(text)?;
-    let mut walker = walk::Walker::new();
+    let mut walker = walk::Walker::new(index);
     let statements = parse::plain(&tree);
     for node in statements {
         walker.top_level(node)?;
@@ -129,6 +130,11 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
     let mut statement = walker.finish();
     statement.count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
     statement.output = output;
+    for node in statements {
+        if let Node::RawStmt(raw) = node {
+            by_name(raw.stmt(), &mut statement);
+        }
+    }
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
@@ -139,6 +145,25 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
     Ok(statement)
 }
 
+/// What a statement of the text prepares, declares or runs by name.
+fn by_name(node: Node<'_>, statement: &mut Statement) {
+    let own = |name: Option<&str>| name.unwrap_or_default().to_owned();
+    let runs = match node {
+        Node::PrepareStmt(prepare) => {
+            statement.defines.push(Named::Prepared(own(prepare.name())));
+            return;
+        }
+        Node::DeclareCursorStmt(cursor) => {
+            statement.defines.push(Named::Cursor(own(cursor.portalname())));
+            return;
+        }
+        Node::ExecuteStmt(execute) => Named::Prepared(own(execute.name())),
+        Node::FetchStmt(fetch) if !fetch.ismove => Named::Cursor(own(fetch.portalname())),
+        _ => return,
+    };
+    statement.runs = (statement.count == 1).then_some(runs);
+}
+
 /// Whether the text holds the word that introduces a password, anywhere and in any case.
 fn mentions_secret(text: &[u8]) -> bool {
     const WORD: &[u8] = b"password";
@@ -146,6 +171,8 @@ fn mentions_secret(text: &[u8]) -> bool {
         .any(|window| window.eq_ignore_ascii_case(WORD))
 }
 
+#[cfg(test)]
+mod keyed_tests;
 #[cfg(test)]
 mod masked_tests;
 #[cfg(test)]

@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use linegate_identity::Effects;
 use linegate_policy::{LabelIndex, Name, Statement};
 
+/// Effects that fire triggers.
+pub(crate) const FIRES: Effects = CHANGES.with(Effects::TRUNCATE).with(Effects::COPY_IN);
+
 const RULE: &str = "a rule of a relation that is changed";
 
 /// Effects on rows that rules, views and foreign keys react to.
@@ -65,6 +68,24 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         statement.bounded = false;
         statement.opaque.push(RULE);
     }
+}
+
+/// Whether changing rows of that name may fire triggers: its own, or those of tables that its rows may be in.
+pub(crate) fn fires(name: &Name, index: &LabelIndex) -> bool {
+    let mut work: Vec<u32> = index.known(name).map(|known| known.oid).collect();
+    let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+    while let Some(oid) = work.pop() {
+        let Some(known) = index.known_by_oid(oid) else {
+            continue;
+        };
+        if known.reactions.triggers {
+            return true;
+        }
+        // Sources of a table are its parents and children; of a view, what it shows.
+        let below = known.sources.iter().copied();
+        work.extend(below.filter(|oid| seen.insert(*oid)));
+    }
+    false
 }
 
 /// A function whose query was followed reads what its query reads.

@@ -183,7 +183,7 @@ fn queries_name_what_they_read() {
         ("SELECT INTO x FROM t", "select+create reads t writes x catalog"),
         (
             "SELECT 1 INTO TEMP x UNION SELECT 2 FROM t",
-            "select+create reads t writes x catalog",
+            "select+create reads t writes pg_temp.x catalog",
         ),
     ]);
 }

@@ -120,7 +120,7 @@ fn definitions_name_their_objects() {
         ),
         (
             "CREATE TEMP TABLE x PARTITION OF y FOR VALUES FROM (1) TO (MAXVALUE)",
-            "create reads y writes x,y catalog",
+            "create reads y writes y,pg_temp.x catalog",
         ),
         (
             "CREATE TABLE x () INHERITS (y)",
@@ -264,7 +264,7 @@ fn sessions_roles_and_servers() {
         ("BEGIN", "transaction"),
         ("START TRANSACTION READ ONLY", "transaction"),
         ("SAVEPOINT a", "transaction"),
-        ("PREPARE TRANSACTION 'x'", "transaction"),
+        ("PREPARE TRANSACTION 'x'", "transaction+server"),
         ("ROLLBACK TO a", "transaction"),
         ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "transaction"),
         ("SET CONSTRAINTS ALL DEFERRED", "transaction"),

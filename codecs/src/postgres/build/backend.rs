@@ -63,9 +63,16 @@ fn field(out: &mut Vec<u8>, code: u8, value: &[u8]) {
 /// The longest localised severity that is handed on.
 const SEVERITY_BYTES_MAX: usize = 32;
 
-/// Appends an ErrorResponse or NoticeResponse again, with severity and SQLSTATE as they were and this text; every
-/// other field is left out, for any of them may quote a value. A SQLSTATE that is none becomes `XX000`.
-pub fn scrub(out: &mut Vec<u8>, tag: u8, payload: &[u8], text: &str) -> Result<(), PostgresError> {
+/// Appends an ErrorResponse or NoticeResponse again, with severity and SQLSTATE as they were, this text, and these
+/// fields by code; every other field is left out, for any of them may quote a value. A SQLSTATE that is none becomes
+/// `XX000`.
+pub fn scrub(
+    out: &mut Vec<u8>,
+    tag: u8,
+    payload: &[u8],
+    text: &str,
+    kept: &[(u8, &[u8])],
+) -> Result<(), PostgresError> {
     let fields = ErrorFields::read(payload)?;
     let sqlstate = fields
         .sqlstate()
@@ -85,6 +92,9 @@ pub fn scrub(out: &mut Vec<u8>, tag: u8, payload: &[u8], text: &str) -> Result<(
         }
         field(out, b'C', &sqlstate);
         field(out, b'M', text.as_bytes());
+        for (code, value) in kept.iter().filter(|(code, _)| *code != 0) {
+            field(out, *code, value);
+        }
         out.push(0);
     });
     Ok(())
@@ -326,7 +336,7 @@ mod tests {
     #[test]
     fn a_scrubbed_error_keeps_its_class_and_loses_its_data() {
         let payload = b"SFEHLER\0VERROR\0C23505\0Mduplicate key\0DKey (ssn)=(123) exists\0tcustomers\0\0";
-        let bytes = built(|out| scrub(out, tag::ERROR_RESPONSE, payload, "withheld").unwrap());
+        let bytes = built(|out| scrub(out, tag::ERROR_RESPONSE, payload, "withheld", &[]).unwrap());
         assert_eq!(
             only(&bytes),
             (
@@ -334,10 +344,21 @@ mod tests {
                 &b"SFEHLER\0VERROR\0C23505\0Mwithheld\0\0"[..]
             )
         );
-        let bytes = built(|out| scrub(out, tag::NOTICE_RESPONSE, b"C12-45\0M\0\0", "x").unwrap());
+        let named = |out: &mut Vec<u8>| {
+            scrub(
+                out,
+                tag::ERROR_RESPONSE,
+                payload,
+                "withheld",
+                &[(b't', b"customers"), (0, b"x")],
+            )
+        };
+        let bytes = built(|out| named(out).unwrap());
+        assert!(only(&bytes).1.ends_with(b"Mwithheld\0tcustomers\0\0"));
+        let bytes = built(|out| scrub(out, tag::NOTICE_RESPONSE, b"C12-45\0M\0\0", "x", &[]).unwrap());
         assert_eq!(only(&bytes), (tag::NOTICE_RESPONSE, &b"CXX000\0Mx\0\0"[..]));
         let mut out = b"before".to_vec();
-        assert!(scrub(&mut out, tag::ERROR_RESPONSE, b"Mopen", "x").is_err());
+        assert!(scrub(&mut out, tag::ERROR_RESPONSE, b"Mopen", "x", &[]).is_err());
         assert_eq!(out, b"before");
     }
 

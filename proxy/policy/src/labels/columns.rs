@@ -28,6 +28,8 @@ pub struct Known<'i> {
     pub sources: &'i [u32],
     /// What a change of its rows does besides.
     pub reactions: &'i Reactions,
+    /// Columns that tell its rows apart, by number.
+    keys: &'i [i16],
 }
 
 impl<'i> Known<'i> {
@@ -42,12 +44,20 @@ impl<'i> Known<'i> {
             is_derived: entry.marks.as_deref().is_some_and(|marks| marks.derived),
             sources: &entry.sources,
             reactions: &entry.reactions,
+            keys: &entry.keys,
         }
+    }
+
+    /// Whether a column of that name tells its rows apart. A truth value never does.
+    pub fn is_key(&self, column: &str) -> bool {
+        const BOOL: u32 = 16;
+        let found = self.columns.iter().find(|known| known.name == column);
+        found.is_some_and(|column| column.type_oid != BOOL && self.keys.contains(&column.number))
     }
 
     /// It belongs to one session.
     pub fn is_temporary(&self) -> bool {
-        self.schema.starts_with("pg_temp_")
+        super::is_temporary(self.schema)
     }
 }
 
@@ -103,6 +113,24 @@ impl LabelIndex {
             all.extend(paths.iter().map(Vec::as_slice));
         }
         Some(all)
+    }
+
+    /// The places in a document column that are redacted for the session; `None` when that is the whole value.
+    pub fn redacted_paths(&self, column: ColumnId, masks: &MaskScope) -> Option<Vec<Vec<String>>> {
+        let marks = self.marks(column.relation)?;
+        if marks.computed.contains(&column.attribute) {
+            return None;
+        }
+        let mut all = Vec::new();
+        let labels = marks.columns.get(&column.attribute)?.iter();
+        for label in labels.filter(|label| masks.hides(&self.labels[**label].0)) {
+            let paths = self.document_paths.get(*label)?;
+            if paths.is_empty() {
+                return None;
+            }
+            all.extend(paths.iter().cloned());
+        }
+        (!all.is_empty()).then_some(all)
     }
 
     /// The type of a column, by `pg_type.oid`.

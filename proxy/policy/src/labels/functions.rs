@@ -53,6 +53,20 @@ impl LabelIndex {
         !self.user_functions.is_empty()
     }
 
+    /// Whether that is a function of an extension that is known to compute with its arguments only.
+    pub fn is_extension_function(&self, name: &Name) -> bool {
+        let lower = name.name.to_lowercase();
+        self.extension_functions.iter().any(|(schema, known)| {
+            *known == lower && name.schema.as_ref().is_none_or(|wanted| wanted == schema)
+        })
+    }
+
+    /// Whether a function of that name, in that schema if it says one, exists outside `pg_catalog` and is not an extension's
+    /// that is known to be pure.
+    pub(crate) fn has_function(&self, name: &Name) -> bool {
+        self.functions_of(name).next().is_some()
+    }
+
     fn functions_of(&self, name: &Name) -> impl Iterator<Item = &Entry> {
         let all = self.functions.get(&name.name.to_lowercase());
         all.into_iter()

@@ -48,7 +48,7 @@ pub(crate) fn shop() -> Catalog {
             relation(3118, "pg_catalog", "pg_stats", b'v', &["schemaname"], &[]),
         ],
         user_functions: ["peek", "lower"].map(str::to_owned).into(),
-        functions: Vec::new(),
+        ..Catalog::default()
     }
 }
 
@@ -74,6 +74,98 @@ pub(crate) fn index() -> LabelIndex {
     let (index, missing) = LabelIndex::resolve(&shop(), &specs());
     assert_eq!(missing, Vec::<String>::new());
     index
+}
+
+/// Both catalogs in turn, the second knowing the first.
+fn after(change: impl Fn(&mut Catalog)) -> (LabelIndex, Vec<String>) {
+    let (first, _) = LabelIndex::resolve(&shop(), &specs());
+    let mut changed = shop();
+    change(&mut changed);
+    LabelIndex::resolve_after(&changed, &specs(), Some(&first))
+}
+
+#[test]
+fn a_label_stays_on_its_column_whatever_the_column_is_called() {
+    let all = MaskScope::all(&specs());
+    let is_masked =
+        |index: &LabelIndex, oid, attribute| matches!(index.origin(oid, attribute, &all), Origin::Masked(_));
+    // email (3) and name (2) change names.
+    let (index, warnings) = after(|catalog| {
+        catalog.relations[0].columns[2].name = "contact".to_owned();
+        catalog.relations[0].columns[1].name = "email".to_owned();
+    });
+    assert!(is_masked(&index, 10, 3), "the column that was labelled");
+    assert!(is_masked(&index, 10, 2), "the column that the label names now");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("app.customers.contact"), "{warnings:?}");
+    // The partition is detached, and the table moves to another schema under another name.
+    let (index, warnings) = after(|catalog| {
+        for relation in &mut catalog.relations[..2] {
+            relation.sources.clear();
+        }
+        catalog.relations[0].schema = "attic".to_owned();
+        catalog.relations[0].name = "old".to_owned();
+    });
+    for (oid, attribute) in [(10, 3), (10, 4), (11, 1), (11, 2)] {
+        assert!(is_masked(&index, oid, attribute), "{oid}.{attribute}");
+    }
+    assert!(!is_masked(&index, 10, 2) && !is_masked(&index, 11, 5));
+    assert!(
+        warnings.len() > 4,
+        "what is kept and what is missing: {warnings:?}"
+    );
+    // A new table of the old name starts with what the configuration says of it.
+    let (index, _) = after(|catalog| {
+        catalog.relations[0].oid = 20;
+        catalog.relations[0].sources.clear();
+        catalog.relations[1].sources.clear();
+    });
+    assert!(is_masked(&index, 20, 3) && is_masked(&index, 11, 2));
+}
+
+#[test]
+fn keys_are_known_by_name_and_truth_values_are_none() {
+    let mut catalog = shop();
+    catalog.relations[0].keys = vec![1, 3];
+    catalog.relations[0].columns[2].type_oid = 16;
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    let known = index.known_by_oid(10).expect("it is there");
+    assert!(known.is_key("id") && !known.is_key("name") && !known.is_key("email") && !known.is_key("none"));
+}
+
+#[test]
+fn temporary_schemas_go_by_one_name() {
+    let mut catalog = shop();
+    catalog.relations[2].schema = "pg_temp_3".to_owned();
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    let of = |text| {
+        index
+            .candidates(&name(text))
+            .map(|(schema, _)| schema.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("pg_temp.orders"), ["pg_temp"]);
+    let mut any = of("orders");
+    any.sort();
+    assert_eq!(any, ["archive", "pg_temp"]);
+}
+
+#[test]
+fn functions_of_known_extensions_are_known_unless_others_share_the_name() {
+    let mut catalog = shop();
+    let pure = |name: &str| ("ext".to_owned(), name.to_owned());
+    catalog.extension_functions = [pure("similarity"), pure("min"), pure("peek")].into();
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    for (text, expected) in [
+        ("similarity", true),
+        ("ext.similarity", true),
+        ("min", true),
+        ("other.similarity", false),
+        ("peek", false),
+        ("levenshtein", false),
+    ] {
+        assert_eq!(index.knows_function(&name(text)), expected, "{text}");
+    }
 }
 
 fn name(text: &str) -> Name {
@@ -256,4 +348,58 @@ fn a_temporary_schema_is_any_of_them() {
         .push(relation(30, "pg_temp_4", "cards", b'v', &["number"], &[18]));
     let (index, _) = LabelIndex::resolve(&catalog, &specs());
     assert!(index.touches(&name("pg_temp.cards")) && !index.touches(&name("pg_tempo.cards")));
+}
+
+#[test]
+fn a_label_that_lost_its_table_masks_every_newer_one() {
+    let named = |oid, name: &str, columns: &[&str]| Catalog {
+        relations: vec![
+            relation(oid, "app", name, b'r', columns, &[]),
+            relation(20_000, "app", "orders", b'r', &["id"], &[]),
+        ],
+        ..Catalog::default()
+    };
+    let labels = [LabelSpec {
+        name: "pii".into(),
+        columns: vec![("app".into(), "customers".into(), "ssn".into())],
+        paths: Vec::new(),
+        redact: RedactSpec::Blank,
+    }];
+    let masks = MaskScope::all(&labels);
+    let (first, _) = LabelIndex::resolve(&named(20_001, "customers", &["id", "ssn"]), &labels);
+    assert_eq!(first.origin(20_001, 2, &masks), Origin::Masked(RedactSpec::Blank));
+    // Made anew elsewhere, and renamed before it was read: it may be any table that is newer.
+    let (second, warnings) =
+        LabelIndex::resolve_after(&named(20_009, "people", &["id", "ssn"]), &labels, Some(&first));
+    assert_eq!(second.origin(20_009, 2, &masks), Origin::Masked(RedactSpec::Null));
+    assert_eq!(
+        second.origin(20_000, 1, &masks),
+        Origin::Clear,
+        "older tables are known"
+    );
+    assert!(
+        warnings.iter().any(|warning| warning.contains("app.people")),
+        "{warnings:?}"
+    );
+    let (third, _) =
+        LabelIndex::resolve_after(&named(20_010, "people", &["id", "ssn"]), &labels, Some(&second));
+    assert_eq!(
+        third.origin(20_010, 1, &masks),
+        Origin::Masked(RedactSpec::Null),
+        "still lost"
+    );
+    let (found, _) = LabelIndex::resolve_after(&named(20_011, "customers", &["ssn"]), &labels, Some(&third));
+    assert_eq!(found.origin(20_011, 1, &masks), Origin::Masked(RedactSpec::Blank));
+    assert_eq!(found.origin(20_000, 1, &masks), Origin::Clear);
+}
+
+#[test]
+fn a_foreign_table_may_show_anything() {
+    let catalog = Catalog {
+        relations: vec![relation(20_000, "app", "elsewhere", b'f', &["a", "b"], &[])],
+        ..Catalog::default()
+    };
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    let masks = MaskScope::all(&specs());
+    assert_eq!(index.origin(20_000, 2, &masks), Origin::Masked(RedactSpec::Null));
 }

@@ -26,6 +26,7 @@ mod write;
 
 use std::collections::BTreeSet;
 
+use crate::reactions;
 use crate::walk::children::any_below;
 use linegate_policy::{ColumnId, LabelIndex, Lineage, Name, Statement};
 use pg_raw_parse::Node;
@@ -42,6 +43,9 @@ const DEPTH_MAX: u32 = 160;
 /// Nodes that are looked at, repeated looks at recursive queries included.
 const NODES_MAX: usize = 1 << 20;
 
+/// FirstNormalObjectId: what the server came with is below.
+const OURS_FROM: u32 = 16384;
+
 const TOO_DEEP: &str = "a query that is nested too deeply or too large";
 const STRANGE_NODE: &str = "an expression that is not known here";
 const PREPARED_KEPT: &str = "rows of a prepared statement, kept";
@@ -52,14 +56,25 @@ const DERIVED: &str = "a view that could not be followed";
 pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statement) -> Lineage {
     let mut reader = Reader::new(index);
     let names = || statement.reads.iter().chain(&statement.writes);
+    // What is created is new by nature.
+    let changes = statement.effects.intersects(reactions::FIRES);
+    let changed = statement.writes.iter().filter(|_| changes);
     reader.found.strangers = statement
         .reads
         .iter()
+        .chain(changed.clone())
         .any(|name| index.known(name).next().is_none());
-    reader.found.fires_triggers = statement
-        .writes
-        .iter()
-        .any(|name| index.known(name).any(|known| known.reactions.triggers));
+    reader.found.fires_triggers = changed.into_iter().any(|name| reactions::fires(name, index));
+    reader.found.through_definitions = statement.runs.is_some()
+        || names().any(|name| {
+            index
+                .known(name)
+                .any(|known| known.kind == b'v' && known.oid >= OURS_FROM)
+        })
+        || statement
+            .functions
+            .iter()
+            .any(|name| index.meanings(name).is_some());
     let keeps_prepared = statements.iter().any(statement::keeps_prepared);
     if keeps_prepared {
         reader.unknown(PREPARED_KEPT);

@@ -66,9 +66,10 @@ impl Reader<'_> {
     }
 }
 
-/// A step to a member, not into an array.
+/// A step to a member, not into an array. The server reads an index with `strtol`: space before it does not count.
 fn is_name(key: &str) -> bool {
-    key != "[*]" && key.parse::<i64>().is_err()
+    let key = key.trim();
+    !key.starts_with('[') && key.parse::<i128>().is_err()
 }
 
 /// A constant key: a text, or an array's index.

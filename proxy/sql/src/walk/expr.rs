@@ -51,6 +51,17 @@ pub(super) fn constant(node: Node<'_>) -> Option<String> {
     }
 }
 
+/// The text of a constant that names a relation, under any cast.
+fn regclass(mut node: Node<'_>) -> Option<String> {
+    loop {
+        match node {
+            Node::TypeCast(cast) => node = cast.arg(),
+            Node::NamedArgExpr(named) => node = named.arg(),
+            node => return literal(node).map(str::to_owned),
+        }
+    }
+}
+
 impl<'a> Walker<'a> {
     /// A call; the arguments are the caller's to visit.
     pub(super) fn function(&mut self, call: &'a nodes::FuncCall) {
@@ -59,6 +70,9 @@ impl<'a> Walker<'a> {
         };
         if name.name == "set_config" {
             self.set_config(call);
+        }
+        if name.name == "setval" {
+            self.set_sequence(call);
         }
         if let Some(builtin) = builtins::find(&name, call.args().len()) {
             self.does(builtin.effects);
@@ -86,6 +100,14 @@ impl<'a> Walker<'a> {
             Some(name) => self.setting(name, argument("new_value", 1), None),
             None => self.setting("*", None, Some(Effects::SET.with(Effects::ROLE))),
         }
+    }
+
+    /// `setval(sequence, …)` changes what every later row of others is numbered from.
+    fn set_sequence(&mut self, call: &'a nodes::FuncCall) {
+        self.does(Effects::UPDATE);
+        self.found.bounded = false;
+        let sequence = call.args().first().and_then(regclass);
+        self.write_names(sequence.as_deref().and_then(names::spelled));
     }
 
     /// A setting's name, its value if the text fixes it, and what changing it is (by default: SET, or ROLE for the

@@ -15,7 +15,7 @@ mod utility;
 mod values;
 
 use linegate_identity::Effects;
-use linegate_policy::{Name, Statement};
+use linegate_policy::{LabelIndex, Name, Statement};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
@@ -38,6 +38,8 @@ const DONE_LATER: Effects = Effects::SELECT
 /// Gathers what one text does.
 pub(crate) struct Walker<'a> {
     found: Statement,
+    /// The catalog, when it is known.
+    index: Option<&'a LabelIndex>,
     scopes: Scopes<'a>,
     work: Vec<Node<'a>>,
     depth: usize,
@@ -46,9 +48,10 @@ pub(crate) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// A walker that has seen nothing.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(index: Option<&'a LabelIndex>) -> Self {
         Self {
             found: Statement::empty(),
+            index,
             scopes: Scopes::default(),
             work: Vec::new(),
             depth: 0,

@@ -8,10 +8,14 @@ use pg_raw_parse::{Node, nodes};
 
 use crate::parse::plain;
 
-/// A relation's name. A database part, which can only be the current one, is dropped.
+/// A relation's name. A database part, which can only be the current one, is dropped; what CREATE TEMP makes is in the
+/// session's own schema.
 pub(crate) fn relation(relation: &nodes::RangeVar) -> Name {
+    const TEMPORARY: u8 = b't'; // RELPERSISTENCE_TEMP
+    let is_temporary = u32::from(relation.relpersistence as u8) == u32::from(TEMPORARY);
+    let own = || is_temporary.then_some("pg_temp");
     Name {
-        schema: relation.schemaname().map(str::to_owned),
+        schema: relation.schemaname().or_else(own).map(str::to_owned),
         name: relation.relname().unwrap_or_default().to_owned(),
     }
 }
@@ -36,6 +40,50 @@ pub(crate) fn function(list: &NodeList) -> Option<Name> {
         name.schema = None;
     }
     Some(name)
+}
+
+/// The relation that a text of `regclass` spells: folded unless quoted. `None` where it spells none, as a number does.
+pub(crate) fn spelled(text: &str) -> Option<Name> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let part = match rest.strip_prefix('"') {
+            Some(mut quoted) => {
+                let mut part = String::new();
+                loop {
+                    let (before, after) = quoted.split_once('"')?;
+                    part.push_str(before);
+                    match after.strip_prefix('"') {
+                        Some(more) => {
+                            part.push('"');
+                            quoted = more;
+                        }
+                        None => {
+                            rest = after.trim_start();
+                            break;
+                        }
+                    }
+                }
+                part
+            }
+            None => {
+                let (part, _) = rest.split_once('.').unwrap_or((rest, ""));
+                rest = &rest[part.len()..];
+                part.trim().to_lowercase()
+            }
+        };
+        let is_number = part.starts_with(|first: char| first.is_ascii_digit());
+        if part.is_empty() || is_number {
+            return None;
+        }
+        parts.push(part);
+        match rest.strip_prefix('.') {
+            Some(more) => rest = more.trim_start(),
+            None if rest.is_empty() => break,
+            None => return None,
+        }
+    }
+    from_parts(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn from_parts(parts: &[&str]) -> Option<Name> {

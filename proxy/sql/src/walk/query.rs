@@ -2,7 +2,7 @@
 //! Source: PostgreSQL manual, the reference pages of these commands and "WITH Queries".
 
 use linegate_identity::Effects;
-use pg_raw_parse::raw::{CmdType, OnConflictAction, SetOperation};
+use pg_raw_parse::raw::{CmdType, MergeMatchKind, OnConflictAction, SetOperation};
 use pg_raw_parse::{Node, nodes};
 
 use super::children::names_a_column;
@@ -155,7 +155,8 @@ impl<'a> Walker<'a> {
         self.found.bounded &= bounded::is_bounded(
             update.where_clause(),
             update.relation(),
-            !update.from_clause().is_empty(),
+            update.from_clause().iter(),
+            self.index,
         );
         self.scopes.leave(mark);
         Ok(())
@@ -175,7 +176,8 @@ impl<'a> Walker<'a> {
         self.found.bounded &= bounded::is_bounded(
             delete.where_clause(),
             delete.relation(),
-            !delete.using_clause().is_empty(),
+            delete.using_clause().iter(),
+            self.index,
         );
         self.scopes.leave(mark);
         Ok(())
@@ -189,20 +191,30 @@ impl<'a> Walker<'a> {
         self.reads_target(merge.relation());
         self.visit(merge.source_relation())?;
         self.visit(merge.join_condition())?;
+        // Without keys, nothing tells how many rows a source's row meets.
+        let names_rows = self.index.is_some()
+            && bounded::is_bounded(
+                merge.join_condition(),
+                merge.relation(),
+                [merge.source_relation()].into_iter(),
+                self.index,
+            );
         for node in plain(merge.merge_when_clauses()) {
             let Node::MergeWhenClause(when) = node else {
                 return Err(crate::ReadError::UnknownNode);
             };
+            let is_bounded =
+                names_rows && when.match_kind != MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE;
             match when.command_type {
                 CmdType::CMD_INSERT => self.does(Effects::INSERT),
                 CmdType::CMD_UPDATE => {
                     self.does(Effects::UPDATE);
-                    self.found.bounded = false;
+                    self.found.bounded &= is_bounded;
                     self.settings_view(merge.relation());
                 }
                 CmdType::CMD_DELETE => {
                     self.does(Effects::DELETE);
-                    self.found.bounded = false;
+                    self.found.bounded &= is_bounded;
                 }
                 CmdType::CMD_NOTHING => {}
                 _ => return Err(crate::ReadError::UnknownNode),

@@ -2,7 +2,7 @@
 //! Source: PostgreSQL manual, "SQL Commands".
 
 use linegate_identity::Effects;
-use pg_raw_parse::raw::{DiscardMode, ObjectType, VariableSetKind};
+use pg_raw_parse::raw::{DiscardMode, ObjectType, TransactionStmtKind, VariableSetKind};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::{Walked, Walker, expr, names};
@@ -57,7 +57,19 @@ impl<'a> Walker<'a> {
                     self.found.settings.push("*".to_owned());
                 }
             }
-            Node::TransactionStmt(_) | Node::ConstraintsSetStmt(_) => self.does(Effects::TRANSACTION),
+            Node::TransactionStmt(transaction) => {
+                self.does(Effects::TRANSACTION);
+                if matches!(
+                    transaction.kind,
+                    TransactionStmtKind::TRANS_STMT_PREPARE
+                        | TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+                        | TransactionStmtKind::TRANS_STMT_ROLLBACK_PREPARED
+                ) {
+                    // It outlives the session and is the server's to end.
+                    self.does(Effects::SERVER);
+                }
+            }
+            Node::ConstraintsSetStmt(_) => self.does(Effects::TRANSACTION),
             Node::LockStmt(lock) => {
                 self.does(Effects::LOCK);
                 self.write_all(ObjectType::OBJECT_TABLE, lock.relations());

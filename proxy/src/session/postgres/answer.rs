@@ -1,33 +1,34 @@
-//! What the server says, on its way to the client.
+//! What the server says, on its way to the client. Rows that are looked at whole are `whole_rows`'.
 //!
 //! fill → rows by count or masked → whole control messages, matched against the pipeline → record → flush. What stays as it
 //! is goes out from the slab it came in; only what linegate leaves out or says differently is copied.
+
+mod whole_rows;
 
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use codecs::postgres::backend::{
-    CommandComplete, ErrorFields, ReadyForQuery, RowDescription, TransactionStatus, tag,
-};
+use codecs::postgres::backend::{CommandComplete, ReadyForQuery, RowDescription, TransactionStatus, tag};
 use codecs::postgres::build::backend as say;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
 use linegate_config::{RecordLevel, RecordingFull};
+use linegate_identity::Effects;
 use linegate_recording::Entry;
-use masking_simd::Cell;
+use masking_simd::{Cell, HitCounts};
 
 use super::asked::Asked;
+use super::budget::{Cut, Tally};
 use super::pipeline::{Answer, Expect};
 use super::results::Plan;
-use super::{Ended, FrontTurn, Session};
+use super::scrub::Scrub;
+use super::{Ended, FrontTurn, Session, fresh};
 use crate::link::LinkReader;
 use crate::slab::Ingress;
 
 /// Spans up to this size are copied together into one write.
 const GATHER_BYTES_MAX: usize = 16 << 10;
-const SCRUBBED: &str =
-    "the server reported a problem; its words are withheld because the statement touched masked columns";
 
 /// Where the current result stands.
 #[derive(Default)]
@@ -37,6 +38,10 @@ struct Result {
     bytes: u64,
     recorded: u64,
     skipped_recording: bool,
+    /// What of it was charged.
+    tally: Tally,
+    /// What detectors found in it.
+    found: HitCounts,
 }
 
 /// The answering loop's own state.
@@ -167,6 +172,7 @@ impl Flow {
                     self.message(turn, &mut ingress, &frame, whole.clone(), &mut out)
                         .await?;
                     at = whole.end;
+                    self.say_due(turn, &mut ingress, &mut out).await?;
                 }
             }
         }
@@ -185,63 +191,31 @@ impl Flow {
         out: &mut Outgoing,
     ) -> std::result::Result<Option<usize>, Ended> {
         let plan = self.plan_of_rows()?;
-        // Rows pass in pieces of any size; only one that must be copied whole is bounded.
-        let (limits, whole_limits) = (Limits::STREAMED, self.session.limits);
+        // Rows pass in pieces of any size; only those that are looked at whole are bounded.
+        let limits = Limits::STREAMED;
         let from = *at;
-        let (hop, copied_from) = match &*plan {
-            Plan::Plain | Plan::Refused(_) => (hop(&ingress.data()[from..], &mut self.place, &limits), None),
+        let hop = match &*plan {
+            Plan::Plain | Plan::Refused(_) => hop(&ingress.data()[from..], &mut self.place, &limits),
             Plan::InPlace(masked) => {
                 let data = &mut ingress.data_mut()[from..];
-                (
-                    masked.apply(data, &mut self.place, &mut self.cells, &limits),
-                    None,
-                )
+                masked.apply(data, &mut self.place, &mut self.cells, &limits)
             }
-            Plan::Rewrite(masked) => {
-                let (start, end) = match frame::step(&ingress.data()[from..], &whole_limits) {
-                    Ok(Step::Need { bytes }) => return Ok(Some(bytes)),
-                    Ok(Step::Frame(frame)) if frame.tag == tag::DATA_ROW => {
-                        (from, from + frame.size.with_tag())
-                    }
-                    Ok(Step::Frame(_)) => return Err(self.out_of_turn(tag::COPY_DATA)),
-                    Err(error) => return Err(self.server_fault(&error)),
-                };
-                self.gather(turn, ingress, out).await?;
-                let copied = out.copied.len();
-                let row = &mut ingress.data_mut()[start..end];
-                masked
-                    .rewrite(row, &mut self.cells, &limits, &mut out.copied)
-                    .map_err(|error| self.server_fault(&error))?;
-                (
-                    Ok(codecs::postgres::rows::Hop {
-                        bytes: end - start,
-                        rows: 1,
-                        copy_rows: 0,
-                        stop: Stop::Full,
-                    }),
-                    Some(copied),
-                )
-            }
+            Plan::Whole(whole) => return self.whole_rows(turn, ingress, at, out, whole).await,
         };
         let hop = hop.map_err(|error| self.server_fault(&error))?;
         *at += hop.bytes;
         if !matches!(&*plan, Plan::Refused(_)) && !self.muted {
-            self.result.rows += hop.rows + hop.copy_rows;
-            let sent = match copied_from {
-                None => {
-                    self.record_rows(&ingress.data()[from..from + hop.bytes]).await;
-                    out.pass(from..from + hop.bytes);
-                    hop.bytes
-                }
-                Some(copied) => {
-                    self.record_rows(&out.copied[copied..]).await;
-                    out.copied.len() - copied
-                }
-            };
-            self.result.bytes += sent as u64;
-            self.session.count_out(hop.rows + hop.copy_rows, sent as u64);
-            if copied_from.is_some() && out.copied.len() >= GATHER_BYTES_MAX {
-                self.write_copied(turn, out).await?;
+            let taken = &ingress.data()[from..from + hop.bytes];
+            let cut = self.result.tally.charge(&self.session, taken);
+            let all = (hop.bytes, hop.rows + hop.copy_rows);
+            let (bytes, rows) = cut.as_ref().map_or(all, |cut| (cut.bytes, cut.rows));
+            self.result.rows += rows;
+            self.record_rows(&ingress.data()[from..from + bytes]).await;
+            out.pass(from..from + bytes);
+            self.result.bytes += bytes as u64;
+            self.session.count_out(rows, bytes as u64);
+            if let Some(cut) = cut {
+                self.cut(turn, ingress, out, cut).await?;
             }
         } else if hop.bytes > 0 {
             // What was to be passed so far must not run on over the rows that are left out.
@@ -252,6 +226,20 @@ impl Flow {
             Stop::Header => Some(codecs::postgres::HEADER_BYTES),
             Stop::Other(_) | Stop::Full => None,
         })
+    }
+
+    /// The rows that fit were passed: an error stands in place of the rest, and of all that still comes of the Query or series.
+    async fn cut(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        out: &mut Outgoing,
+        cut: Cut,
+    ) -> std::result::Result<(), Ended> {
+        self.gather(turn, ingress, out).await?;
+        out.copied.extend_from_slice(&cut.words);
+        self.muted = true;
+        Ok(())
     }
 
     /// The plan for rows that arrive now. Rows without one are never passed to a masked session.
@@ -328,23 +316,36 @@ impl Flow {
         let mut status = None;
         let mut was_muted = self.muted;
         match frame.tag {
-            tag::ROW_DESCRIPTION => self.described(payload)?,
+            tag::ROW_DESCRIPTION => self.described(payload).await?,
             tag::READY_FOR_QUERY => {
                 status = Some(ReadyForQuery::read(payload).map_err(|error| self.server_fault(&error))?);
             }
             tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => {
                 was_muted = self.muted;
                 replacement = self.completed(frame.tag, running.as_deref());
+                if let (tag::COMMAND_COMPLETE, Some(asked)) = (frame.tag, &running)
+                    && let Some(words) = session.spending.completed(&session, payload, asked)
+                {
+                    replacement.get_or_insert(words);
+                    self.muted = true;
+                }
                 self.result_ended(frame.tag, payload, running.as_deref()).await;
             }
             tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => self.result.plan = Some(Rc::new(Plan::Plain)),
-            tag::ERROR_RESPONSE | tag::NOTICE_RESPONSE => {
-                replacement = self.scrubbed(frame.tag, payload)?;
-                if frame.tag == tag::ERROR_RESPONSE {
-                    self.record_error(payload, running.as_deref()).await;
+            _ => {
+                let aside = self.scrub().aside(frame.tag, payload);
+                replacement = aside.map_err(|fault| fault.ended(&session))?;
+                if frame.tag == tag::ERROR_RESPONSE
+                    && let Some(entry) = self.scrub().record(payload, running.as_deref())
+                {
+                    session.core.record(session.id, entry).await;
+                }
+                if let (tag::ERROR_RESPONSE, Some(asked)) = (frame.tag, &running)
+                    && let Some(words) = session.spending.words(&session, asked.number)
+                {
+                    replacement = Some(words);
                 }
             }
-            _ => {}
         }
         let refused_description = frame.tag == tag::ROW_DESCRIPTION
             && running.is_some()
@@ -352,10 +353,18 @@ impl Flow {
         let answer = session.pipeline.borrow_mut().answer(frame.tag, status);
         let answer = answer.map_err(|_| self.out_of_turn(frame.tag))?;
         if frame.tag == tag::READY_FOR_QUERY {
+            session.spending.ready(status).await;
+            if status == Some(TransactionStatus::Idle) {
+                session.catalog_settled();
+            }
             self.muted = false;
             self.query_plan = None;
-            self.result = Result::default();
+            let result = std::mem::take(&mut self.result);
+            self.report_found(&result, running.as_deref()).await;
             self.transaction_touched &= status != Some(TransactionStatus::Idle);
+            if session.pipeline.borrow().is_idle() {
+                session.lexing.settled();
+            }
         }
         let is_aside = matches!(
             frame.tag,
@@ -379,18 +388,16 @@ impl Flow {
     }
 
     /// A RowDescription: compiles the mask plan for whatever it describes.
-    fn described(&mut self, payload: &[u8]) -> std::result::Result<(), Ended> {
+    async fn described(&mut self, payload: &[u8]) -> std::result::Result<(), Ended> {
         let description = RowDescription::read(payload).map_err(|error| self.server_fault(&error))?;
         let head = self.session.pipeline.borrow().head().cloned();
         match head {
             Some(Expect::DescribePortal { portal, asked, .. }) => {
-                let plan = Rc::new(Plan::compile(&self.session, &asked, &description));
-                self.record_columns(&description, &plan, &asked);
+                let plan = self.plan(&asked, &description).await;
                 self.session.plans.borrow_mut().insert(portal, plan);
             }
             Some(Expect::Query { asked }) => {
-                let plan = Rc::new(Plan::compile(&self.session, &asked, &description));
-                self.record_columns(&description, &plan, &asked);
+                let plan = self.plan(&asked, &description).await;
                 self.result = Result {
                     plan: Some(plan.clone()),
                     ..Result::default()
@@ -400,6 +407,13 @@ impl Flow {
             _ => {}
         }
         Ok(())
+    }
+
+    async fn plan(&mut self, asked: &Rc<Asked>, description: &RowDescription<'_>) -> Rc<Plan> {
+        let (plan, asked) = fresh::plan(&self.session, asked, description).await;
+        self.transaction_touched |= asked.touches_mask(&self.session);
+        self.record_columns(description, &plan, &asked);
+        Rc::new(plan)
     }
 
     fn record_columns(&self, description: &RowDescription<'_>, plan: &Plan, asked: &Asked) {
@@ -459,14 +473,12 @@ impl Flow {
     async fn result_ended(&mut self, message: u8, payload: &[u8], running: Option<&Asked>) {
         let session = self.session.clone();
         let result = std::mem::take(&mut self.result);
-        if message == tag::COMMAND_COMPLETE
-            && running.is_some_and(|asked| asked.decision.statement.changes_catalog)
-        {
-            session.catalog.mark_stale();
-            session
-                .core
-                .shared
-                .wish_catalog(&session.target.config.name, &session.database);
+        if running.is_none() {
+            return; // an answer to linegate itself
+        }
+        self.report_found(&result, running).await;
+        if message == tag::COMMAND_COMPLETE && running.is_some_and(|asked| may_change_catalog(asked)) {
+            session.catalog_changed();
         }
         if session.target.config.record < RecordLevel::Shape {
             return;
@@ -484,40 +496,26 @@ impl Flow {
         session.core.record(session.id, entry).await;
     }
 
-    /// A problem may quote values of what is running, or of what the open transaction touched (deferred checks).
-    fn scrubs(&self) -> bool {
-        let pipeline = self.session.pipeline.borrow();
-        let about_label = pipeline
-            .head_asked()
-            .is_some_and(|asked| asked.touches_mask(&self.session));
-        about_label || self.transaction_touched
-    }
-
-    fn scrubbed(&self, message: u8, payload: &[u8]) -> std::result::Result<Option<Vec<u8>>, Ended> {
-        if !self.scrubs() {
-            return Ok(None);
+    fn scrub(&self) -> Scrub<'_> {
+        Scrub {
+            session: &self.session,
+            transaction_touched: self.transaction_touched,
         }
-        let mut bytes = Vec::new();
-        say::scrub(&mut bytes, message, payload, SCRUBBED).map_err(|error| self.server_fault(&error))?;
-        Ok(Some(bytes))
     }
 
-    async fn record_error(&mut self, payload: &[u8], running: Option<&Asked>) {
-        let Ok(fields) = ErrorFields::read(payload) else {
-            return;
-        };
-        let sqlstate = fields.sqlstate().unwrap_or(*b"XX000");
-        let words = if self.scrubs() {
-            SCRUBBED.into()
-        } else {
-            String::from_utf8_lossy(fields.message())
-        };
-        let entry = Entry::Error {
-            statement: running.map_or(0, |asked| asked.number),
-            sqlstate: String::from_utf8_lossy(&sqlstate).into_owned(),
-            message: words.into_owned(),
-        };
-        self.session.core.record(self.session.id, entry).await;
+    /// Linegate's own words whose turn has come stand before the server's next message, which may be here already.
+    async fn say_due(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        out: &mut Outgoing,
+    ) -> std::result::Result<(), Ended> {
+        loop {
+            let due = self.session.pipeline.borrow_mut().take_local();
+            let Some(bytes) = due else { return Ok(()) };
+            self.gather(turn, ingress, out).await?;
+            out.copied.extend_from_slice(&bytes);
+        }
     }
 
     /// Puts the pending span in order before something that interrupts it.
@@ -585,4 +583,10 @@ impl Flow {
             say: Some((*b"08P01", "the server sent a message out of turn".into())),
         }
     }
+}
+
+/// What could not be read, and still ran, may have changed anything.
+fn may_change_catalog(asked: &Asked) -> bool {
+    let statement = &asked.decision.statement;
+    statement.changes_catalog || statement.effects.contains(Effects::UNREADABLE)
 }

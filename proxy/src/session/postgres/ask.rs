@@ -3,6 +3,8 @@
 //! fill → whole messages → decide → record → forward. Nothing is forwarded before the statement it belongs to was
 //! decided; refusals stand in the pipeline, so the client hears them in order.
 
+mod counted;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,11 +14,13 @@ use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
 use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Verdict};
+use linegate_policy::{Decision, Named, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
+use self::counted::{UNDO, limits_changes};
 use super::asked::Asked;
-use super::hold::{self, HoldEnd};
+use super::budget::CHANGES;
+use super::hold::{self, HoldEnd, Refusal};
 use super::pipeline::Expect;
 use super::{Ended, Session};
 use crate::link::{LinkReader, LinkWriter};
@@ -149,7 +153,12 @@ impl Asking {
         if self.session.pipeline.borrow().len() > PIPELINE_MAX {
             return Err(Ended::saying(b"54000", "too many unanswered messages"));
         }
-        if self.skipping && !matches!(message, Message::Sync | Message::Terminate) {
+        let may_be_skipped = !matches!(message, Message::Sync | Message::Terminate);
+        if self.skipping && may_be_skipped {
+            return Ok(());
+        }
+        self.undo_first(&message).await?;
+        if self.skipping && may_be_skipped {
             return Ok(());
         }
         match message {
@@ -212,25 +221,75 @@ impl Asking {
 
     async fn query(&mut self, text: &[u8], whole: &[u8]) -> Result<(), Ended> {
         let asked = self.decide(text).await.running(self.session.next_statement());
-        self.record(&asked, Protocol::Simple).await;
-        match &asked.decision.verdict {
-            Verdict::Allow => {}
-            Verdict::Deny(reason) => {
-                self.session.core.counters.denied.one();
-                self.refuse_query(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+        let asked = match self.clear(asked, Protocol::Simple, &[]).await? {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.refuse_query(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
                 return Ok(());
             }
-            Verdict::Hold(_) => match Box::pin(hold::wait(self, &asked, &[])).await? {
-                HoldEnd::Approved => {}
-                HoldEnd::Refused(refusal) => {
-                    self.refuse_query(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
-                    return Ok(());
-                }
-            },
+        };
+        let effects = asked.decision.effects;
+        let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);
+        let is_counted = effects.intersects(counted)
+            && !effects.intersects(Effects::COPY_IN.with(Effects::TRANSACTION))
+            && limits_changes(&asked);
+        if is_counted {
+            return self.query_counted(asked, whole).await;
         }
         self.note(&asked);
         self.forward(whole, Some(Expect::Query { asked }));
         Ok(())
+    }
+
+    /// Charges, records and, where a person must approve, waits: what may run, or what the client is told instead.
+    async fn clear(
+        &mut self,
+        asked: Rc<Asked>,
+        protocol: Protocol,
+        parameters: &[Option<Vec<u8>>],
+    ) -> Result<Result<Rc<Asked>, Refusal>, Ended> {
+        let session = self.session.clone();
+        let begin = |asked: &Asked| session.spending.begin(&session, asked, parameters);
+        let refusal = match &asked.decision.verdict {
+            Verdict::Allow => begin(&asked).err(),
+            Verdict::Deny(reason) => Some(Refusal {
+                sqlstate: reason.sqlstate(),
+                message: reason.public(),
+                hint: reason.hint(),
+            }),
+            Verdict::Hold(_) => None,
+        };
+        self.record(&asked, protocol, refusal.as_ref()).await;
+        if let Some(refusal) = refusal {
+            session.core.counters.denied.one();
+            return Ok(Err(refusal));
+        }
+        if !matches!(asked.decision.verdict, Verdict::Hold(_)) {
+            return Ok(Ok(asked));
+        }
+        self.settle().await?;
+        if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, parameters)).await? {
+            return Ok(Err(refusal));
+        }
+        // Policy or the time may have changed while it waited: what is refused now does not run.
+        let asked = match session.is_current(asked.epoch) {
+            true => asked,
+            false => self.decide(&asked.text.clone()).await.running(asked.number),
+        };
+        let refusal = match &asked.decision.verdict {
+            Verdict::Deny(reason) => Some(Refusal {
+                sqlstate: reason.sqlstate(),
+                message: reason.public(),
+                hint: reason.hint(),
+            }),
+            Verdict::Allow | Verdict::Hold(_) => begin(&asked).err(),
+        };
+        let Some(refusal) = refusal else {
+            return Ok(Ok(asked));
+        };
+        self.record(&asked, protocol, Some(&refusal)).await;
+        session.core.counters.denied.one();
+        Ok(Err(refusal))
     }
 
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
@@ -243,10 +302,15 @@ impl Asking {
         let asked = self.decide(text).await;
         if let Verdict::Deny(reason) = &asked.decision.verdict {
             let refused = asked.running(self.session.next_statement());
-            self.record(&refused, Protocol::Extended).await;
+            self.record(&refused, Protocol::Extended, None).await;
             self.session.core.counters.denied.one();
             self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
             return Ok(());
+        }
+        if !name.is_empty() {
+            self.session.spending.keep(&asked);
+            let name = String::from_utf8_lossy(name).into_owned();
+            self.session.remember(&asked, Some(Named::Prepared(name)));
         }
         self.forward(
             whole,
@@ -267,30 +331,23 @@ impl Asking {
     ) -> Result<(), Ended> {
         let known = self.session.pipeline.borrow().statement(statement);
         let asked = match known {
-            Some(asked) if asked.epoch == self.session.current_epoch() => asked,
+            Some(asked) if self.session.is_current(asked.epoch) => asked,
             Some(asked) => self.decide(&asked.text.clone()).await,
             // Not prepared through the protocol: what SQL's EXECUTE of that name would be.
             None => self.decide(&by_name(b"EXECUTE", statement)).await,
         };
         let asked = asked.running(self.session.next_statement());
-        self.record(&asked, Protocol::Extended).await;
-        match &asked.decision.verdict {
-            Verdict::Allow => {}
-            Verdict::Deny(reason) => {
-                self.session.core.counters.denied.one();
-                self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+        let asked = match self.clear(asked, Protocol::Extended, &parameters).await? {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
                 return Ok(());
             }
-            Verdict::Hold(_) => {
-                self.settle().await?;
-                match Box::pin(hold::wait(self, &asked, &parameters)).await? {
-                    HoldEnd::Approved => {}
-                    HoldEnd::Refused(refusal) => {
-                        self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
-                        return Ok(());
-                    }
-                }
-            }
+        };
+        if !portal.is_empty() {
+            self.session.spending.keep(&asked);
+            let name = String::from_utf8_lossy(portal).into_owned();
+            self.session.remember(&asked, Some(Named::Cursor(name)));
         }
         self.note(&asked);
         let portal: Rc<[u8]> = Rc::from(portal);
@@ -318,26 +375,13 @@ impl Asking {
             None => {
                 let asked = self.decide(&by_name(b"FETCH ALL FROM", portal)).await;
                 let asked = asked.running(self.session.next_statement());
-                self.record(&asked, Protocol::Extended).await;
-                match &asked.decision.verdict {
-                    Verdict::Allow => {}
-                    Verdict::Deny(reason) => {
-                        self.session.core.counters.denied.one();
-                        self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+                let asked = match self.clear(asked, Protocol::Extended, &[]).await? {
+                    Ok(asked) => asked,
+                    Err(refusal) => {
+                        self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
                         return Ok(());
                     }
-                    Verdict::Hold(_) => {
-                        self.settle().await?;
-                        if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, &[])).await? {
-                            self.refuse_extended(
-                                &refusal.sqlstate,
-                                &refusal.message,
-                                refusal.hint.as_deref(),
-                            );
-                            return Ok(());
-                        }
-                    }
-                }
+                };
                 self.note(&asked);
                 asked
             }
@@ -346,6 +390,11 @@ impl Asking {
             let mut question = Vec::new();
             tell::describe_portal(&mut question, portal);
             self.describe_portal(portal, true, &question).await;
+        }
+        let session = &self.session;
+        session.spending.sent(session, &asked);
+        if limits_changes(&asked) && !asked.decision.effects.contains(Effects::COPY_IN) {
+            session.spending.unsettled.set(true);
         }
         self.forward(
             whole,
@@ -374,14 +423,17 @@ impl Asking {
     }
 
     async fn decide(&self, text: &[u8]) -> Rc<Asked> {
-        let (decision, epoch) = self.session.decide(text).await;
+        let (decision, epoch) = self.session.decide_known(text).await;
+        let named = self.session.named(&decision).await;
         let may_show_label = decision.touches(self.session.prepared_touched.get());
         Rc::new(Asked {
             number: 0,
-            decision,
             text: Rc::from(text),
             epoch,
             may_show_label,
+            charges: self.session.spending.charges(&decision.budget, decision.effects),
+            decision,
+            named,
         })
     }
 
@@ -389,6 +441,9 @@ impl Asking {
     fn note(&self, asked: &Asked) {
         let session = &self.session;
         session.core.counters.statements.one();
+        session.spending.sent(session, asked);
+        session.remember(asked, None);
+        session.lexing.forwarded(&asked.decision.statement);
         let lives_on =
             asked.decision.statement.prepares || asked.decision.effects.contains(Effects::PREPARED);
         if session.is_masked() && asked.may_show_label && lives_on {
@@ -397,7 +452,7 @@ impl Asking {
     }
 
     /// Statement and verdict, before anything of it reaches the server. Waits while the recorder is behind or refuses.
-    async fn record(&self, asked: &Asked, protocol: Protocol) {
+    async fn record(&self, asked: &Asked, protocol: Protocol, refusal: Option<&Refusal>) {
         let session = &self.session;
         while session.core.recording_fails() {
             crate::rt::sleep(std::time::Duration::from_millis(20)).await;
@@ -417,6 +472,9 @@ impl Asking {
             digest: digest_hex(&[&asked.text]),
         };
         let (verdict, reason) = match &decision.verdict {
+            Verdict::Allow | Verdict::Hold(_) if refusal.is_some() => {
+                (VerdictKind::Deny, refusal.map(|refusal| refusal.message.clone()))
+            }
             Verdict::Allow => (VerdictKind::Allow, None),
             Verdict::Deny(reason) => (VerdictKind::Deny, Some(reason.public())),
             Verdict::Hold(terms) => (VerdictKind::Hold, Some(terms.reason.clone())),
@@ -503,7 +561,7 @@ impl Asking {
         if pipeline.has_open_executes() {
             pipeline.push(Expect::Poison(bytes));
             drop(pipeline);
-            tell::parse(&mut self.out, b"", b"linegate refused a statement of this series");
+            tell::parse(&mut self.out, b"", UNDO);
         } else {
             pipeline.push(Expect::Local(bytes));
         }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use codecs::postgres::build::frontend as tell;
 use linegate_recording::SessionId;
 
-use super::back_door;
 use super::hold::HoldOutcome;
+use super::{Session, back_door};
 use crate::core::Core;
 use crate::shared::{CoreMessage, lock};
 
@@ -27,18 +27,20 @@ pub fn act(core: &Rc<Core>, id: SessionId) {
         slot.put(HoldOutcome::Gone("cancelled"));
         return;
     }
-    let core = core.clone();
-    crate::rt::spawn(async move {
-        let Ok(mut link) = back_door::dial(&session.target, &core.pool).await else {
-            return;
-        };
-        let mut bytes = Vec::new();
-        let (process_id, secret) = &session.cancel_key;
-        tell::cancel_request(&mut bytes, *process_id, secret);
-        let _ = link.writer.write_vec(bytes).await;
-        // The server acts and closes: its closing says that the signal was sent.
-        if let Ok(ingress) = link.reader.ingress() {
-            let _ = link.reader.fill(ingress, 1).await;
-        }
-    });
+    crate::rt::spawn(async move { at_server(&session).await });
+}
+
+/// Asks the server to cancel what the session runs, and waits until it has heard.
+pub(super) async fn at_server(session: &Session) {
+    let Ok(mut link) = back_door::dial(&session.target, &session.core.pool).await else {
+        return;
+    };
+    let mut bytes = Vec::new();
+    let (process_id, secret) = &session.cancel_key;
+    tell::cancel_request(&mut bytes, *process_id, secret);
+    let _ = link.writer.write_vec(bytes).await;
+    // The server acts and closes: its closing says that the signal was sent.
+    if let Ok(ingress) = link.reader.ingress() {
+        let _ = link.reader.fill(ingress, 1).await;
+    }
 }

@@ -1,17 +1,22 @@
 //! A PostgreSQL session: its shared state, its two loops, its end.
 //!
 //! `front_door` lets a client in, `back_door` logs in at the server, `ask` carries what the client says, `answer` what the
-//! server says, `hold` waits for a person, `pipeline` keeps the order, `results` masks rows.
+//! server says, `budget` counts what that costs, `hold` waits for a person, `pipeline` keeps the order, `results` masks rows,
+//! `scrub` everything else that the server says, `lexing` knows whether statements can be read.
 
 pub mod answer;
 pub mod ask;
 pub mod asked;
 pub mod back_door;
+pub mod budget;
 pub mod cancel;
+pub mod fresh;
 pub mod front_door;
 pub mod hold;
+pub mod lexing;
 pub mod pipeline;
 pub mod results;
+pub mod scrub;
 pub mod serve;
 
 use std::cell::{Cell, RefCell};
@@ -26,9 +31,10 @@ use codecs::postgres::backend::TransactionStatus;
 use codecs::postgres::build::backend as say;
 use codecs::postgres::{Limits, PostgresError};
 use linegate_identity::{LeaseGrant, LeaseId};
-use linegate_policy::Decision;
+use linegate_policy::{Budget, Decision, Reason, Statement, Verdict};
 use linegate_recording::{Entry, SessionId};
 
+use crate::clock;
 use crate::core::Core;
 use crate::link::LinkWriter;
 use crate::policy_service::Standing;
@@ -36,7 +42,10 @@ use crate::rt::net::Switch;
 use crate::rt::sync::{Held, Lock, Slot, Soon};
 use crate::shared::{CatalogCell, CatalogView, Target};
 
+use self::budget::Spending;
+use self::fresh::Fresh;
 use self::hold::HoldOutcome;
+use self::lexing::Lexing;
 use self::pipeline::Pipeline;
 use self::results::Plan;
 
@@ -180,6 +189,8 @@ pub struct Session {
     pub limits: Limits,
     /// What policy sees; replaced when policies change.
     pub standing: RefCell<Arc<Standing>>,
+    /// What it spends of its lease's budgets.
+    pub spending: Spending,
     /// The database's catalog.
     pub catalog: Arc<CatalogCell>,
     /// What is owed.
@@ -198,14 +209,18 @@ pub struct Session {
     pub ended: RefCell<Option<Ended>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
     pub prepared_touched: Cell<bool>,
+    /// What it prepared by name, and when it asked for the catalog.
+    pub fresh: Fresh,
+    /// Whether the server reads statements as they are read here.
+    pub lexing: Lexing,
     /// The server's stream stands between two messages, so linegate may say something.
     pub at_boundary: Cell<bool>,
     /// Whoever waits for the pipeline to be empty.
     pub drained: RefCell<Option<Slot<()>>>,
     /// The hold that waits.
     pub hold: RefCell<Option<(String, String, Slot<HoldOutcome>)>>,
-    /// The epoch last worked out, with the versions of policy and catalog that it is of.
-    pub epoch: Cell<((u64, u64), u64)>,
+    /// The epoch last worked out, with the versions of policy and catalog and the end of time that it is of.
+    pub epoch: Cell<((u64, u64, u64), u64)>,
     /// Statements so far.
     pub statements: Cell<u64>,
     /// Rows and bytes sent to the client, bytes received.
@@ -224,56 +239,83 @@ impl Session {
         !self.standing.borrow().masks.is_empty()
     }
 
-    /// The catalog for a decision. Under a mask an outdated catalog must not decide, so a masked session waits; without
-    /// one it can only miss a name, so others wait for as long as a newer one may come.
+    /// Whether a decision must not be made with an outdated catalog.
+    fn needs_catalog(&self) -> bool {
+        let standing = self.standing.borrow();
+        !standing.masks.is_empty() || standing.subject.needs_catalog()
+    }
+
+    /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
+    /// such a session waits until the changes that are known now are shown; what comes later belongs to later statements.
+    /// For others an outdated catalog can only miss a name, and any will do.
     pub fn catalog_view(&self) -> Soon<'_, Option<Arc<CatalogView>>> {
-        match self.catalog.current() {
+        let view = if self.needs_catalog() {
+            self.catalog.current()
+        } else {
+            self.catalog.latest()
+        };
+        match view {
             Some(view) => Soon::now(Some(view)),
-            None => Soon::later(self.next_catalog_view()),
+            None => Soon::later(self.next_catalog_view(self.catalog.change())),
         }
     }
 
-    async fn next_catalog_view(&self) -> Option<Arc<CatalogView>> {
+    async fn next_catalog_view(&self, change: u64) -> Option<Arc<CatalogView>> {
         let mut waited = Duration::ZERO;
         loop {
-            let current = self.catalog.current();
-            if current.is_some() {
-                return current;
+            let showing = self.catalog.showing(change);
+            if showing.is_some() {
+                return showing;
             }
-            if waited >= CATALOG_WAIT || (!self.is_masked() && self.catalog.is_out_of_reach()) {
-                return if self.is_masked() {
-                    None
-                } else {
-                    self.catalog.latest()
-                };
+            let needed = self.needs_catalog();
+            if waited >= CATALOG_WAIT || (!needed && self.catalog.is_out_of_reach()) {
+                return if needed { None } else { self.catalog.latest() };
             }
             crate::rt::sleep(CATALOG_POLL).await;
             waited += CATALOG_POLL;
         }
     }
 
-    /// Decides a statement with what is in force now.
+    /// Decides a statement with what is in force now. Where the session would not be opened any more, it is refused.
     pub async fn decide(&self, text: &[u8]) -> (Arc<Decision>, u64) {
         let version = self.core.shared.policy.load().version;
-        if self.standing.borrow().version != version
-            && let Ok(standing) = Box::pin(self.core.open(&self.lease, &self.database)).await
-        {
-            *self.standing.borrow_mut() = standing;
+        let in_force = self.standing.borrow().is_in_force(version, clock::now());
+        if !in_force {
+            match Box::pin(self.core.open(&self.lease, &self.database)).await {
+                Ok(standing) => *self.standing.borrow_mut() = standing,
+                Err(reason) => return (Arc::new(refused(reason)), 0),
+            }
         }
         let catalog = self.catalog_view().await;
         let standing = self.standing.borrow().clone();
-        let epoch = self.epoch(standing.version, catalog.as_deref());
+        let epoch = self.epoch(&standing, catalog.as_deref());
+        let text = if self.lexing.is_known() {
+            text
+        } else {
+            lexing::UNREADABLE
+        };
         (self.core.decide(epoch, &standing, catalog, text).await, epoch)
     }
 
-    /// The epoch that a decision made now would have; differs when policy or catalog have changed.
-    pub fn current_epoch(&self) -> u64 {
+    /// Whether a decision of that epoch would be the same now: neither policy nor catalog have changed, nor has the time
+    /// where a policy looks at it.
+    pub fn is_current(&self, epoch: u64) -> bool {
         let version = self.core.shared.policy.load().version;
-        self.epoch(version, self.catalog.current().as_deref())
+        let view = if self.needs_catalog() {
+            self.catalog.current()
+        } else {
+            self.catalog.latest()
+        };
+        let standing = self.standing.borrow();
+        standing.is_in_force(version, clock::now()) && epoch == self.epoch(&standing, view.as_deref())
     }
 
-    fn epoch(&self, policy_version: u64, catalog: Option<&CatalogView>) -> u64 {
-        let of = (policy_version, catalog.map_or(u64::MAX, |view| view.epoch));
+    fn epoch(&self, standing: &Standing, catalog: Option<&CatalogView>) -> u64 {
+        let of = (
+            standing.version,
+            catalog.map_or(u64::MAX, |view| view.epoch),
+            standing.valid_until.map_or(u64::MAX, |until| until.0),
+        );
         match self.epoch.get() {
             (known, epoch) if known == of => epoch,
             _ => {
@@ -284,7 +326,7 @@ impl Session {
         }
     }
 
-    fn new_epoch(&self, (policy_version, catalog_epoch): (u64, u64)) -> u64 {
+    fn new_epoch(&self, (policy_version, catalog_epoch, valid_until): (u64, u64, u64)) -> u64 {
         let mut hash = blake3::Hasher::new_keyed(&self.core.shared.boot_key);
         let (chain, scope) = (self.lease.chain.to_string(), self.lease.scope.to_string());
         for part in [
@@ -299,6 +341,7 @@ impl Session {
         }
         hash.update(&policy_version.to_le_bytes());
         hash.update(&catalog_epoch.to_le_bytes());
+        hash.update(&valid_until.to_le_bytes());
         let mut first = [0; 8];
         first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)
@@ -415,6 +458,21 @@ impl Session {
         let (all_rows, all_out, all_in) = self.totals.get();
         self.totals.set((all_rows, all_out, all_in + bytes));
         self.core.counters.bytes_in.add(bytes);
+    }
+}
+
+/// What a session that policy would not open any more is told of every statement.
+fn refused(reason: Reason) -> Decision {
+    let statement = Statement::unreadable();
+    Decision {
+        verdict: Verdict::Deny(reason),
+        touches_label: true,
+        labels: Vec::new(),
+        effects: statement.effects,
+        policies: Vec::new(),
+        budget: Budget::default(),
+        valid_until: None,
+        statement,
     }
 }
 

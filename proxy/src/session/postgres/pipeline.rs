@@ -40,6 +40,12 @@ pub enum Expect {
     Poison(Vec<u8>),
     /// The client ended its COPY data here.
     CopyEnd,
+    /// A Query of linegate's own: nobody hears of it.
+    Own,
+    /// A COMMIT or ROLLBACK of linegate's own: its errors and its ReadyForQuery are the client's.
+    Finish,
+    /// A Query that linegate has fail, so that a transaction block cannot commit: its ReadyForQuery is the client's.
+    Undo,
 }
 
 /// What to do with a message from the server.
@@ -69,6 +75,8 @@ pub struct Pipeline {
     copying_in: bool,
     /// Executes forwarded since the last Sync.
     executes_open: u32,
+    /// The ReadyForQuery of the next Query is kept from the client: linegate has something to say before it.
+    holds_ready: bool,
 }
 
 impl Default for Pipeline {
@@ -81,6 +89,7 @@ impl Default for Pipeline {
             skipping: false,
             copying_in: false,
             executes_open: 0,
+            holds_ready: false,
         }
     }
 }
@@ -118,6 +127,11 @@ impl Pipeline {
         }
     }
 
+    /// The ReadyForQuery of the Query that is pushed next is kept from the client.
+    pub fn hold_ready(&mut self) {
+        self.holds_ready = true;
+    }
+
     /// What stands at the head.
     pub fn head(&self) -> Option<&Expect> {
         self.queue.front()
@@ -142,7 +156,7 @@ impl Pipeline {
                     return;
                 }
             }
-            Expect::Query { .. } => {}
+            Expect::Query { .. } | Expect::Own | Expect::Finish | Expect::Undo => {}
             _ if self.skipping => return, // the server will not look at it
             Expect::Execute { .. } => self.executes_open += 1,
             _ => {}
@@ -244,8 +258,25 @@ impl Pipeline {
                 tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE | tag::COPY_DONE,
                 Some(Expect::Execute { .. }),
             ) => Ok(Answer::Pass),
+            (tag::COMMAND_COMPLETE, Some(Expect::Own | Expect::Finish))
+            | (tag::ERROR_RESPONSE, Some(Expect::Own | Expect::Undo)) => Ok(Answer::Swallow),
             (tag::ERROR_RESPONSE, _) => Ok(self.error()),
-            (tag::READY_FOR_QUERY, Some(Expect::Sync | Expect::Query { .. })) => {
+            (tag::READY_FOR_QUERY, Some(Expect::Own)) => {
+                self.queue.pop_front();
+                self.status = status.unwrap_or(self.status);
+                Ok(Answer::Swallow)
+            }
+            (tag::READY_FOR_QUERY, Some(Expect::Query { .. })) if self.holds_ready => {
+                self.holds_ready = false;
+                self.queue.pop_front();
+                self.copying_in = false;
+                self.status = status.unwrap_or(self.status);
+                Ok(Answer::Swallow)
+            }
+            (
+                tag::READY_FOR_QUERY,
+                Some(Expect::Sync | Expect::Query { .. } | Expect::Finish | Expect::Undo),
+            ) => {
                 self.queue.pop_front();
                 self.copying_in = false;
                 self.status = status.unwrap_or(self.status);
@@ -293,7 +324,7 @@ impl Pipeline {
         self.copying_in = false;
         if matches!(
             self.queue.front(),
-            None | Some(Expect::Query { .. } | Expect::Sync)
+            None | Some(Expect::Query { .. } | Expect::Sync | Expect::Finish)
         ) {
             return Answer::Pass;
         }
@@ -441,6 +472,38 @@ mod tests {
             pipeline.answer(tag::PARSE_COMPLETE, None),
             Err(OutOfTurn(tag::PARSE_COMPLETE))
         );
+    }
+
+    #[test]
+    fn a_transaction_of_linegates_own_shows_the_client_one_answer() {
+        let mut pipeline = Pipeline::default();
+        let said = |pipeline: &mut Pipeline, tag, status| pipeline.answer(tag, Some(status));
+        let (idle, within) = (TransactionStatus::Idle, TransactionStatus::InTransaction);
+        pipeline.push(Expect::Own);
+        assert_eq!(said(&mut pipeline, b'C', idle), Ok(Answer::Swallow));
+        assert_eq!(said(&mut pipeline, b'Z', within), Ok(Answer::Swallow));
+        pipeline.hold_ready();
+        pipeline.push(Expect::Query { asked: asked() });
+        assert_eq!(said(&mut pipeline, b'C', within), Ok(Answer::Pass));
+        assert_eq!(said(&mut pipeline, b'Z', within), Ok(Answer::Swallow));
+        assert_eq!(pipeline.status(), within);
+        pipeline.push(Expect::Finish);
+        assert_eq!(said(&mut pipeline, b'C', within), Ok(Answer::Swallow));
+        assert_eq!(said(&mut pipeline, b'Z', idle), Ok(Answer::Pass));
+        pipeline.push(Expect::Finish);
+        assert_eq!(
+            said(&mut pipeline, b'E', within),
+            Ok(Answer::Pass),
+            "a deferred constraint"
+        );
+        assert_eq!(said(&mut pipeline, b'Z', idle), Ok(Answer::Pass));
+        pipeline.push(Expect::Undo);
+        assert_eq!(said(&mut pipeline, b'E', within), Ok(Answer::Swallow));
+        assert_eq!(
+            said(&mut pipeline, b'Z', TransactionStatus::Failed),
+            Ok(Answer::Pass)
+        );
+        assert!(pipeline.is_idle());
     }
 
     #[test]

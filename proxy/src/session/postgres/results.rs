@@ -1,11 +1,18 @@
-//! Rows on their way to the client: which cells of a result are overwritten, and the overwriting.
+//! Rows on their way to the client: which cells of a result are overwritten, and the overwriting in place. `whole` makes
+//! other cells of them, `watch` searches those that are not masked.
+
+mod watch;
+pub mod whole;
 
 use codecs::postgres::backend::RowDescription;
-use codecs::postgres::rows::{CellSink, Hop, Piece, Place, find, nullify};
+use codecs::postgres::rows::{CellSink, Hop, Piece, Place, find};
 use codecs::postgres::{Limits, PostgresError};
-use linegate_policy::{Action, FieldOrigin, MaskPlan, PlanRefusal, mask_plan};
+use linegate_policy::redact::Redactor;
+use linegate_policy::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal, mask_plan};
 use masking_simd::{Cell, Redaction};
 
+pub use self::watch::{Watch, words};
+use self::whole::Whole;
 use super::Session;
 use super::asked::Asked;
 
@@ -18,17 +25,16 @@ pub enum Plan {
     Plain,
     /// Some cells are overwritten where they stand.
     InPlace(Masked),
-    /// Some cells become NULL, so rows are copied.
-    Rewrite(Masked),
+    /// Rows are looked at whole: cells become others, or text is searched.
+    Whole(Box<Whole>),
     /// The origin of a column cannot be told: no row reaches the client.
     Refused(PlanRefusal),
 }
 
-/// Masked columns of a result.
+/// Masked columns of a result, all of them overwritten in place.
 pub struct Masked {
     columns: Vec<u16>,
     redactions: Vec<Redaction>,
-    null_columns: Vec<u16>,
     columns_count: u16,
 }
 
@@ -52,7 +58,7 @@ impl Plan {
         let compiled = match session.catalog.latest() {
             Some(view) => {
                 let statement = &asked.decision.statement;
-                let (output, lineage) = (statement.output.as_deref(), statement.lineage.as_ref());
+                let (output, lineage) = (statement.output.as_deref(), asked.lineage());
                 mask_plan::compile(&fields, &view.labels, &standing.masks, touches, output, lineage)
             }
             None => Err(PlanRefusal::StaleCatalog { index: 0 }),
@@ -63,7 +69,8 @@ impl Plan {
                     session.core.counters.label_surprises.one();
                     tracing::warn!(session = %session.id, "a labelled column came from a statement that was read as clean");
                 }
-                Self::from_columns(&plan)
+                let watch = Watch::of(&session.target.config, &fields, &plan);
+                Self::from_columns(&plan, &fields, watch, &session.core.shared.pseudonym_key)
             }
             Err(refusal) => {
                 session.core.counters.results_refused.one();
@@ -79,33 +86,35 @@ impl Plan {
         }
     }
 
-    fn from_columns(plan: &MaskPlan) -> Self {
-        if plan.is_plain() {
-            return Self::Plain;
-        }
-        let mut masked = Masked {
-            columns: Vec::new(),
-            redactions: Vec::new(),
-            null_columns: Vec::new(),
-            columns_count: plan.columns_count,
-        };
-        for column in &plan.columns {
-            let redaction = match column.action {
-                Action::Blank => Redaction::Blank,
-                Action::KeepLast(count) => Redaction::KeepLast(count),
-                // What is not in place needs its redactor; without one the cell is NULL.
-                _ => {
-                    masked.null_columns.push(column.index);
-                    continue;
-                }
+    fn from_columns(plan: &MaskPlan, fields: &[FieldOrigin], watch: Option<Watch>, key: &[u8; 32]) -> Self {
+        if plan.needs_rewrite() {
+            let redactor = |column: &MaskedColumn| {
+                let field = &fields[usize::from(column.index)];
+                Redactor::new(column.action, field.type_oid, field.format, key).at(&column.paths)
             };
-            masked.columns.push(column.index);
-            masked.redactions.push(redaction);
+            let columns = plan.columns.iter().map(|column| column.index).collect();
+            let redactors = plan.columns.iter().map(redactor).collect();
+            return Self::Whole(Box::new(Whole::rewriting(
+                watch,
+                columns,
+                redactors,
+                plan.columns_count,
+            )));
         }
-        if masked.null_columns.is_empty() {
-            Self::InPlace(masked)
-        } else {
-            Self::Rewrite(masked)
+        let masked = (!plan.is_plain()).then(|| Masked {
+            columns: plan.columns.iter().map(|column| column.index).collect(),
+            redactions: plan
+                .columns
+                .iter()
+                .map(|column| in_place(column.action))
+                .collect(),
+            columns_count: plan.columns_count,
+        });
+        match (masked, watch) {
+            (None, None) => Self::Plain,
+            (Some(masked), None) => Self::InPlace(masked),
+            (None, Some(watch)) => Self::Whole(Box::new(Whole::watched(watch))),
+            (Some(masked), Some(watch)) => Self::Whole(Box::new(Whole::in_place(watch, masked))),
         }
     }
 
@@ -113,12 +122,17 @@ impl Plan {
     pub fn masked_columns(&self) -> Vec<u16> {
         match self {
             Self::Plain | Self::Refused(_) => Vec::new(),
-            Self::InPlace(masked) | Self::Rewrite(masked) => {
-                let mut all = [masked.columns.as_slice(), masked.null_columns.as_slice()].concat();
-                all.sort_unstable();
-                all
-            }
+            Self::InPlace(masked) => masked.columns.clone(),
+            Self::Whole(whole) => whole.masked_columns().to_vec(),
         }
+    }
+}
+
+/// How a cell is overwritten where it stands. What is not in place never gets here; should it, nothing of it shows.
+fn in_place(action: Action) -> Redaction {
+    match action {
+        Action::KeepLast(count) => Redaction::KeepLast(count),
+        _ => Redaction::Blank,
     }
 }
 
@@ -159,19 +173,167 @@ impl Masked {
         masking_simd::apply(bytes, cells);
         Ok(hop)
     }
+}
 
-    /// Masks one whole DataRow in place and appends it to `out` with its NULL columns.
-    pub fn rewrite(
-        &self,
-        frame: &mut [u8],
-        cells: &mut Vec<Cell>,
-        limits: &Limits,
-        out: &mut Vec<u8>,
-    ) -> Result<(), PostgresError> {
-        let (mut at, mut place) = (0, Place::default());
-        while at < frame.len() && !self.columns.is_empty() {
-            at += self.apply(&mut frame[at..], &mut place, cells, limits)?.bytes;
+#[cfg(test)]
+mod tests {
+    use super::whole::{Next, batch};
+    use super::*;
+    use linegate_config::{Detectors, OnDetect};
+    use linegate_policy::redact::Fill;
+    use masking_simd::HitCounts;
+
+    const KEY: [u8; 32] = [7; 32];
+    const TEXT: u32 = 25;
+    const INT4: u32 = 23;
+    const JSONB: u32 = 3802;
+
+    fn row(cells: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut body = (cells.len() as u16).to_be_bytes().to_vec();
+        for cell in cells {
+            body.extend(cell.map_or(-1, |cell| cell.len() as i32).to_be_bytes());
+            body.extend(cell.unwrap_or_default());
         }
-        nullify(frame, &self.null_columns, self.columns_count, out)
+        let size = body.len() as u32 + 4;
+        [&b"D"[..], &size.to_be_bytes(), &body].concat()
+    }
+
+    fn plan(types: &[u32], actions: &[(u16, Action)], detect: Option<OnDetect>) -> Plan {
+        let field = |type_oid: &u32| FieldOrigin {
+            table_oid: 0,
+            attribute: 0,
+            type_oid: *type_oid,
+            format: 0,
+        };
+        let fields: Vec<FieldOrigin> = types.iter().map(field).collect();
+        let column = |(index, action): &(u16, Action)| MaskedColumn {
+            index: *index,
+            action: *action,
+            paths: vec![vec!["pin".to_owned()]].into(),
+        };
+        let plan = MaskPlan {
+            columns: actions.iter().map(column).collect(),
+            columns_count: types.len() as u16,
+            unforeseen_count: 0,
+        };
+        let watch = detect.and_then(|action| Watch::new(Detectors::PERSONAL, action, &fields, &plan));
+        Plan::from_columns(&plan, &fields, watch, &KEY)
+    }
+
+    fn whole(plan: Plan) -> Box<Whole> {
+        match plan {
+            Plan::Whole(whole) => whole,
+            _ => panic!("rows are not looked at whole"),
+        }
+    }
+
+    #[test]
+    fn a_plan_does_no_more_than_it_must() {
+        assert!(matches!(plan(&[TEXT], &[], None), Plan::Plain));
+        assert!(matches!(plan(&[INT4], &[], Some(OnDetect::End)), Plan::Plain));
+        assert!(matches!(
+            plan(&[TEXT], &[(0, Action::Blank)], None),
+            Plan::InPlace(_)
+        ));
+        assert!(!whole(plan(&[TEXT], &[], Some(OnDetect::Count))).rewrites());
+        let both = plan(&[TEXT, TEXT], &[(1, Action::Blank)], Some(OnDetect::Count));
+        assert_eq!(both.masked_columns(), [1]);
+        assert!(!whole(both).rewrites());
+        let null = plan(
+            &[TEXT, INT4],
+            &[(0, Action::KeepLast(2)), (1, Action::Null)],
+            None,
+        );
+        assert_eq!(null.masked_columns(), [0, 1]);
+        assert!(whole(null).rewrites());
+    }
+
+    #[test]
+    fn one_pass_makes_every_cell_of_a_row() {
+        let types = [TEXT, INT4, JSONB, TEXT, INT4];
+        let actions = [
+            (0, Action::KeepLast(2)),
+            (1, Action::Null),
+            (2, Action::Paths(Fill::Null)),
+            (3, Action::Pseudonym),
+        ];
+        let whole = whole(plan(&types, &actions, None));
+        let first = row(&[
+            Some(b"secret"),
+            Some(b"7"),
+            Some(b"{\"pin\": 42}"),
+            None,
+            Some(b"1"),
+        ]);
+        let second = row(&[None, None, None, Some(b"secret"), Some(b"2")]);
+        let rows = [first, second].concat();
+        let mut out = b"before".to_vec();
+        assert_eq!(whole.rewrite(&rows, &mut out), Ok((rows.len(), 2)));
+        let token = {
+            let mut token = Vec::new();
+            Redactor::new(Action::Pseudonym, TEXT, 0, &KEY).redact(b"secret", &mut token);
+            token
+        };
+        let first = row(&[Some(b"****et"), None, Some(b"{\"pin\": null}"), None, Some(b"1")]);
+        let second = row(&[None, None, None, Some(&token), Some(b"2")]);
+        assert_eq!(out, [&b"before"[..], &first, &second].concat());
+        assert!(whole.rewrite(&row(&[None]), &mut out).is_err(), "another shape");
+    }
+
+    #[test]
+    fn a_batch_is_whole_rows_wherever_the_buffer_ends() {
+        let one = row(&[Some(b"one")]);
+        let rows = [one.clone(), row(&[Some(b"another")])].concat();
+        for end in 0..=rows.len() {
+            let next = batch(&rows[..end], &Limits::STREAMED).expect("rows");
+            let expected = match end {
+                0..5 => Next::Need(5),
+                end if end < one.len() => Next::Need(one.len()),
+                end if end < rows.len() => Next::Rows {
+                    bytes: one.len(),
+                    rows: 1,
+                },
+                _ => Next::Rows {
+                    bytes: rows.len(),
+                    rows: 2,
+                },
+            };
+            assert_eq!(next, expected, "{end} bytes");
+        }
+        let then = [&one[..], b"C\0\0\0\x05\0"].concat();
+        let next = Next::Rows {
+            bytes: one.len(),
+            rows: 1,
+        };
+        assert_eq!(batch(&then, &Limits::STREAMED), Ok(next));
+        assert_eq!(
+            batch(&then[one.len()..], &Limits::STREAMED),
+            Ok(Next::Other(b'C'))
+        );
+        let limits = Limits { frame_bytes_max: 10 };
+        assert!(batch(&one, &limits).is_err(), "a row longer than may be held");
+        let many = one.repeat(100_000);
+        let Ok(Next::Rows { bytes, rows }) = batch(&many, &Limits::STREAMED) else {
+            panic!("no rows");
+        };
+        assert!(
+            bytes < 70_000 && bytes == rows as usize * one.len(),
+            "a batch is bounded"
+        );
+    }
+
+    #[test]
+    fn masks_come_after_the_search_and_masked_cells_are_not_searched() {
+        let both = plan(&[TEXT, TEXT], &[(1, Action::Blank)], Some(OnDetect::Redact));
+        let whole = whole(both);
+        let mut rows: Vec<u8> = (0..300)
+            .flat_map(|_| row(&[Some(b"to a@b.example"), Some(b"c@d.example")]))
+            .collect();
+        let mut found = HitCounts::default();
+        whole.search(&mut rows, &mut found).expect("whole rows");
+        whole.overwrite(&mut rows, &mut Vec::new()).expect("whole rows");
+        let expected = row(&[Some(b"to ***********"), Some(b"***********")]).repeat(300);
+        assert_eq!(rows, expected);
+        assert_eq!(words(&found), "email (300)");
     }
 }

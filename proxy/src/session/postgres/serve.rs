@@ -13,9 +13,12 @@ use linegate_config::RecordLevel;
 use linegate_identity::UnixMillis;
 use linegate_recording::{Entry, Level, SessionId};
 
+use super::budget::Spending;
+use super::fresh::Fresh;
 use super::front_door::{self, Client, Opened, Proven};
+use super::lexing::Lexing;
 use super::pipeline::Pipeline;
-use super::{Ended, Front, Session, answer, ask, back_door, cancel};
+use super::{Ended, Front, Session, answer, ask, back_door, cancel, scrub};
 use crate::clock;
 use crate::core::{Core, Deadline};
 use crate::link::Link;
@@ -107,13 +110,21 @@ async fn open(
     let standing = core
         .open(&lease, &database)
         .await
-        .map_err(|why| Ended::saying(b"28000", format!("linegate: {why}")))?;
+        .map_err(|why| Ended::saying(b"28000", format!("linegate: {}", why.public())))?;
     let application = client
         .parameters
         .iter()
         .find(|(name, _)| name == "application_name")
         .map(|(_, value)| value.clone());
-    let backend = login(core, target, client, &lease, &database).await?;
+    let backend = login(
+        core,
+        target,
+        client,
+        &lease,
+        &database,
+        !standing.masks.is_empty(),
+    )
+    .await?;
     core.counters.logged_in.one();
     let id = SessionId::from_random(clock::random());
     let entry = Entry::SessionOpened {
@@ -132,6 +143,10 @@ async fn open(
     };
     core.record(id, entry).await;
     target.sessions.fetch_add(1, Ordering::Relaxed);
+    let meter = {
+        let leases = lock(&core.shared.leases);
+        core.shared.meters.open(&leases, &lease, clock::now())
+    };
     let (core, target, catalog) = (
         core.clone(),
         target.clone(),
@@ -151,6 +166,7 @@ async fn open(
             database,
             limits,
             standing: RefCell::new(standing),
+            spending: Spending::new(meter),
             catalog,
             pipeline: RefCell::new(Pipeline::default()),
             plans: RefCell::new(HashMap::new()),
@@ -160,10 +176,12 @@ async fn open(
             cancel_key,
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
+            fresh: Fresh::default(),
+            lexing: Lexing::default(),
             at_boundary: Cell::new(true),
             drained: RefCell::new(None),
             hold: RefCell::new(None),
-            epoch: Cell::new(((u64::MAX, u64::MAX), 0)),
+            epoch: Cell::new(((u64::MAX, u64::MAX, u64::MAX), 0)),
             statements: Cell::new(0),
             totals: Cell::new((0, 0, 0)),
         })
@@ -195,6 +213,7 @@ async fn login(
     client: &Client,
     lease: &linegate_identity::LeaseGrant,
     database: &str,
+    is_masked: bool,
 ) -> Result<back_door::Backend, Ended> {
     const PASSED: [&str; 6] = [
         "client_encoding",
@@ -225,6 +244,13 @@ async fn login(
         .any(|(name, value)| name.eq_ignore_ascii_case("client_encoding") && !is_utf8(value))
     {
         return Err(Ended::saying(b"22023", "linegate: client_encoding must be UTF8"));
+    }
+    if is_masked {
+        // Whatever the server's or the role's defaults are: statements are read under these.
+        for (name, value) in [("client_encoding", "UTF8"), ("standard_conforming_strings", "on")] {
+            parameters.retain(|(theirs, _)| !theirs.eq_ignore_ascii_case(name));
+            parameters.push((name.into(), value.into()));
+        }
     }
     parameters.push(("application_name".into(), lease.chain.application_name(&lease.id)));
     let backend = back_door::connect(target, &core.pool, database, &parameters).await;
@@ -272,7 +298,10 @@ async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
     }
     let mut hello = Vec::new();
     say::authentication_ok(&mut hello);
-    hello.extend_from_slice(greeting);
+    match scrub::greeting(session, greeting) {
+        Ok(greeting) => hello.extend_from_slice(&greeting),
+        Err(ended) => session.end(ended),
+    }
     session.front.turn().await.write(hello).await.0
 }
 

@@ -204,6 +204,7 @@ fn catalog() -> Catalog {
         user_functions: functions.iter().map(|function| function.name.clone()).collect(),
         functions,
         relations,
+        ..Catalog::default()
     }
 }
 

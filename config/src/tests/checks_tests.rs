@@ -1,7 +1,7 @@
 //! Each check by itself: one mistake, its line, what is said and what is hinted.
 
 use super::{TARGET, accepted, beside_target, check, target_with, target_without};
-use crate::Config;
+use crate::{Config, Detectors, Entity, OnDetect};
 
 #[test]
 fn every_check_of_control_and_data() {
@@ -389,6 +389,43 @@ fn every_check_of_targets() {
             "",
         );
     }
+    let detected = |lines: &str| {
+        let target = accepted(&target_with(lines)).targets.remove(0);
+        (target.detect, target.on_detect)
+    };
+    let some = Detectors::PERSONAL.with(Entity::Jwt);
+    assert_eq!(detected("detect = ['jwt', 'personal']"), (some, OnDetect::Count));
+    assert_eq!(
+        detected("detect = ['all']\non_detect = 'redact'"),
+        (Detectors::ALL, OnDetect::Redact)
+    );
+    let none = (Detectors::NONE, OnDetect::End);
+    assert_eq!(detected("detect = []\non_detect = 'end'"), none);
+    for (name, hint) in [
+        ("crad", "did you mean `card`?"),
+        ("persnal", "did you mean `personal`?"),
+        ("everything under the sun", "`aws-key-id`"),
+    ] {
+        let what = format!("there is no detector `{name}`");
+        check(
+            &target_with(&format!("detect = ['card', '{name}']")),
+            7,
+            &what,
+            hint,
+        );
+    }
+    check(
+        &target_with("on_detect = 'end'"),
+        7,
+        "not looked at without `detect`",
+        "detect = [",
+    );
+    check(
+        &target_with("detect = ['card']\non_detect = 'stop'"),
+        8,
+        "`on_detect` cannot be `stop`",
+        "`count`, `redact` or `end`",
+    );
     check(
         &target_with("recrod = 'rows'"),
         7,

@@ -1,0 +1,570 @@
+//! What a session spends: statements before they are sent, rows and bytes as the client gets them, values that labelled
+//! columns are compared with, rows changed, time.
+//!
+//! Limits and counters are `linegate_policy::budget`; which meter a session counts on is `meters`. A result that passes its
+//! budget is cut between two rows: the client gets the rows that fit, then an error, and the server is asked to stop. What
+//! must be undone once its count is known runs in a transaction of linegate's own (`ask`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codecs::postgres::backend::TransactionStatus;
+use codecs::postgres::build::backend as say;
+use codecs::postgres::{HEADER_BYTES, backend::CommandComplete};
+use linegate_identity::{Effects, UnixMillis};
+use linegate_policy::{
+    Budget, BudgetKind, BudgetMeter, Changes, Charges, ColumnId, Exhausted, lookup_digest,
+};
+use linegate_recording::Entry;
+
+use super::asked::Asked;
+use super::hold::Refusal;
+use super::{Session, cancel};
+use crate::clock;
+use crate::rt::{self, sync::Slot};
+
+/// Statements whose command tags count changed rows.
+pub const CHANGES: Effects = Effects::INSERT
+    .with(Effects::UPDATE)
+    .with(Effects::DELETE)
+    .with(Effects::COPY_IN);
+/// A result that is cut may be over by itself: the server is asked to stop only when it is not after this time.
+const STOP_AFTER: Duration = Duration::from_millis(1);
+/// How long the end of a cut result waits for the server to have heard that it must stop.
+const STOP_TIME: Duration = Duration::from_secs(10);
+/// How often the time of a running statement is charged.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// A session's share in its lease's budgets.
+pub struct Spending {
+    /// The counters of the lease's family.
+    pub meter: Arc<BudgetMeter>,
+    /// Rows that the open transaction changed.
+    changes: RefCell<Changes>,
+    /// What prepared statements and cursors are charged to, and the columns they look up: EXECUTE and FETCH are charged so.
+    prepared: RefCell<(Budget, BTreeSet<ColumnId>)>,
+    /// The statement that ran last was refused after it ran: it must be undone.
+    pub failed: Cell<bool>,
+    /// A transaction block that must not commit, and nobody has told the server yet.
+    pub doomed: Cell<bool>,
+    /// An Execute whose changes are not known yet was sent.
+    pub unsettled: Cell<bool>,
+    /// The server is being asked to stop.
+    stopping: RefCell<Option<Slot<()>>>,
+    /// What the client is told instead of the server's error, because linegate had it stop.
+    stopped: RefCell<Option<Exhausted>>,
+    /// Up to when the time of what runs was charged.
+    busy_from: Cell<UnixMillis>,
+    /// Somebody looks at the time of what runs.
+    watched: Cell<bool>,
+}
+
+impl Spending {
+    /// Of a session that has spent nothing.
+    pub fn new(meter: Arc<BudgetMeter>) -> Self {
+        Self {
+            meter,
+            changes: RefCell::default(),
+            prepared: RefCell::default(),
+            failed: Cell::new(false),
+            doomed: Cell::new(false),
+            unsettled: Cell::new(false),
+            stopping: RefCell::default(),
+            stopped: RefCell::default(),
+            busy_from: Cell::new(UnixMillis(0)),
+            watched: Cell::new(false),
+        }
+    }
+
+    /// Where a statement is charged; nothing for most.
+    pub fn charges(&self, budget: &Budget, effects: Effects) -> Option<Rc<Charges>> {
+        let prepared = self.prepared.borrow();
+        if !effects.contains(Effects::PREPARED) || prepared.0.is_empty() {
+            return (!budget.is_empty()).then(|| Rc::new(self.meter.charges(budget)));
+        }
+        let mut all = budget.clone();
+        all.join(&prepared.0);
+        Some(Rc::new(self.meter.charges(&all)))
+    }
+
+    /// Charges a statement that is about to be sent.
+    pub fn begin(
+        &self,
+        session: &Session,
+        asked: &Asked,
+        parameters: &[Option<Vec<u8>>],
+    ) -> Result<(), Refusal> {
+        let statement = &asked.decision.statement;
+        let Some(charges) = &asked.charges else {
+            return Ok(());
+        };
+        if asked.decision.effects == Effects::TRANSACTION {
+            return Ok(()); // else nobody could end a transaction on an empty budget
+        }
+        let now = clock::now();
+        charges
+            .charge_statements(u64::from(statement.count.max(1)), now)
+            .and_then(|()| charges.charge_busy_ms(0, now))
+            .map_err(refusal)?;
+        if charges.limits(BudgetKind::Changed) && asked.decision.effects.intersects(CHANGES) {
+            let counted = charges.charge_changed(0, &mut self.changes.borrow_mut(), now);
+            counted.map_err(refusal)?;
+            if !is_countable(&asked.text, statement.count, asked.decision.effects) {
+                return Err(uncountable());
+            }
+        }
+        if charges.limits(BudgetKind::Lookups) {
+            self.look_up(session, asked, charges, parameters, now)
+                .map_err(refusal)?;
+        }
+        if statement.prepares {
+            self.keep(asked);
+        }
+        Ok(())
+    }
+
+    /// The statement can be run again by a name.
+    pub fn keep(&self, asked: &Asked) {
+        let mut prepared = self.prepared.borrow_mut();
+        prepared.0.join(&asked.decision.budget);
+        prepared.1.extend(lookups_of(asked));
+    }
+
+    fn look_up(
+        &self,
+        session: &Session,
+        asked: &Asked,
+        charges: &Charges,
+        parameters: &[Option<Vec<u8>>],
+        now: UnixMillis,
+    ) -> Result<(), Exhausted> {
+        let prepared = self.prepared.borrow();
+        let by_name = asked.decision.effects.contains(Effects::PREPARED);
+        let by_name = prepared.1.iter().filter(|_| by_name).copied();
+        let columns: BTreeSet<ColumnId> = lookups_of(asked).chain(by_name).collect();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let mut value = Vec::new();
+        let parts = [Some(session.database.as_bytes()), Some(&asked.text)];
+        for part in parts.into_iter().chain(parameters.iter().map(Option::as_deref)) {
+            value.push(u8::from(part.is_some()));
+            value.extend_from_slice(&(part.map_or(0, <[u8]>::len) as u64).to_le_bytes());
+            value.extend_from_slice(part.unwrap_or_default());
+        }
+        let base = value.len();
+        for index in 0..values_count(&asked.text, parameters) {
+            value.truncate(base);
+            value.extend_from_slice(&index.to_le_bytes());
+            let digest = lookup_digest(&session.core.shared.boot_key, &value);
+            for column in &columns {
+                charges.charge_lookup(*column, digest, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement with limits goes to the server.
+    pub fn sent(&self, session: &Rc<Session>, asked: &Asked) {
+        let Some(charges) = &asked.charges else { return };
+        if !charges.limits(BudgetKind::Seconds) {
+            return;
+        }
+        if session.pipeline.borrow().is_idle() {
+            self.busy_from.set(clock::now());
+        }
+        if !self.watched.replace(true) {
+            rt::spawn(watch(session.clone()));
+        }
+    }
+
+    /// Charges the time since the last charge.
+    fn busy(&self, charges: &Charges) -> Result<(), Exhausted> {
+        let now = clock::now();
+        let since = now.0.saturating_sub(self.busy_from.replace(now).0);
+        charges.charge_busy_ms(since, now)
+    }
+
+    /// What a result's end costs. `Some` is said instead of the command tag, and the statement must be undone.
+    pub fn completed(&self, session: &Session, payload: &[u8], asked: &Asked) -> Option<Vec<u8>> {
+        let charges = asked.charges.as_ref()?;
+        self.stopped.borrow_mut().take();
+        if charges.limits(BudgetKind::Seconds) {
+            let _used_up = self.busy(charges); // the next statement is refused
+        }
+        if !charges.limits(BudgetKind::Changed) {
+            return None;
+        }
+        let done = CommandComplete::read(payload).ok()?;
+        let verb = done.tag.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let refused = match verb {
+            b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" => self.changed(charges, done.rows()),
+            b"COPY" if asked.decision.effects.contains(Effects::COPY_IN) => {
+                self.changed(charges, done.rows())
+            }
+            _ if asked.decision.statement.count == 1 && asked.decision.effects.intersects(CHANGES) => {
+                Some(uncountable())
+            }
+            _ => None,
+        }?;
+        self.failed.set(true);
+        if session.pipeline.borrow().status() == TransactionStatus::InTransaction {
+            self.doomed.set(true);
+        }
+        record(session, asked.number, &refused);
+        Some(error(&refused))
+    }
+
+    fn changed(&self, charges: &Charges, rows: Option<u64>) -> Option<Refusal> {
+        let changes = &mut self.changes.borrow_mut();
+        charges
+            .charge_changed(rows.unwrap_or(0), changes, clock::now())
+            .err()
+            .map(refusal)
+    }
+
+    /// The server's error in linegate's words, when linegate had it stop.
+    pub fn words(&self, session: &Session, number: u64) -> Option<Vec<u8>> {
+        let refused = refusal(self.stopped.borrow_mut().take()?);
+        record(session, number, &refused);
+        Some(error(&refused))
+    }
+
+    /// The client is told that the server is ready. A cancel that is on its way must not meet the next statement.
+    pub async fn ready(&self, status: Option<TransactionStatus>) {
+        let stopping = self.stopping.borrow_mut().take();
+        if let Some(stopping) = stopping {
+            stopping.wait().await;
+        }
+        self.stopped.borrow_mut().take();
+        if status == Some(TransactionStatus::Idle) {
+            self.changes.borrow_mut().end();
+            self.doomed.set(false);
+        }
+    }
+
+    /// The client was told of an error in what still runs: the server is asked to stop, unless it ends by itself.
+    fn stop(&self, session: &Rc<Session>, number: u64) {
+        let slot = Slot::default();
+        *self.stopping.borrow_mut() = Some(slot.clone());
+        let (session, late) = (session.clone(), slot.clone());
+        rt::spawn(async move {
+            rt::sleep(STOP_AFTER).await;
+            let runs = session
+                .pipeline
+                .borrow()
+                .running()
+                .is_some_and(|asked| asked.number == number);
+            if runs && session.ended.borrow().is_none() {
+                rt::spawn(async move {
+                    rt::sleep(STOP_TIME).await;
+                    late.put(());
+                });
+                cancel::at_server(&session).await;
+            }
+            slot.put(());
+        });
+    }
+}
+
+/// Charges the time of what runs, and stops it when its budget is used up.
+async fn watch(session: Rc<Session>) {
+    let spending = &session.spending;
+    loop {
+        rt::sleep(WATCH).await;
+        let running = session.pipeline.borrow().running().cloned();
+        let charges = running
+            .as_ref()
+            .and_then(|asked| Some((asked.number, asked.charges.clone()?)));
+        let Some((number, charges)) = charges else {
+            if session.ended.borrow().is_some() || session.pipeline.borrow().is_idle() {
+                break;
+            }
+            continue;
+        };
+        if let Err(used_up) = spending.busy(&charges)
+            && spending.stopped.borrow().is_none()
+        {
+            *spending.stopped.borrow_mut() = Some(used_up);
+            spending.stop(&session, number);
+        }
+    }
+    spending.watched.set(false);
+}
+
+/// Rows and bytes of one result, charged by whole rows: one that has begun is finished, one that does not fit is not begun.
+#[derive(Default)]
+pub struct Tally {
+    charges: Option<Option<Rc<Charges>>>,
+    /// Bytes of the last row still to come.
+    left: usize,
+}
+
+/// Where a result is cut.
+pub struct Cut {
+    /// Bytes that still go to the client, and the rows that begin in them.
+    pub bytes: usize,
+    /// Rows among them.
+    pub rows: u64,
+    /// The error behind them.
+    pub words: Vec<u8>,
+}
+
+impl Tally {
+    /// Charges what was taken of a result's rows, which begin where the last piece ended.
+    pub fn charge(&mut self, session: &Rc<Session>, taken: &[u8]) -> Option<Cut> {
+        let running = || session.pipeline.borrow().running().cloned();
+        let charges = self.charges.get_or_insert_with(|| {
+            let charges = running()?.charges.clone()?;
+            let counts = charges.limits(BudgetKind::Rows) || charges.limits(BudgetKind::Bytes);
+            counts.then_some(charges)
+        });
+        let charges = charges.clone()?;
+        let (used_up, bytes, rows) = self.fit(&charges, taken, clock::now())?;
+        let number = running().map_or(0, |asked| asked.number);
+        let refused = refusal(used_up);
+        record(session, number, &refused);
+        session.spending.failed.set(true);
+        session.spending.stop(session, number);
+        Some(Cut {
+            bytes,
+            rows,
+            words: error(&refused),
+        })
+    }
+
+    /// What was passed, and the bytes and rows of `taken` that fit nevertheless.
+    fn fit(&mut self, charges: &Charges, taken: &[u8], now: UnixMillis) -> Option<(Exhausted, usize, u64)> {
+        let first = self.left.min(taken.len());
+        let (rows, bytes, end) = count(&taken[first..], u64::MAX, u64::MAX);
+        self.left = match self.left - first {
+            0 => end.saturating_sub(taken.len() - first),
+            left => left,
+        };
+        let by_rows = charges.charge_rows(rows, now).err();
+        let by_bytes = charges.charge_bytes(bytes, now).err();
+        let rows_max = by_rows.as_ref().map_or(u64::MAX, |used_up| used_up.fits);
+        let bytes_max = by_bytes.as_ref().map_or(u64::MAX, |used_up| used_up.fits);
+        let (rows, _, end) = count(&taken[first..], rows_max, bytes_max);
+        let tighter = match (by_rows, by_bytes) {
+            (Some(one), Some(_)) if rows >= one.fits => Some(one),
+            (one, other) => other.or(one),
+        };
+        tighter
+            .filter(|_| first + end < taken.len())
+            .map(|used_up| (used_up, first + end, rows))
+    }
+}
+
+/// Counts frames from the first header on, at most so many rows and bytes: rows, their bytes, and where the last one ends,
+/// which may be beyond the bytes that are there.
+fn count(taken: &[u8], rows_max: u64, bytes_max: u64) -> (u64, u64, usize) {
+    let (mut rows, mut at) = (0, 0);
+    while let Some(&[_, a, b, c, d]) = taken.get(at..at + HEADER_BYTES) {
+        let end = at + 1 + u32::from_be_bytes([a, b, c, d]) as usize;
+        if rows == rows_max || end as u64 > bytes_max {
+            break;
+        }
+        rows += 1;
+        at = end;
+    }
+    (rows, at as u64, at)
+}
+
+fn lookups_of(asked: &Asked) -> impl Iterator<Item = ColumnId> {
+    let lineage = asked.decision.statement.lineage.as_ref();
+    lineage
+        .into_iter()
+        .flat_map(|lineage| lineage.lookups.iter().copied())
+}
+
+/// At least as many as the values that a column can be compared with: constants of the text, elements of arrays. A text in
+/// which a quote may not be what it seems is counted as if no quote meant anything.
+fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>]) -> u64 {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    let unclear = [&b"\\"[..], b"\"", b"--", b"/*", b"$$"]
+        .iter()
+        .any(|sign| text.windows(sign.len()).any(|window| window == *sign))
+        || text
+            .windows(2)
+            .any(|two| two[0] == b'$' && !two[1].is_ascii_digit());
+    let (mut count, mut quoted, mut before) = (0, false, b' ');
+    for &byte in text {
+        count += match byte {
+            b'\'' => {
+                quoted = !quoted && !unclear;
+                u64::from(quoted || unclear)
+            }
+            b',' => u64::from(quoted || unclear),
+            b'0'..=b'9' | b'$' => u64::from(!quoted && !is_word(before) && before != b'$'),
+            _ => 0,
+        };
+        before = byte;
+    }
+    let of_parameters = parameters.iter().flatten().map(|value| {
+        let word = |at: usize| Some(u32::from_be_bytes(*value.get(at..)?.first_chunk()?));
+        match (word(0), word(4)) {
+            // An array in binary: dimensions, whether it has NULLs, type, then length and lower bound of each dimension.
+            (Some(dimensions @ 1..=6), Some(0 | 1)) => {
+                let lengths = (0..dimensions as usize).filter_map(|index| word(12 + 8 * index));
+                let elements = lengths.fold(1, |all: u64, length| all.saturating_mul(length.into()));
+                elements.min(value.len() as u64 / 4)
+            }
+            _ => value.iter().filter(|byte| **byte == b',').count() as u64,
+        }
+    });
+    (count + of_parameters.sum::<u64>()).max(1)
+}
+
+/// Whether the command tags will tell every row that the text changes: a WITH may change rows that no tag counts.
+fn is_countable(text: &[u8], count: u32, effects: Effects) -> bool {
+    if count > 1 && effects.intersects(Effects::TRANSACTION.with(Effects::COPY_IN)) {
+        return false; // parts of it commit before they are counted
+    }
+    let words = text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_' && *byte < 0x80);
+    let (mut with, mut changes) = (false, 0);
+    for word in words {
+        with |= word.eq_ignore_ascii_case(b"with");
+        let verbs = [&b"insert"[..], b"update", b"delete", b"merge"];
+        changes += u32::from(verbs.iter().any(|verb| word.eq_ignore_ascii_case(verb)));
+    }
+    !with || changes <= u32::from(count == 1)
+}
+
+fn uncountable() -> Refusal {
+    Refusal {
+        sqlstate: *b"0A000",
+        message: "linegate cannot count the rows that this changes, and a budget limits them".to_owned(),
+        hint: Some("Change rows in statements of their own, one in a query, without WITH.".to_owned()),
+    }
+}
+
+/// A budget's end in words for the client.
+pub fn refusal(used_up: Exhausted) -> Refusal {
+    Refusal {
+        sqlstate: used_up.sqlstate(),
+        message: used_up.public(),
+        hint: Some(used_up.hint().to_owned()),
+    }
+}
+
+fn error(refused: &Refusal) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let hint = refused.hint.as_deref();
+    say::error_response(
+        &mut bytes,
+        "ERROR",
+        &refused.sqlstate,
+        &refused.message,
+        None,
+        hint,
+    );
+    bytes
+}
+
+fn record(session: &Session, statement: u64, refused: &Refusal) {
+    session.core.counters.denied.one();
+    let entry = Entry::Error {
+        statement,
+        sqlstate: String::from_utf8_lossy(&refused.sqlstate).into_owned(),
+        message: refused.message.clone(),
+    };
+    if !session.core.record_now(session.id, entry) {
+        tracing::warn!(session = %session.id, "a cut result is not on record: the recorder is behind");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_and_never_too_few() {
+        let count = |text: &str| values_count(text.as_bytes(), &[]);
+        assert_eq!(count("SELECT name FROM c WHERE ssn = '536-90-4399'"), 1);
+        assert_eq!(count("SELECT name FROM c1 WHERE ssn IN ('a', 'b') OR n = 7"), 3);
+        assert_eq!(count("SELECT name FROM c WHERE ssn = ANY ('{a,b,c}')"), 3);
+        assert_eq!(count("SELECT name FROM c WHERE ssn = (SELECT ssn FROM d)"), 1);
+        for hidden in [
+            "WHERE ssn IN (E'\\'', 1, 2, 3, 4, '')",
+            "WHERE ssn IN ($a$'$a$, 1, 2, 3, 4)",
+            "WHERE ssn IN (/*'*/ 1, 2, 3, 4, 5 /*'*/)",
+            "WHERE \"'\" IN (1, 2, 3, 4, 5)",
+        ] {
+            assert!(count(hidden) >= 5, "{hidden}: {}", count(hidden));
+        }
+    }
+
+    #[test]
+    fn elements_of_array_parameters_are_counted() {
+        let count = |value: &[u8]| values_count(b"WHERE ssn = ANY ($1)", &[Some(value.to_vec())]);
+        assert_eq!(count(b"536-90-4399"), 1);
+        assert_eq!(count(b"{a,b,c}"), 3);
+        let mut array = Vec::new();
+        for word in [1u32, 0, 25, 3, 1] {
+            array.extend_from_slice(&word.to_be_bytes());
+        }
+        for element in ["a", "b", "c"] {
+            array.extend_from_slice(&1u32.to_be_bytes());
+            array.extend_from_slice(element.as_bytes());
+        }
+        assert!(count(&array) >= 3);
+    }
+
+    #[test]
+    fn changes_that_no_tag_tells_are_not_countable() {
+        let one = |text: &str| is_countable(text.as_bytes(), 1, Effects::DELETE);
+        assert!(one("DELETE FROM t WHERE id = 1"));
+        assert!(one("WITH x AS (SELECT 1) UPDATE t SET a = 1"));
+        assert!(!one(
+            "WITH x AS (DELETE FROM t RETURNING id) DELETE FROM u WHERE id = 1"
+        ));
+        let many = |text: &str, effects| is_countable(text.as_bytes(), 2, effects);
+        assert!(many("DELETE FROM t; DELETE FROM u", Effects::DELETE));
+        assert!(!many(
+            "SELECT 1; WITH x AS (DELETE FROM t RETURNING 1) SELECT 1",
+            Effects::DELETE
+        ));
+        assert!(!many(
+            "DELETE FROM t; COMMIT",
+            Effects::DELETE.with(Effects::TRANSACTION)
+        ));
+    }
+
+    #[test]
+    fn rows_are_counted_by_their_headers_however_they_are_cut() {
+        let row = |bytes: usize| {
+            let mut row = vec![b'D'];
+            row.extend_from_slice(&(4 + bytes as u32).to_be_bytes());
+            row.resize(HEADER_BYTES + bytes, 0);
+            row
+        };
+        let rows = [row(10), row(0), row(300)].concat();
+        assert_eq!(
+            count(&rows, u64::MAX, u64::MAX),
+            (3, rows.len() as u64, rows.len())
+        );
+        assert_eq!(count(&rows, 2, u64::MAX), (2, 20, 20));
+        assert_eq!(count(&rows, u64::MAX, 100), (2, 20, 20));
+        assert_eq!(count(&rows, 0, u64::MAX), (0, 0, 0));
+        for cut in 0..rows.len() {
+            // As the walk of the answering loop does, a header that is not whole is left for the next piece.
+            let (one, two) = rows.split_at(cut);
+            let mut tally = Tally::default();
+            let none = Charges::default();
+            let whole = |piece: &[u8], left: usize| {
+                let from = left.min(piece.len());
+                let (_, _, end) = count(&piece[from..], u64::MAX, u64::MAX);
+                piece.len().min(from + end)
+            };
+            let taken = whole(one, 0);
+            assert!(tally.fit(&none, &one[..taken], UnixMillis(0)).is_none());
+            let rest = [&one[taken..], two].concat();
+            assert!(tally.fit(&none, &rest, UnixMillis(0)).is_none());
+            assert_eq!(tally.left, 0, "cut at byte {cut}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Whether the server cuts text into tokens the way the reader of statements does.
+//!
+//! Source: PostgreSQL manual, "Lexical Structure": String Constants; "Character Set Support"; "Message Flow":
+//! Asynchronous Operations (ParameterStatus). Two settings decide: `client_encoding` and `standard_conforming_strings`.
+//! The server reports both, at the latest right before ReadyForQuery. A masked session ends when they leave what the
+//! reader reads. Elsewhere a statement is decided as one that cannot be read, until they are back; so it is between a
+//! statement that may change them and the ReadyForQuery that tells.
+
+use std::cell::Cell;
+
+use codecs::postgres::backend::ParameterStatus;
+use linegate_policy::Statement;
+
+/// Text that no reader reads: what a statement is decided as while it is not known how the server will read it.
+pub const UNREADABLE: &[u8] = b"'";
+
+/// The two settings as last reported, and what may have happened to them since.
+#[derive(Default)]
+pub struct Lexing {
+    foreign_encoding: Cell<bool>,
+    foreign_strings: Cell<bool>,
+    /// It was foreign before: a rollback or a reset may bring that back at any time.
+    was_foreign: Cell<bool>,
+    /// Something was forwarded that may change a setting, and no ReadyForQuery has come since.
+    is_open: Cell<bool>,
+}
+
+impl Lexing {
+    /// Whether text reads here as it does at the server.
+    pub fn is_known(&self) -> bool {
+        !self.is_foreign() && !self.is_open.get()
+    }
+
+    /// Whether the server has reported that it reads otherwise.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign_encoding.get() || self.foreign_strings.get()
+    }
+
+    /// Takes a report; answers with the setting when it has just become foreign.
+    pub fn reported(&self, status: &ParameterStatus<'_>) -> Option<&'static str> {
+        let value = String::from_utf8_lossy(status.value);
+        let (cell, name) = match status.name {
+            b"client_encoding" => (&self.foreign_encoding, "client_encoding"),
+            b"standard_conforming_strings" => (&self.foreign_strings, "standard_conforming_strings"),
+            _ => return None,
+        };
+        let is_foreign = !is_read(name, &value);
+        cell.set(is_foreign);
+        self.was_foreign.set(self.was_foreign.get() || is_foreign);
+        is_foreign.then_some(name)
+    }
+
+    /// A statement is about to run.
+    pub fn forwarded(&self, statement: &Statement) {
+        if self.was_foreign.get() || may_change(statement) {
+            self.is_open.set(true);
+        }
+    }
+
+    /// ReadyForQuery, with nothing else on its way to the server: whatever changed has been reported.
+    pub fn settled(&self) {
+        self.is_open.set(false);
+    }
+}
+
+/// Whether the reader reads text under that value. Under `SQL_ASCII` the server takes the bytes as they are, as it does
+/// under UTF8.
+fn is_read(setting: &str, value: &str) -> bool {
+    let value: String = value
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_lowercase();
+    match setting {
+        "client_encoding" | "names" => matches!(value.as_str(), "utf8" | "unicode" | "sqlascii"),
+        "standard_conforming_strings" => matches!(value.as_str(), "on" | "true" | "yes" | "1"),
+        _ => true,
+    }
+}
+
+/// Whether a statement's own text may change one of the two. RESET ALL and DISCARD ALL go back to what the login
+/// reported; a computed name may be any.
+fn may_change(statement: &Statement) -> bool {
+    statement.settings.iter().any(|setting| {
+        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+        match name {
+            "*" => statement
+                .functions
+                .iter()
+                .any(|function| function.name == "set_config"),
+            _ => !is_read(name, value),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use linegate_policy::Name;
+
+    use super::*;
+
+    fn setting(setting: &str) -> Statement {
+        Statement {
+            settings: vec![setting.into()],
+            ..Statement::empty()
+        }
+    }
+
+    fn report(lexing: &Lexing, name: &str, value: &str) -> Option<&'static str> {
+        lexing.reported(&ParameterStatus {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        })
+    }
+
+    #[test]
+    fn what_the_server_reports_decides() {
+        let lexing = Lexing::default();
+        assert!(lexing.is_known());
+        assert_eq!(report(&lexing, "client_encoding", "UTF8"), None);
+        assert_eq!(report(&lexing, "client_encoding", "SQL_ASCII"), None);
+        assert_eq!(report(&lexing, "TimeZone", "LATIN1"), None);
+        assert_eq!(
+            report(&lexing, "client_encoding", "SJIS"),
+            Some("client_encoding")
+        );
+        assert_eq!(report(&lexing, "standard_conforming_strings", "on"), None);
+        assert!(!lexing.is_known(), "one setting does not excuse the other");
+        assert_eq!(report(&lexing, "client_encoding", "UTF8"), None);
+        assert!(lexing.is_known());
+    }
+
+    #[test]
+    fn between_a_change_and_its_report_nothing_is_known() {
+        for text in [
+            "standard_conforming_strings=off",
+            "client_encoding=SJIS",
+            "client_encoding",
+        ] {
+            let lexing = Lexing::default();
+            lexing.forwarded(&setting(text));
+            assert!(!lexing.is_known(), "{text}");
+            lexing.settled();
+            assert!(lexing.is_known());
+        }
+        for text in [
+            "standard_conforming_strings=on",
+            "client_encoding='utf-8'",
+            "*",
+            "timezone=UTC",
+        ] {
+            let lexing = Lexing::default();
+            lexing.forwarded(&setting(text));
+            assert!(lexing.is_known(), "{text}");
+        }
+        let lexing = Lexing::default();
+        let mut computed = setting("*");
+        computed.functions.push(Name {
+            schema: None,
+            name: "set_config".into(),
+        });
+        lexing.forwarded(&computed);
+        assert!(!lexing.is_known());
+    }
+
+    #[test]
+    fn what_was_foreign_can_come_back_with_a_rollback() {
+        let lexing = Lexing::default();
+        report(&lexing, "standard_conforming_strings", "off");
+        report(&lexing, "standard_conforming_strings", "on");
+        lexing.settled();
+        assert!(lexing.is_known());
+        lexing.forwarded(&Statement::empty());
+        assert!(!lexing.is_known());
+        lexing.settled();
+        assert!(lexing.is_known());
+    }
+}
