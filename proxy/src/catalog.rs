@@ -31,7 +31,10 @@ const LIMITS: Limits = Limits {
 
 /// Side connections by target and database, with the time of their last use.
 #[derive(Clone, Default)]
-struct Sides(Rc<RefCell<HashMap<(String, String), (Backend, Instant)>>>);
+struct Sides(Rc<RefCell<HashMap<Place, (Backend, Instant)>>>);
+
+/// Target and database.
+type Place = (String, String);
 
 impl Sides {
     fn take(&self, wish: &CatalogWish) -> Option<Backend> {

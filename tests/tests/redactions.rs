@@ -181,7 +181,11 @@ fn pseudonyms_and_digits_are_the_same_in_every_table_session_and_format() {
             "4111 1111 1111",
         ],
     );
-    assert_eq!(rows(&two.query(sql)), [text.clone()], "in another session");
+    assert_eq!(
+        rows(&two.query(sql)),
+        std::slice::from_ref(&text),
+        "in another session"
+    );
     let who = rows(&two.query("SELECT who FROM app.others ORDER BY id"));
     assert_eq!(who[0][0], text[0], "in another table and type");
     assert_ne!(who[1][0], text[0], "another value");

@@ -29,7 +29,7 @@ pub(crate) struct Masks {
     pub zero: u64,
     /// `(`.
     pub open: u64,
-    /// A dot; like the following only filled in when [`ALL`](Needs::ALL) classes are needed.
+    /// A dot; like the following only filled in when all classes are needed.
     pub dot: u64,
     /// A colon.
     pub colon: u64,

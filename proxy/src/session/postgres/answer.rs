@@ -169,8 +169,8 @@ impl Flow {
                 }
                 Step::Frame(frame) => {
                     let whole = at..at + frame.size.with_tag();
-                    self.message(turn, &mut ingress, &frame, whole.clone(), &mut out)
-                        .await?;
+                    // Boxed: it is large, and neither rows nor a session that waits need it.
+                    Box::pin(self.message(turn, &mut ingress, &frame, whole.clone(), &mut out)).await?;
                     at = whole.end;
                     self.say_due(turn, &mut ingress, &mut out).await?;
                 }
@@ -477,7 +477,7 @@ impl Flow {
             return; // an answer to linegate itself
         }
         self.report_found(&result, running).await;
-        if message == tag::COMMAND_COMPLETE && running.is_some_and(|asked| may_change_catalog(asked)) {
+        if message == tag::COMMAND_COMPLETE && running.is_some_and(may_change_catalog) {
             session.catalog_changed();
         }
         if session.target.config.record < RecordLevel::Shape {

@@ -119,7 +119,8 @@ impl Asking {
                 }
                 Step::Frame(frame) => {
                     let bytes = frame.size.with_tag();
-                    self.message(frame.tag, &ingress.data()[..bytes]).await?;
+                    // Boxed: it is large, and a session that waits for its client holds none of it.
+                    Box::pin(self.message(frame.tag, &ingress.data()[..bytes])).await?;
                     ingress.consume(bytes);
                     if self.over {
                         break;
