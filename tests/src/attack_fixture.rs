@@ -70,6 +70,7 @@ impl Chance {
         let mut text = String::with_capacity(count);
         while text.len() < count {
             let from = match text.len() % 3 {
+                0 => &ALPHABET[..24],
                 1 => &ALPHABET[24..],
                 _ => ALPHABET,
             };

@@ -253,10 +253,34 @@ impl LabelIndex {
             .eq(names)
     }
 
-    /// Takes over the marks of table columns that still exist, and says which of them no label names any more.
+    /// Takes over the marks of table columns that still exist, and says which of them no label names any more. A table that
+    /// was made anew under its name takes over the marks of the columns that it has again, however late it comes.
     fn keep(&mut self, by_oid: &HashMap<u32, &Relation>, before: &Self) -> Vec<String> {
         let mut kept = Vec::new();
         let mut computed = Vec::new();
+        let mut take_over = |index: &Self,
+                             relation: &Relation,
+                             column: &Column,
+                             marked: suspects::Marked<'_>| {
+            let now = index.marks(relation.oid);
+            let now = now.and_then(|marks| marks.columns.get(&column.number));
+            if marked.is_computed && now.is_none() {
+                computed.push((relation.oid, column.number));
+            }
+            let lost = marked
+                .labels
+                .iter()
+                .filter(|label| now.is_none_or(|now| !now.contains(label)));
+            for label in lost {
+                kept.push((
+                    (relation.oid, column.number, *label),
+                    format!(
+                        "label {}: {}.{}.{} goes by another name or stands elsewhere than the label says, and keeps it",
+                        index.labels[*label].0, relation.schema, relation.name, column.name
+                    ),
+                ));
+            }
+        };
         for (oid, entry) in &before.relations {
             let (Some(relation), Some(marks)) = (by_oid.get(oid), entry.marks.as_deref()) else {
                 continue;
@@ -265,27 +289,26 @@ impl LabelIndex {
                 continue;
             }
             for (attribute, labels) in &marks.columns {
-                let Some(column) = relation.columns.iter().find(|c| c.number == *attribute) else {
-                    continue;
-                };
-                let now = self.marks(*oid).and_then(|marks| marks.columns.get(attribute));
-                if marks.computed.contains(attribute) && now.is_none() {
-                    computed.push((*oid, *attribute));
-                }
-                let lost = labels
-                    .iter()
-                    .filter(|label| now.is_none_or(|now| !now.contains(label)));
-                for label in lost {
-                    kept.push((
-                        (*oid, *attribute, *label),
-                        format!(
-                            "label {}: {}.{}.{} goes by another name or stands elsewhere than the label says, and keeps it",
-                            self.labels[*label].0, relation.schema, relation.name, column.name
-                        ),
-                    ));
+                let labels = &before.firm(*oid, *attribute, labels);
+                if let Some(column) = relation.columns.iter().find(|c| c.number == *attribute) {
+                    let is_computed = !labels.is_empty() && marks.computed.contains(attribute);
+                    take_over(self, relation, column, suspects::Marked { labels, is_computed });
                 }
             }
         }
+        let graves = before.graves(by_oid);
+        for (place, columns) in &graves {
+            let Some(relation) = self.namesake(place).and_then(|oid| by_oid.get(&oid)) else {
+                continue;
+            };
+            for (name, labels, is_computed) in columns {
+                if let Some(column) = relation.columns.iter().find(|c| c.name == *name) {
+                    let is_computed = *is_computed;
+                    take_over(self, relation, column, suspects::Marked { labels, is_computed });
+                }
+            }
+        }
+        self.bury(graves);
         kept.sort_unstable();
         let (marked, warnings) = kept.into_iter().unzip();
         self.spread_columns(by_oid, marked);

@@ -3,7 +3,7 @@
 //! A label's table may be made anew elsewhere and renamed before the catalog is read again: then nothing tells which of the
 //! new relations it is. And a foreign table shows rows of a place that the catalog does not know, which may be this database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::LabelIndex;
 use crate::catalog::Relation;
@@ -19,12 +19,73 @@ pub(super) struct Sightings {
     /// Not seen any more, nor its relation: it may be in any relation with a greater oid than this.
     lost_since: HashMap<Named, u32>,
     oid_max: u32,
+    /// Marks of tables that are gone, by schema and name: whoever makes such a table again means the same values.
+    graves: Graves,
+    /// What was marked on suspicion only, which ends with its reason: relation, column, label.
+    suspected: HashSet<(u32, i16, usize)>,
 }
+
+/// What is known of one column's marks.
+pub(super) struct Marked<'m> {
+    pub(super) labels: &'m BTreeSet<usize>,
+    /// No redaction of the label fits it.
+    pub(super) is_computed: bool,
+}
+
+/// By schema and name: column, its labels, whether it holds something computed.
+pub(super) type Graves = HashMap<(String, String), Vec<(String, BTreeSet<usize>, bool)>>;
+
+/// Tables that are gone and remembered; past it the newest are forgotten, and come back with the labels that name them.
+const GRAVES_MAX: usize = 10_000;
 
 /// What the server itself made has smaller oids (`FirstNormalObjectId`).
 const FIRST_USER_OID: u32 = 16384;
 
 impl LabelIndex {
+    /// The labels of a column that it bears for certain.
+    pub(super) fn firm(&self, relation: u32, attribute: i16, labels: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let suspected = &self.sightings.suspected;
+        let is_firm = |label: &usize| !suspected.contains(&(relation, attribute, *label));
+        labels.iter().copied().filter(is_firm).collect()
+    }
+
+    /// The relation that now stands in a place.
+    pub(super) fn namesake(&self, (schema, name): &(String, String)) -> Option<u32> {
+        let mut oids = self.by_name.get(name)?.iter().copied();
+        oids.find(|oid| self.relations.get(oid).is_some_and(|now| now.schema == *schema))
+    }
+
+    /// Marks of the tables that this index knew, or knew to be gone, and that are not among `by_oid`.
+    pub(super) fn graves(&self, by_oid: &HashMap<u32, &Relation>) -> Graves {
+        let mut graves = self.sightings.graves.clone();
+        for (oid, entry) in &self.relations {
+            let is_table = matches!(entry.kind, b'r' | b'p' | b'f');
+            let Some(marks) = entry.marks.as_deref() else {
+                continue;
+            };
+            if !is_table || by_oid.contains_key(oid) || graves.len() >= GRAVES_MAX {
+                continue;
+            }
+            let columns = entry.columns.iter().filter_map(|column| {
+                let labels = self.firm(*oid, column.number, marks.columns.get(&column.number)?);
+                (!labels.is_empty()).then_some(())?;
+                Some((
+                    column.name.clone(),
+                    labels,
+                    marks.computed.contains(&column.number),
+                ))
+            });
+            graves.insert((entry.schema.clone(), entry.name.clone()), columns.collect());
+        }
+        graves
+    }
+
+    /// Remembers the tables that are still gone.
+    pub(super) fn bury(&mut self, mut graves: Graves) {
+        graves.retain(|place, _| self.namesake(place).is_none());
+        self.sightings.graves = graves;
+    }
+
     /// Takes in where the columns of this reading are, and what is lost since an earlier one.
     pub(super) fn sight(
         &mut self,
@@ -89,7 +150,13 @@ impl LabelIndex {
                 if known.is_empty() {
                     marks.computed.insert(column.number);
                 }
-                known.extend(&labels);
+                for label in &labels {
+                    if known.insert(*label) {
+                        self.sightings
+                            .suspected
+                            .insert((relation.oid, column.number, *label));
+                    }
+                }
             }
         }
         warnings.sort_unstable();

@@ -391,6 +391,13 @@ fn a_label_that_lost_its_table_masks_every_newer_one() {
     let (found, _) = LabelIndex::resolve_after(&named(20_011, "customers", &["ssn"]), &labels, Some(&third));
     assert_eq!(found.origin(20_011, 1, &masks), Origin::Masked(RedactSpec::Blank));
     assert_eq!(found.origin(20_000, 1, &masks), Origin::Clear);
+    // Suspicion ends with its reason, also for a table that stays.
+    let mut both = named(20_010, "people", &["id", "ssn"]);
+    both.relations
+        .push(relation(20_011, "app", "customers", b'r', &["ssn"], &[]));
+    let (found, _) = LabelIndex::resolve_after(&both, &labels, Some(&third));
+    assert_eq!(found.origin(20_010, 1, &masks), Origin::Clear);
+    assert_eq!(found.origin(20_011, 1, &masks), Origin::Masked(RedactSpec::Blank));
 }
 
 #[test]
@@ -402,4 +409,31 @@ fn a_foreign_table_may_show_anything() {
     let (index, _) = LabelIndex::resolve(&catalog, &specs());
     let masks = MaskScope::all(&specs());
     assert_eq!(index.origin(20_000, 2, &masks), Origin::Masked(RedactSpec::Null));
+}
+
+#[test]
+fn a_partition_made_anew_and_detached_keeps_its_marks() {
+    let labels = [LabelSpec {
+        name: "pii".into(),
+        columns: vec![("app".into(), "visits".into(), "trail".into())],
+        paths: Vec::new(),
+        redact: RedactSpec::Blank,
+    }];
+    let masks = MaskScope::all(&labels);
+    let shop = |parent, child, columns: &[&str], parents: &[u32]| Catalog {
+        relations: vec![
+            relation(parent, "app", "visits", b'p', &["id", "trail"], &[]),
+            relation(child, "app", "visits_low", b'r', columns, parents),
+        ],
+        ..Catalog::default()
+    };
+    let (first, _) = LabelIndex::resolve(&shop(20_000, 20_001, &["id", "trail"], &[20_000]), &labels);
+    assert_eq!(first.origin(20_001, 2, &masks), Origin::Masked(RedactSpec::Blank));
+    let detached = shop(20_100, 20_101, &["trail", "id"], &[]);
+    let (second, _) = LabelIndex::resolve_after(&detached, &labels, Some(&first));
+    assert_eq!(
+        second.origin(20_101, 1, &masks),
+        Origin::Masked(RedactSpec::Blank)
+    );
+    assert_eq!(second.origin(20_101, 2, &masks), Origin::Clear);
 }
