@@ -6,29 +6,43 @@ use std::arch::x86_64::{
     _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_sub_epi8,
 };
 
-use super::masks::{BLOCK_BYTES, Masks, Needs, READ_BYTES, TOKENS, each_block};
+use super::entity::Detectors;
+use super::filter::{self, Candidates};
+use super::masks::{BLOCK_BYTES, CHUNK_BLOCKS, Classes, LEAD, Masks, Needs, READ_BYTES, TOKENS, each_block};
 
 const HALF_BYTES: usize = BLOCK_BYTES / 2;
 
 /// The classes of each block of `bytes`.
 #[target_feature(enable = "avx2")]
-pub(crate) fn classify(needs: Needs, bytes: &[u8], masks: &mut [Masks]) {
+pub(crate) fn classify(needs: Needs, bytes: &[u8], blocks: usize, classes: &mut Classes) {
     match needs {
-        Needs::Personal => each_block(bytes, masks, |block| one::<false>(block)),
-        Needs::All => each_block(bytes, masks, |block| one::<true>(block)),
+        Needs::Personal => each_block(Needs::Personal, bytes, blocks, classes, |block| {
+            one::<false>(block)
+        }),
+        Needs::All => each_block(Needs::All, bytes, blocks, classes, |block| one::<true>(block)),
     }
+}
+
+/// [`filter::candidates`] in the registers of this level.
+#[target_feature(enable = "avx2")]
+pub(crate) fn candidates(
+    wanted: Detectors,
+    classes: &Classes,
+    starts: &[u64; CHUNK_BLOCKS],
+    blocks: usize,
+    found: &mut Candidates,
+) {
+    filter::candidates(wanted, classes, starts, blocks, found);
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn one<const ALL: bool>(block: &[u8; READ_BYTES]) -> Masks {
     let halves = [load::<0>(block), load::<HALF_BYTES>(block)];
+    let lower = halves.map(|half| _mm256_or_si256(half, _mm256_set1_epi8(0x20)));
     let mut masks = Masks {
         digit: within(halves, b'0', b'9'),
-        letter: {
-            let lower = _mm256_set1_epi8(0x20);
-            within(halves.map(|half| _mm256_or_si256(half, lower)), b'a', b'z')
-        },
+        letter: within(lower, b'a', b'z'),
         space: equal(halves, b' '),
         hyphen: equal(halves, b'-'),
         at: equal(halves, b'@'),
@@ -36,12 +50,14 @@ fn one<const ALL: bool>(block: &[u8; READ_BYTES]) -> Masks {
         mark: within(halves, b'(', b'/'),
         zero: equal(halves, b'0'),
         open: equal(halves, b'('),
+        percent: equal(halves, b'%'),
+        lead: equal(lower, LEAD),
         ..Masks::default()
     };
     if ALL {
         masks.dot = equal(halves, b'.');
         masks.colon = equal(halves, b':');
-        masks.equals = equal(halves, b'=');
+        masks.sign = within(halves, b'=', b'>');
         let first = groups([load::<0>(block), load::<HALF_BYTES>(block)], 0);
         let second = groups([load::<1>(block), load::<{ HALF_BYTES + 1 }>(block)], 1);
         let third = groups([load::<2>(block), load::<{ HALF_BYTES + 2 }>(block)], 2);

@@ -6,24 +6,41 @@ use std::arch::x86_64::{
     _mm512_srli_epi16, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
 
-use super::masks::{BLOCK_BYTES, Masks, Needs, READ_BYTES, TOKENS, each_block};
+use super::entity::Detectors;
+use super::filter::{self, Candidates};
+use super::masks::{BLOCK_BYTES, CHUNK_BLOCKS, Classes, LEAD, Masks, Needs, READ_BYTES, TOKENS, each_block};
 
 /// The classes of each block of `bytes`.
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-pub(crate) fn classify(needs: Needs, bytes: &[u8], masks: &mut [Masks]) {
+pub(crate) fn classify(needs: Needs, bytes: &[u8], blocks: usize, classes: &mut Classes) {
     match needs {
-        Needs::Personal => each_block(bytes, masks, |block| one::<false>(block)),
-        Needs::All => each_block(bytes, masks, |block| one::<true>(block)),
+        Needs::Personal => each_block(Needs::Personal, bytes, blocks, classes, |block| {
+            one::<false>(block)
+        }),
+        Needs::All => each_block(Needs::All, bytes, blocks, classes, |block| one::<true>(block)),
     }
+}
+
+/// [`filter::candidates`] in the registers of this level.
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+pub(crate) fn candidates(
+    wanted: Detectors,
+    classes: &Classes,
+    starts: &[u64; CHUNK_BLOCKS],
+    blocks: usize,
+    found: &mut Candidates,
+) {
+    filter::candidates(wanted, classes, starts, blocks, found);
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
 fn one<const ALL: bool>(block: &[u8; READ_BYTES]) -> Masks {
     let text = load::<0>(block);
+    let lower = _mm512_or_si512(text, _mm512_set1_epi8(0x20));
     let mut masks = Masks {
         digit: within(text, b'0', b'9'),
-        letter: within(_mm512_or_si512(text, _mm512_set1_epi8(0x20)), b'a', b'z'),
+        letter: within(lower, b'a', b'z'),
         space: equal(text, b' '),
         hyphen: equal(text, b'-'),
         at: equal(text, b'@'),
@@ -31,12 +48,14 @@ fn one<const ALL: bool>(block: &[u8; READ_BYTES]) -> Masks {
         mark: within(text, b'(', b'/'),
         zero: equal(text, b'0'),
         open: equal(text, b'('),
+        percent: equal(text, b'%'),
+        lead: equal(lower, LEAD),
         ..Masks::default()
     };
     if ALL {
         masks.dot = equal(text, b'.');
         masks.colon = equal(text, b':');
-        masks.equals = equal(text, b'=');
+        masks.sign = within(text, b'=', b'>');
         let (second, third) = (load::<1>(block), load::<2>(block));
         let groups = _mm512_and_si512(
             _mm512_and_si512(groups(text, 0), groups(second, 1)),

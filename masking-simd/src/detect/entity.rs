@@ -14,9 +14,9 @@ pub enum Entity {
     Iban,
     /// An e-mail address.
     Email,
-    /// A telephone number: E.164, North American, or national with a trunk zero.
+    /// A telephone number: E.164 (with `+` or `00`), North American, or national with a trunk zero.
     Phone,
-    /// An IPv4 address in dotted decimal.
+    /// An IPv4 address in dotted decimal, 127.… excepted.
     Ipv4,
     /// An IPv6 address.
     Ipv6,
@@ -38,7 +38,8 @@ pub enum Entity {
     StripeKey,
     /// A Google API key, OAuth token or client secret.
     GoogleKey,
-    /// A value of high entropy that is assigned to a name such as `password`, `secret`, `token` or `api_key`.
+    /// A value of high entropy that is assigned to a name such as `password`, `secret`, `token` or `api_key`,
+    /// stands in an `Authorization` header, or is the password of a URL.
     Secret,
 }
 

@@ -54,7 +54,7 @@ fn is_named(wanted: Detectors, cell: &[u8], at: usize) -> bool {
 /// Whether a hit of `entity` hides kinds that start inside it: the digits of an account number are no card.
 pub(crate) const fn hides(entity: Entity) -> &'static [Entity] {
     match entity {
-        Entity::Iban => &[Entity::Card, Entity::Ssn, Entity::Phone],
+        Entity::Iban | Entity::SlackToken => &[Entity::Card, Entity::Ssn, Entity::Phone],
         Entity::Card => &[Entity::Phone],
         Entity::Ipv6 => &[Entity::Ipv4],
         _ => &[],
@@ -78,6 +78,22 @@ pub(crate) fn before(cell: &[u8], at: usize, back: usize) -> u8 {
 pub(crate) fn run(cell: &[u8], at: usize, max: usize, class: impl Fn(u8) -> bool) -> usize {
     let rest = cell.get(at..).unwrap_or_default();
     rest.iter().take(max).take_while(|byte| class(**byte)).count()
+}
+
+/// A space or hyphen between the groups of a number, and how many bytes it has: one of ASCII, or what word processors
+/// and web pages put in its place (no-break, narrow and thin spaces, hyphens and dashes), as UTF-8.
+#[inline]
+pub(crate) fn gap_at(cell: &[u8], at: usize) -> Option<(u8, usize)> {
+    match byte(cell, at) {
+        gap @ (b' ' | b'-') => Some((gap, 1)),
+        0xc2 if byte(cell, at + 1) == 0xa0 => Some((b' ', 2)), // U+00A0
+        0xe2 if byte(cell, at + 1) == 0x80 => match byte(cell, at + 2) {
+            0x80..=0x8a | 0xaf => Some((b' ', 3)), // U+2000 to U+200A, U+202F
+            0x90..=0x95 => Some((b'-', 3)),        // U+2010 to U+2015
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether `text`, which is lower-case, occurs in `cell` in any case.

@@ -1,13 +1,13 @@
 //! International bank account numbers. Source: ISO 13616, the registry of country lengths and shapes; ISO 7064 mod 97.
 
-use super::grammar::{before, byte};
+use super::grammar::{before, byte, gap_at};
 
 /// The longest of the registry.
 const IBAN_CHARACTERS_MAX: usize = 34;
 
 /// Country and the shape of what follows the check digits: `n` digits, `a` letters, `c` either, with their counts.
 /// Sorted by country.
-pub(crate) const COUNTRIES: [(&[u8; 2], &str); 82] = [
+pub(crate) const COUNTRIES: [(&[u8; 2], &str); 89] = [
     (b"AD", "n8c12"),
     (b"AE", "n19"),
     (b"AL", "n8c16"),
@@ -81,19 +81,26 @@ pub(crate) const COUNTRIES: [(&[u8; 2], &str); 82] = [
     (b"RU", "n14c15"),
     (b"SA", "n2c18"),
     (b"SC", "a4n20a3"),
+    (b"SD", "n14"),
     (b"SE", "n20"),
     (b"SI", "n15"),
     (b"SK", "n20"),
     (b"SM", "a1n10c12"),
+    (b"SO", "n19"),
+    (b"ST", "n21"),
+    (b"SV", "a4n20"),
+    (b"TL", "n19"),
     (b"TN", "n20"),
     (b"TR", "n6c16"),
     (b"UA", "n6c19"),
+    (b"VA", "n18"),
     (b"VG", "a4n16"),
     (b"XK", "n16"),
+    (b"YE", "a4n4c18"),
 ];
 
 /// An account number: a registered country in upper or lower case, two check digits, the country's length and shape,
-/// remainder 1; without spaces or with one after every four characters; not joined to letters or digits.
+/// remainder 1; without gaps or with the same one after every four characters; not joined to letters or digits.
 pub(crate) fn iban_at(cell: &[u8], at: usize) -> Option<usize> {
     let &[first, second, check, digit] = cell.get(at..)?.first_chunk()?;
     if before(cell, at, 1).is_ascii_alphanumeric() || !check.is_ascii_digit() || !digit.is_ascii_digit() {
@@ -103,18 +110,18 @@ pub(crate) fn iban_at(cell: &[u8], at: usize) -> Option<usize> {
     let found = COUNTRIES
         .binary_search_by(|(known, _)| (*known).cmp(&country))
         .ok()?;
-    let is_spaced = byte(cell, at + 4) == b' ';
+    let gap = gap_at(cell, at + 4);
     let (mut end, mut count, mut remainder) = (at + 4, 4, 0);
     let mut shape = COUNTRIES[found].1.as_bytes();
     while let Some((class, rest)) = shape.split_first() {
         let (characters, rest) = number(rest);
         shape = rest;
         for _ in 0..characters {
-            if is_spaced && count % 4 == 0 {
-                if byte(cell, end) != b' ' {
+            if let Some((_, bytes)) = gap.filter(|_| count % 4 == 0) {
+                if gap_at(cell, end) != gap {
                     return None;
                 }
-                end += 1;
+                end += bytes;
             }
             let character = byte(cell, end);
             let is_class = match class {

@@ -6,41 +6,87 @@ use super::grammar::{before, byte, contains, run};
 pub(crate) const LOCAL_BYTES_MAX: usize = 64;
 /// RFC 5321, 4.5.3.1: the domain.
 const DOMAIN_BYTES_MAX: usize = 253;
-/// Endings that look like a top-level domain and are those of files (`logo@2x.png`).
-const FILE_ENDINGS: [&[u8]; 14] = [
+/// Endings that look like a top-level domain and are those of files and units (`logo@2x.png`, `getty@tty1.service`).
+const FILE_ENDINGS: [&[u8]; 17] = [
     b"png", b"jpg", b"jpeg", b"gif", b"svg", b"webp", b"css", b"js", b"ts", b"json", b"html", b"txt", b"pdf",
-    b"yaml",
+    b"yaml", b"service", b"socket", b"timer",
 ];
+
+/// `@` in a URL's query.
+pub(crate) const ENCODED_AT: &[u8] = b"%40";
 
 /// What a local part is made of: unquoted characters that addresses use, and whole characters beyond ASCII.
 #[inline(always)]
 pub(crate) fn is_local(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'') || byte >= 0x80
+    LOCAL[usize::from(byte)]
+}
+
+/// [`is_local`] of every byte: runs of them are walked for every `@`.
+const LOCAL: [bool; 256] = {
+    let mut local = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        local[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'')
+            || byte >= 0x80;
+        if byte == u8::MAX {
+            break local;
+        }
+        byte += 1;
+    }
+};
+
+/// Whether a URL's user, or its password, starts at `at`.
+fn is_login(cell: &[u8], at: usize) -> bool {
+    let user_at = match before(cell, at, 1) {
+        b':' => login_at(cell, at - 1),
+        b'/' => Some(at),
+        _ => None,
+    };
+    user_at.is_some_and(|at| cell[..at].ends_with(b"://"))
+}
+
+/// Where the user of a URL starts when the colon at `colon_at` is the one between user and password.
+pub(crate) fn login_at(cell: &[u8], colon_at: usize) -> Option<usize> {
+    const USER_BYTES_MAX: usize = 40;
+    let text = &cell[colon_at.saturating_sub(USER_BYTES_MAX + 3)..colon_at];
+    let is_user =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'%' | b'~');
+    let user_bytes = text.iter().rev().take_while(|byte| is_user(byte)).count();
+    text[..text.len() - user_bytes]
+        .ends_with(b"://")
+        .then_some(colon_at - user_bytes)
 }
 
 fn is_label(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte >= 0x80
 }
 
-/// An address: a local part of up to 64 bytes that no further such byte precedes, `@`, and a domain of two labels or
-/// more. The last label has two bytes or more and no digit (or is `xn--…`) and is no file ending; labels of digits
-/// alone in the first two places are a version.
+/// An address: a local part of up to 64 bytes that no further such byte precedes, `@` (or `%40`, as URLs write it),
+/// and a domain of two labels or more. The user in front of a URL's host is none. The last label has two bytes or more
+/// and no digit (or is `xn--…`) and is no file ending; labels of digits alone in the first two places are a version.
 pub(crate) fn email_at(cell: &[u8], at: usize) -> Option<usize> {
     if is_local(before(cell, at, 1)) {
         return None;
     }
-    let local_bytes = run(cell, at, LOCAL_BYTES_MAX + 1, is_local);
-    let domain_at = at + local_bytes + 1;
-    let local = cell.get(at..at + local_bytes)?;
+    let run_bytes = run(cell, at, LOCAL_BYTES_MAX + 1, is_local);
+    let text = cell.get(at..at + run_bytes)?;
+    let (local, domain_at) = if byte(cell, at + run_bytes) == b'@' {
+        (text, at + run_bytes + 1)
+    } else {
+        let local_bytes = text.windows(3).position(|mark| mark == ENCODED_AT)?;
+        (&text[..local_bytes], at + local_bytes + 3)
+    };
+    let local_bytes = local.len();
     if !(1..=LOCAL_BYTES_MAX).contains(&local_bytes)
-        || byte(cell, domain_at - 1) != b'@'
+        || is_login(cell, at)
         || local[0] == b'.'
         || local[local_bytes - 1] == b'.'
         || local.windows(2).any(|pair| pair == b"..")
     {
         return None;
     }
-    let (mut label_at, mut labels, mut numeric, mut found) = (domain_at, 0, 0, None);
+    let (mut label_at, mut labels, mut numeric, mut last) = (domain_at, 0, 0, domain_at..domain_at);
     loop {
         let label_bytes = run(cell, label_at, 64, is_label);
         let label_end = label_at + label_bytes;
@@ -50,18 +96,15 @@ pub(crate) fn email_at(cell: &[u8], at: usize) -> Option<usize> {
         let label = &cell[label_at..label_end];
         labels += 1;
         numeric += usize::from(labels <= 2 && label.iter().all(u8::is_ascii_digit));
-        found = if labels >= 2 && is_top(label) {
-            Some(label_end)
-        } else {
-            None
-        };
+        last = label_at..label_end;
         if byte(cell, label_end) != b'.' || !is_label(byte(cell, label_end + 1)) {
             break;
         }
         label_at = label_end + 1;
     }
-    let end = found.filter(|_| numeric < 2)?;
-    (!matches!(byte(cell, end), b'@' | b'_')).then_some(end - at)
+    let end = last.end;
+    let is_domain = labels >= 2 && numeric < 2 && is_top(&cell[last]);
+    (is_domain && !matches!(byte(cell, end), b'@' | b'_')).then_some(end - at)
 }
 
 fn is_top(label: &[u8]) -> bool {
@@ -82,7 +125,8 @@ fn is_top(label: &[u8]) -> bool {
 }
 
 /// An IPv4 address: four decimal octets without leading zeros, the first not 0, not joined to letters, digits or
-/// further dotted numbers, and not behind the word `version`.
+/// further dotted numbers, and not behind the word `version` or its like. One that loops back (127.…) is nobody's and
+/// not reported.
 pub(crate) fn ipv4_at(cell: &[u8], at: usize) -> Option<usize> {
     let left = before(cell, at, 1);
     if left.is_ascii_alphanumeric() || matches!(left, b'.' | b'_' | b'-') || byte(cell, at) == b'0' {
@@ -93,8 +137,33 @@ pub(crate) fn ipv4_at(cell: &[u8], at: usize) -> Option<usize> {
     let is_joined = next.is_ascii_alphanumeric()
         || matches!(next, b'_' | b'-')
         || (next == b'.' && byte(cell, at + bytes + 1).is_ascii_alphanumeric());
-    let is_version = contains(&cell[at.saturating_sub(10)..at], b"version");
-    (!is_joined && !is_version).then_some(bytes)
+    let is_loopback = cell[at..].starts_with(b"127.");
+    (!is_joined && !is_loopback && !is_release(cell, at)).then_some(bytes)
+}
+
+/// Whether the words before `at` say that numbers with dots are a release's.
+fn is_release(cell: &[u8], at: usize) -> bool {
+    let text = &cell[at.saturating_sub(14)..at];
+    let text = &text[text
+        .iter()
+        .rposition(u8::is_ascii_digit)
+        .map_or(0, |digit| digit + 1)..];
+    if contains(text, b"version") || contains(text, b"release") {
+        return true;
+    }
+    let end = text
+        .iter()
+        .rposition(u8::is_ascii_alphabetic)
+        .map_or(0, |last| last + 1);
+    let letters = text[..end]
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_alphabetic())
+        .count();
+    let word = &text[end - letters..end];
+    [&b"build"[..], b"ver", b"section"]
+        .iter()
+        .any(|known| word.eq_ignore_ascii_case(known))
 }
 
 fn dotted_quad(cell: &[u8], at: usize) -> Option<usize> {
@@ -126,8 +195,9 @@ pub(crate) fn is_hex_or_colon(byte: u8) -> bool {
 }
 
 /// An IPv6 address: eight groups, or fewer with one `::`, the last two possibly as a dotted quad; at least one decimal
-/// digit. Because `a::b` is also how programs write a path or a cast, a shortened address needs three groups, or two
-/// of which the first has three digits or more (`fe80::1`); `::1` is nobody's address and not reported.
+/// digit. Eight groups of two digits are the name of a device (EUI-64). Because `a::b` is also how programs write a
+/// path or a cast, a shortened address needs three groups, or two of which the first has three digits or more
+/// (`fe80::1`); `::1` is nobody's address and not reported.
 pub(crate) fn ipv6_at(cell: &[u8], at: usize) -> Option<usize> {
     let left = before(cell, at, 1);
     if left.is_ascii_alphanumeric() || matches!(left, b':' | b'.' | b'_') {
@@ -159,7 +229,12 @@ pub(crate) fn ipv6_at(cell: &[u8], at: usize) -> Option<usize> {
     }
     let is_whole = match is_short {
         true => groups <= 7 && (groups >= 3 || (groups == 2 && first_digits >= 3)),
-        false => groups == 8,
+        false => {
+            groups == 8
+                && !cell[at..end]
+                    .split(|byte| *byte == b':')
+                    .all(|group| group.len() == 2)
+        }
     };
     let next = byte(cell, end);
     let is_joined = next.is_ascii_alphanumeric()

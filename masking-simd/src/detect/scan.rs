@@ -5,14 +5,12 @@ use std::ops::Range;
 use crate::dispatch::Level;
 
 use super::entity::{Detectors, Entity, Hit, HitSink, Span};
-use super::filter::{Candidates, candidates};
+use super::filter::{self, Candidates};
 use super::grammar::{BEHIND, before, byte, entity_at, hides};
-use super::masks::{self, BLOCK_BYTES, Masks, Needs, READ_BYTES};
-use super::network::{LOCAL_BYTES_MAX, is_hex_or_colon, is_local};
-use super::secrets::{SEPARATOR_BYTES_MAX, has_name};
+use super::masks::{self, BLOCK_BYTES, CHUNK_BLOCKS, Classes, Needs, READ_BYTES};
+use super::network::{ENCODED_AT, LOCAL_BYTES_MAX, is_hex_or_colon, is_local};
+use super::secrets::value_reach;
 
-/// How many blocks are classified at a time: their masks stay in the first-level cache.
-const CHUNK_BLOCKS: usize = 32;
 const CHUNK_BYTES: usize = CHUNK_BLOCKS * BLOCK_BYTES;
 
 /// What needs more than the classes of personal data.
@@ -43,6 +41,14 @@ impl CellState {
     pub(crate) fn in_piece(&mut self) {
         (self.secrets_to, self.colon_end) = (0, 0);
     }
+}
+
+/// A bit of a block's words.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    found: &'a Candidates,
+    block: usize,
+    bit: u64,
 }
 
 /// A cell or a piece of one that is being looked at.
@@ -96,49 +102,50 @@ impl Place<'_> {
     #[inline]
     fn look(
         &self,
-        found: &Candidates,
-        bit: u64,
+        Candidate { found, block, bit }: Candidate<'_>,
         at: usize,
         wanted: Detectors,
         state: &mut CellState,
         sink: &mut dyn HitSink,
     ) {
         let mut confirm = |entity, at| self.confirm(entity, wanted, at, state, sink);
-        if found.card & bit != 0 {
+        if found.card[block] & bit != 0 {
             confirm(Entity::Card, at);
         }
-        if found.ssn & bit != 0 {
+        if found.ssn[block] & bit != 0 {
             confirm(Entity::Ssn, at);
         }
-        if found.iban & bit != 0 {
+        if found.iban[block] & bit != 0 {
             confirm(Entity::Iban, at);
         }
-        if found.phone & bit != 0 {
+        if found.phone[block] & bit != 0 {
             confirm(Entity::Phone, at);
         }
-        if found.email & bit != 0 {
+        if found.email[block] & bit != 0 && (self.cell[at] == b'@' || self.cell[at..].starts_with(ENCODED_AT))
+        {
             let local = self.back(at, LOCAL_BYTES_MAX + 1, is_local);
             if local <= LOCAL_BYTES_MAX {
                 confirm(Entity::Email, at - local);
             }
         }
-        if found.ipv4 & bit != 0 {
+        if found.ipv4[block] & bit != 0 {
             confirm(Entity::Ipv4, at - self.back(at, 3, |byte| byte.is_ascii_digit()));
         }
-        if found.pem & bit != 0 {
+        if found.pem[block] & bit != 0 {
             confirm(Entity::PemKey, at);
         }
-        if found.assign & bit != 0 && has_name(self.cell, at) {
-            (at + 1..=at + SEPARATOR_BYTES_MAX).for_each(|at| confirm(Entity::Secret, at));
+        if found.assign[block] & bit != 0 {
+            let reach = value_reach(self.cell, at);
+            (at + 1..=at + reach).for_each(|at| confirm(Entity::Secret, at));
         }
-        if found.ipv6 & bit != 0 {
+        if found.ipv6[block] & bit != 0 {
             let start = at - self.back(at, BEHIND, is_hex_or_colon);
             if start >= state.colon_end {
                 self.confirm(Entity::Ipv6, wanted, start, state, sink);
             }
             state.colon_end = at + 1;
         }
-        if found.token & bit != 0 {
+        if found.token[block] & bit != 0 {
             self.look_at_token(at, wanted, state, sink);
         }
     }
@@ -188,8 +195,8 @@ pub(crate) fn cells(level: Level, wanted: Detectors, buffer: &[u8], cells: &[Spa
         confirmed: usize::MAX,
         state: CellState::new(),
     };
-    chunks(level, wanted, buffer, cells, |found, block_at, any| {
-        let mut left = any;
+    chunks(level, wanted, buffer, cells, |found, block, block_at| {
+        let mut left = found.any[block];
         while left != 0 {
             let (at, bit) = (
                 block_at + left.trailing_zeros() as usize,
@@ -207,7 +214,13 @@ pub(crate) fn cells(level: Level, wanted: Detectors, buffer: &[u8], cells: &[Spa
                 cell_at: 0,
                 starts: 0..usize::MAX,
             };
-            place.look(found, bit, at - start, wanted, &mut cursor.state, sink);
+            place.look(
+                Candidate { found, block, bit },
+                at - start,
+                wanted,
+                &mut cursor.state,
+                sink,
+            );
         }
     });
 }
@@ -224,8 +237,8 @@ pub(crate) fn piece(
         at: 0,
         bytes: place.cell.len() as u32,
     }];
-    chunks(level, wanted, place.cell, &whole, |found, block_at, any| {
-        let mut left = any;
+    chunks(level, wanted, place.cell, &whole, |found, block, block_at| {
+        let mut left = found.any[block];
         while left != 0 {
             let (at, bit) = (
                 block_at + left.trailing_zeros() as usize,
@@ -233,7 +246,7 @@ pub(crate) fn piece(
             );
             left &= left - 1;
             if at < place.cell.len() {
-                place.look(found, bit, at, wanted, state, sink);
+                place.look(Candidate { found, block, bit }, at, wanted, state, sink);
             }
         }
     });
@@ -277,26 +290,28 @@ fn chunks(
     wanted: Detectors,
     buffer: &[u8],
     cells: &[Span],
-    mut look: impl FnMut(&Candidates, usize, u64),
+    mut look: impl FnMut(&Candidates, usize, usize),
 ) {
     let needs = if wanted.has_any(OTHERS) {
         Needs::All
     } else {
         Needs::Personal
     };
-    let (mut taken, mut last_end, mut chunk_at, mut last) = (0, 0, 0, Masks::default());
-    let mut masks = [Masks::default(); CHUNK_BLOCKS + 1];
+    let (mut taken, mut last_end, mut chunk_at) = (0, 0, 0);
+    let (mut classes, mut found) = (Classes::new(), Candidates::new());
     while chunk_at < buffer.len() {
         if last_end <= chunk_at {
             // Nothing of a cell is left: go on where the next one starts.
             let Some(cell) = cells.get(taken) else { break };
             let ahead = (cell.at as usize).saturating_sub(chunk_at) / CHUNK_BYTES;
             if ahead > 0 {
-                (chunk_at, last) = (chunk_at + ahead * CHUNK_BYTES, Masks::default());
+                chunk_at += ahead * CHUNK_BYTES;
+                classes.start();
                 continue;
             }
         }
         let mut starts = [0_u64; CHUNK_BLOCKS];
+        let (mut block, mut word) = (0, 0);
         for cell in &cells[taken..] {
             if cell.at as usize >= chunk_at + CHUNK_BYTES {
                 break;
@@ -306,23 +321,24 @@ fn chunks(
             assert!(at >= last_end, "cells do not ascend or overlap");
             last_end = at + cell.bytes as usize;
             assert!(last_end <= buffer.len(), "a cell passes the end of its buffer");
-            starts[(at - chunk_at) / BLOCK_BYTES] |= 1 << (at % BLOCK_BYTES);
+            // Kept beside the array, which would be read again right behind each write.
+            let this = (at - chunk_at) / BLOCK_BYTES;
+            word = if this == block { word } else { 0 } | 1 << (at % BLOCK_BYTES);
+            (starts[this], block) = (word, this);
         }
         let rest = &buffer[chunk_at..];
         let blocks = rest.len().div_ceil(BLOCK_BYTES).min(CHUNK_BLOCKS);
         let read = &rest[..rest
             .len()
             .min((blocks + 1) * BLOCK_BYTES + READ_BYTES - BLOCK_BYTES)];
-        classify(level, needs, read, &mut masks[..blocks + 1]);
-        for (block, starts) in starts[..blocks].iter().enumerate() {
-            let this = &masks[block];
-            let found = candidates(wanted, &last, this, &masks[block + 1], *starts);
-            let any = found.any();
-            if any != 0 {
-                look(&found, chunk_at + block * BLOCK_BYTES, any);
+        classify(level, needs, read, blocks, &mut classes);
+        candidates(level, wanted, &classes, &starts, blocks, &mut found);
+        for block in 0..blocks {
+            if found.any[block] != 0 {
+                look(&found, block, chunk_at + block * BLOCK_BYTES);
             }
-            last = *this;
         }
+        classes.go_on();
         chunk_at += CHUNK_BYTES;
     }
     if let Some(cell) = cells.get(taken) {
@@ -334,20 +350,45 @@ fn chunks(
     }
 }
 
-/// The classes of the blocks of `bytes`, at one level.
+/// The classes of the blocks of `bytes` and of the one behind them, at one level.
 #[inline]
-pub(crate) fn classify(level: Level, needs: Needs, bytes: &[u8], masks: &mut [Masks]) {
+pub(crate) fn classify(level: Level, needs: Needs, bytes: &[u8], blocks: usize, classes: &mut Classes) {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => {
             // SAFETY: callers pass a level that `Level::or_scalar` found on this CPU.
-            unsafe { super::avx512::classify(needs, bytes, masks) }
+            unsafe { super::avx512::classify(needs, bytes, blocks, classes) }
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             // SAFETY: callers pass a level that `Level::or_scalar` found on this CPU.
-            unsafe { super::avx2::classify(needs, bytes, masks) }
+            unsafe { super::avx2::classify(needs, bytes, blocks, classes) }
         }
-        _ => masks::portable(needs, bytes, masks),
+        _ => masks::portable(needs, bytes, blocks, classes),
+    }
+}
+
+/// The candidates of a chunk, at one level.
+#[inline]
+fn candidates(
+    level: Level,
+    wanted: Detectors,
+    classes: &Classes,
+    starts: &[u64; CHUNK_BLOCKS],
+    blocks: usize,
+    found: &mut Candidates,
+) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => {
+            // SAFETY: callers pass a level that `Level::or_scalar` found on this CPU.
+            unsafe { super::avx512::candidates(wanted, classes, starts, blocks, found) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            // SAFETY: callers pass a level that `Level::or_scalar` found on this CPU.
+            unsafe { super::avx2::candidates(wanted, classes, starts, blocks, found) }
+        }
+        _ => filter::candidates(wanted, classes, starts, blocks, found),
     }
 }

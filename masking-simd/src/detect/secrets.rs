@@ -3,6 +3,7 @@
 
 use super::entity::Entity;
 use super::grammar::{BEHIND, before, byte, contains, run};
+use super::network::login_at;
 
 #[inline(always)]
 fn is_base64url(byte: u8) -> bool {
@@ -17,7 +18,7 @@ fn starts(cell: &[u8], at: usize, text: &[u8]) -> bool {
     cell.get(at..).is_some_and(|rest| rest.starts_with(text))
 }
 
-/// A `prefix` that no word touches, and at least `least` bytes of `class` behind it.
+/// A `prefix` that no word touches, and at least `least` bytes of `class` behind it that are no placeholder.
 fn prefixed(
     cell: &[u8],
     at: usize,
@@ -35,7 +36,15 @@ fn prefixed(
         Entity::GithubToken.bytes_max() - prefix.len(),
         class,
     );
-    (body >= least).then_some(prefix.len() + body)
+    let bytes = prefix.len() + body;
+    (body >= least && is_varied(&cell[at + prefix.len()..at + bytes])).then_some(bytes)
+}
+
+/// Whether `text` has more different characters than a placeholder (`xxxx…`).
+fn is_varied(text: &[u8]) -> bool {
+    const DIFFERENT_MIN: u32 = 6;
+    let seen = text.iter().fold(0_u128, |seen, byte| seen | 1 << (byte & 0x7f));
+    seen.count_ones() >= DIFFERENT_MIN
 }
 
 /// A web token: a header that is base64url of a JSON object with an `alg`, then two more parts (signed; the signature
@@ -129,7 +138,7 @@ pub(crate) fn pem_key_at(cell: &[u8], at: usize) -> Option<usize> {
     Some(end.unwrap_or_else(armour) - at)
 }
 
-/// `AKIA`, `ASIA`, `ABIA` or `ACCA` and sixteen capitals or digits.
+/// `AKIA`, `ASIA`, `ABIA` or `ACCA` and sixteen capitals or digits that are no placeholder.
 pub(crate) fn aws_key_id_at(cell: &[u8], at: usize) -> Option<usize> {
     const BODY_BYTES: usize = 16;
     let prefix = cell.get(at..)?.first_chunk::<4>()?;
@@ -139,8 +148,9 @@ pub(crate) fn aws_key_id_at(cell: &[u8], at: usize) -> Option<usize> {
     let body = run(cell, at + 4, BODY_BYTES, |byte| {
         byte.is_ascii_uppercase() || byte.is_ascii_digit()
     });
-    let next = byte(cell, at + 4 + BODY_BYTES);
-    (body == BODY_BYTES && !is_alphanumeric(next)).then_some(4 + BODY_BYTES)
+    let end = at + 4 + body;
+    let is_whole = body == BODY_BYTES && !is_alphanumeric(byte(cell, end));
+    (is_whole && is_varied(&cell[at + 4..end])).then_some(4 + BODY_BYTES)
 }
 
 /// Forty base64 characters of every class and of high entropy, when the word `secret` or an access key id's prefix is
@@ -251,7 +261,9 @@ pub(crate) fn google_key_at(cell: &[u8], at: usize) -> Option<usize> {
 }
 
 /// How far behind its separator an assigned value may start: a second sign (`:=`, `=>`), two spaces, `\` and a quote.
-pub(crate) const SEPARATOR_BYTES_MAX: usize = 6;
+const SEPARATOR_BYTES_MAX: usize = 6;
+/// The same when the name of a scheme stands between ([`SCHEMES`]).
+const SCHEME_BYTES_MAX: usize = SEPARATOR_BYTES_MAX + 7;
 /// Names that tell, as the last part of a name and in lower case.
 const NAMES: [&[u8]; 8] = [
     b"password",
@@ -263,11 +275,37 @@ const NAMES: [&[u8]; 8] = [
     b"credential",
     b"credentials",
 ];
+/// Schemes of HTTP's `Authorization` (RFC 9110, 11.6.2) whose parameter is the credential.
+const SCHEMES: [&[u8]; 3] = [b"bearer", b"basic", b"token"];
+/// Keys that are no secret: of tables, stores, queues, and the half of a pair that is shown to everybody.
+const OPEN_KEYS: [&[u8]; 20] = [
+    b"public",
+    b"s3",
+    b"cache",
+    b"sort",
+    b"partition",
+    b"primary",
+    b"foreign",
+    b"object",
+    b"row",
+    b"routing",
+    b"message",
+    b"idempotency",
+    b"group",
+    b"range",
+    b"lookup",
+    b"shard",
+    b"index",
+    b"unique",
+    b"translation",
+    b"storage",
+];
 
-/// A value behind `name=`, `name: `, `"name": "`, `name => `, `name := ` whose name ends in a telling word
-/// ([`NAMES`], or `key` as a word of its own or of `apiKey`). The value has 16 to 256 characters in use for keys, with
-/// a piece of at least 12 letters and digits that has both, and 3.3 bits per character or more (3.0 when it is
-/// hexadecimal). A UUID names a thing and is no secret.
+/// A value behind `name=`, `name: `, `"name": "`, `name => `, `name := ` or `<name>` whose name ends in a telling word
+/// ([`NAMES`], or `key` or `pass` as a word of its own or of `apiKey`), or behind `Authorization: Bearer `. The value
+/// has 16 to 256 characters in use for keys, with a piece of at least 12 letters and digits that has both, and 3.3 bits
+/// per character or more (3.0 when it is hexadecimal). A UUID and a file's path name a thing and are no secret.
+/// The password of a URL (`scheme://user:password@host`) counts from 8 characters on when it has letters and digits.
 pub(crate) fn secret_at(cell: &[u8], at: usize) -> Option<usize> {
     if !is_value(byte(cell, at))
         || !matches!(
@@ -278,6 +316,9 @@ pub(crate) fn secret_at(cell: &[u8], at: usize) -> Option<usize> {
         return None;
     }
     let bytes = run(cell, at, Entity::Secret.bytes_max() + 1, is_value);
+    if before(cell, at, 1) == b':' && login_at(cell, at - 1).is_some() {
+        return login_password(&cell[at..at + bytes]);
+    }
     if !(16..=Entity::Secret.bytes_max()).contains(&bytes) || !is_assigned(cell, at) {
         return None;
     }
@@ -297,27 +338,36 @@ pub(crate) fn secret_at(cell: &[u8], at: usize) -> Option<usize> {
     } else {
         3.3
     };
-    (is_dense && !is_uuid(value) && bits_per_byte(value) >= least).then_some(bytes)
+    let is_name = is_uuid(value) || is_path(value);
+    (is_dense && !is_name && bits_per_byte(value) >= least).then_some(bytes)
+}
+
+/// The password at the start of `text`, up to the `@` before the host.
+fn login_password(text: &[u8]) -> Option<usize> {
+    const BYTES_MIN: usize = 8;
+    let bytes = text.iter().position(|byte| *byte == b'@')?;
+    let password = &text[..bytes];
+    let has_both = password.iter().any(u8::is_ascii_digit) && password.iter().any(u8::is_ascii_alphabetic);
+    let is_path = password.contains(&b'/');
+    (bytes >= BYTES_MIN && !is_path && has_both && is_varied(password)).then_some(bytes)
+}
+
+/// Directories, and a file with an ending.
+fn is_path(value: &[u8]) -> bool {
+    let Some(dot) = value.iter().rposition(|byte| *byte == b'.') else {
+        return false;
+    };
+    let ending = &value[dot + 1..];
+    value[..dot].contains(&b'/')
+        && (2..=5).contains(&ending.len())
+        && ending.iter().all(u8::is_ascii_lowercase)
 }
 
 fn is_value(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'_' | b'-'
-                | b'+'
-                | b'/'
-                | b'='
-                | b'.'
-                | b'~'
-                | b'!'
-                | b'@'
-                | b'#'
-                | b'$'
-                | b'%'
-                | b'^'
-                | b'&'
-                | b'*'
+            b'_' | b'-' | b'+' | b'/' | b'=' | b'.' | b'~' | b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'*'
         )
 }
 
@@ -327,29 +377,89 @@ fn is_quote(byte: u8) -> bool {
 
 /// Whether a telling name and a separator stand before `at`, read backwards.
 fn is_assigned(cell: &[u8], at: usize) -> bool {
-    let sign_end = skip_spaces(cell, skip_quote(cell, at));
+    let (end, is_authorization) = match scheme_at(cell, at) {
+        Some(scheme_at) => (scheme_at, true),
+        None => (at, false),
+    };
+    let sign_end = skip_spaces(cell, skip_quote(cell, end));
     let sign_at = match (before(cell, sign_end, 2), before(cell, sign_end, 1)) {
         (b':' | b'=', b'=') | (b'=', b'>') => sign_end - 2,
         (_, b'=' | b':') => sign_end - 1,
+        (_, b'>') if sign_end == at => sign_end - 1, // the end of a tag
         _ => return false,
     };
-    has_name(cell, sign_at)
+    match name(cell, sign_at) {
+        Name::Other => false,
+        Name::Secret => !is_authorization,
+        Name::Authorization => is_authorization,
+    }
 }
 
-/// Whether the name before the separator at `sign_at` is a telling one.
-pub(crate) fn has_name(cell: &[u8], sign_at: usize) -> bool {
+/// Where the scheme's name starts that stands before `at` with a space between.
+fn scheme_at(cell: &[u8], at: usize) -> Option<usize> {
+    let text = cell[..at].strip_suffix(b" ")?;
+    SCHEMES.into_iter().find_map(|scheme| {
+        let start = text.len().checked_sub(scheme.len())?;
+        (text[start..].eq_ignore_ascii_case(scheme) && !before(cell, start, 1).is_ascii_alphanumeric())
+            .then_some(start)
+    })
+}
+
+/// How far behind the sign at `sign_at` a value may start; 0 when nothing before it tells.
+pub(crate) fn value_reach(cell: &[u8], sign_at: usize) -> usize {
+    if before(cell, sign_at, 1).is_ascii_digit() {
+        return usize::from(byte(cell, sign_at) == b':' && login_at(cell, sign_at).is_some()); // a time, most often
+    }
+    match name(cell, sign_at) {
+        Name::Secret => SEPARATOR_BYTES_MAX,
+        Name::Authorization => SCHEME_BYTES_MAX,
+        Name::Other if byte(cell, sign_at) == b':' => usize::from(login_at(cell, sign_at).is_some()),
+        Name::Other => 0,
+    }
+}
+
+/// What stands before a sign.
+enum Name {
+    Other,
+    /// A telling name.
+    Secret,
+    /// `Authorization`, which tells when a scheme follows.
+    Authorization,
+}
+
+/// The name before the separator at `sign_at`.
+fn name(cell: &[u8], sign_at: usize) -> Name {
     let end = skip_quote(cell, skip_spaces(cell, sign_at));
-    let text = &cell[end.saturating_sub(16)..end];
-    let ends =
-        |word: &[u8]| text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word);
-    let left = before(cell, end, 4);
-    let is_key = ends(b"key")
-        && (!left.is_ascii_alphabetic()
-            || (left.is_ascii_lowercase() && before(cell, end, 3) == b'K')
-            || ends(b"apikey")
-            || ends(b"accesskey")
-            || ends(b"secretkey"));
-    is_key || NAMES.into_iter().any(ends)
+    if !before(cell, end, 1).is_ascii_alphabetic() {
+        return Name::Other;
+    }
+    let text = &cell[end.saturating_sub(20)..end];
+    let ends = |text: &[u8], word: &[u8]| {
+        text.len() >= word.len() && text[text.len() - word.len()..].eq_ignore_ascii_case(word)
+    };
+    if ends(text, b"authorization") {
+        return Name::Authorization;
+    }
+    // A word of its own, or of a name in capitals and small letters.
+    let is_word = |first: u8, bytes: usize| {
+        let left = before(cell, end, bytes + 1);
+        !left.is_ascii_alphabetic() || (left.is_ascii_lowercase() && before(cell, end, bytes) == first)
+    };
+    let is_key = ends(text, b"key") && {
+        let owner = &text[..text.len() - 3];
+        let owner = owner
+            .strip_suffix(b"_")
+            .or_else(|| owner.strip_suffix(b"-"))
+            .unwrap_or(owner);
+        let is_known = [&b"api"[..], b"access", b"secret"]
+            .iter()
+            .any(|known| ends(owner, known));
+        (is_word(b'K', 3) || is_known) && !OPEN_KEYS.into_iter().any(|known| ends(owner, known))
+    };
+    let is_secret = is_key
+        || (ends(text, b"pass") && is_word(b'P', 4))
+        || (NAMES.into_iter().any(|known| ends(text, known)) && !ends(text, b"publickeytoken"));
+    if is_secret { Name::Secret } else { Name::Other }
 }
 
 /// Up to two spaces back.
