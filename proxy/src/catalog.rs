@@ -2,8 +2,12 @@
 //!
 //! A catalog is read when the first session opens its database, when a session changed names or shapes, when a result
 //! showed an unknown relation, and every 30 seconds; where the server's catalogs still say of themselves what they said then,
-//! that is all that is asked. A connection is kept for some seconds after it was used. The thread also resolves targets' names
-//! again.
+//! that is all that is asked. Where no verdict can depend on it, a change only waits for a quiet moment (`CatalogCell::is_due`).
+//! A connection is kept for some seconds after it was used. The thread also resolves targets' names again.
+//!
+//! Whoever holds a view of the server keeps VACUUM from its work in that database, and so changes what the planner knows. So
+//! each query is a transaction of its own, and a reading counts when the catalogs' version is the same before and after it.
+//! Where changes never pause, one reading holds a view nevertheless.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,16 +19,39 @@ use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::{Limits, Step, frame};
 use linegate_policy::{Catalog, LabelIndex};
-use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, PRELUDE, QUERIES, VERSION};
+use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
 
+use crate::clock;
 use crate::rt::{self, Driver, sync::CoreBell};
 use crate::session::postgres::back_door::{self, Backend};
-use crate::shared::{CatalogView, CatalogWish, Shared, Target, lock};
+use crate::shared::{CatalogCell, CatalogView, CatalogWish, Shared, Target, lock};
 use crate::slab::Pool;
 
 const REFRESH: Duration = Duration::from_secs(30);
 /// A side connection that was not used for so long is closed, so that it stands in nobody's way.
 const KEPT: Duration = Duration::from_secs(10);
+/// What the catalog is read under, whatever defaults somebody gave the role or the database: names and operators are the
+/// server's own, texts are printed as they are read here, and nobody cuts a reading short. Values as SQL
+/// spells them.
+const PINNED: &[(&str, &str)] = &[
+    ("search_path", "pg_catalog"),
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+    ("default_transaction_isolation", "'read committed'"),
+    ("default_transaction_deferrable", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("row_security", "on"),
+    ("role", "none"),
+];
+/// Readings that may meet a change before one is made in a view of its own.
+const READINGS_MAX: usize = 2;
 const LIMITS: Limits = Limits {
     frame_bytes_max: 16 << 20,
 };
@@ -86,7 +113,11 @@ pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Re
                 rt::spawn(async move {
                     loop {
                         rt::sleep(REFRESH).await;
-                        let known: Vec<_> = lock(&ticker.catalogs).keys().cloned().collect();
+                        let now = clock::now();
+                        let due = |(place, cell): (&Place, &Arc<CatalogCell>)| {
+                            cell.is_due(now).then(|| place.clone())
+                        };
+                        let known: Vec<_> = lock(&ticker.catalogs).iter().filter_map(due).collect();
                         for (target, database) in known {
                             ticker.wish_catalog(&target, &database);
                         }
@@ -190,7 +221,12 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
         }
         hash.update(relation.body.as_deref().unwrap_or_default().as_bytes());
         let reactions = &relation.reactions;
-        hash.update(&[0, u8::from(reactions.triggers), u8::from(reactions.rules)]);
+        hash.update(&[
+            0,
+            u8::from(reactions.triggers),
+            u8::from(reactions.rules),
+            u8::from(reactions.calls),
+        ]);
         for cascade in &reactions.cascades {
             let does = [
                 cascade.deletes_on_delete,
@@ -248,13 +284,21 @@ async fn look(
             return Ok(found);
         }
     }
-    let parameters = [
-        ("application_name".to_owned(), "linegate catalog".to_owned()),
-        ("client_encoding".into(), "UTF8".into()),
-    ];
+    let application = ("application_name", "linegate catalog");
+    let parameters: Vec<(String, String)> = PINNED
+        .iter()
+        .chain([&application])
+        .map(|(name, value)| ((*name).to_owned(), value.trim_matches('\'').to_owned()))
+        .collect();
     let mut backend = back_door::connect(target, pool, &wish.database, &parameters)
         .await
         .map_err(|ended| ended.why)?;
+    // Once more as statements: since PostgreSQL 17, a trigger may run after the login.
+    let set = |(name, value): &(&str, &str)| format!("SET {name} = {value};");
+    let settings: String = PINNED.iter().map(set).collect();
+    if !ask(&mut backend, &settings, &mut |_| Ok(())).await? {
+        return Err("the server refused the settings that catalogs are read under".to_owned());
+    }
     let found = changed(target, &mut backend, version).await?;
     sides.keep(wish, backend);
     Ok(found)
@@ -266,28 +310,48 @@ async fn changed(
     backend: &mut Backend,
     version: Option<&str>,
 ) -> Result<Option<Catalog>, String> {
-    if let Some(version) = version {
-        let mut now = None;
-        let keep = &mut |cells: &[Option<&[u8]>]| {
-            let cell = cells.first().copied().flatten();
-            now = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
-            Ok(())
-        };
-        if ask(backend, VERSION, keep).await? && now.as_deref() == Some(version) {
-            return Ok(None);
-        }
+    let mut before = self::version(backend).await?;
+    if version.is_some() && before.as_deref() == version {
+        return Ok(None);
     }
-    read(target, backend).await.map(Some)
+    for _ in 0..READINGS_MAX {
+        let catalog = read(target, backend, &[]).await?;
+        let after = self::version(backend).await?;
+        if before.is_some() && before == after {
+            return Ok(Some(catalog));
+        }
+        before = after;
+    }
+    read(target, backend, VIEW).await.map(Some)
 }
 
-async fn read(target: &Target, backend: &mut Backend) -> Result<Catalog, String> {
+/// What the catalogs say of themselves now.
+async fn version(backend: &mut Backend) -> Result<Option<String>, String> {
+    let mut now = None;
+    let keep = &mut |cells: &[Option<&[u8]>]| {
+        let cell = cells.first().copied().flatten();
+        now = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
+        Ok(())
+    };
+    let is_well = ask(backend, VERSION, keep).await?;
+    Ok(now.filter(|_| is_well))
+}
+
+/// One reading: each query by itself, or all within one view of the server.
+async fn read(
+    target: &Target,
+    backend: &mut Backend,
+    view: &'static [&'static str],
+) -> Result<Catalog, String> {
     let mut loader = Loader::new();
     let around = |queries: &'static [&'static str]| queries.iter().map(|query| (None, *query));
+    let end = if view.is_empty() { &[] } else { POSTLUDE };
     let asked = QUERIES
         .iter()
         .enumerate()
         .map(|(index, query)| (Some(index), *query));
-    for (index, query) in around(PRELUDE).chain(asked).chain(around(POSTLUDE)) {
+    let before = around(SETTINGS).chain(around(view));
+    for (index, query) in before.chain(asked).chain(around(end)) {
         let mut take = |cells: &[Option<&[u8]>]| match index {
             Some(index) => loader.row(index, cells).map_err(|error| error.to_string()),
             None => Ok(()),

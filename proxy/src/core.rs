@@ -168,18 +168,19 @@ impl Core {
         Ok(standing)
     }
 
-    /// The verdict on a statement: from this core's cache, or from the policy thread.
+    /// The verdict on a statement: from this core's cache, or from the policy thread. `None` when other policies are in force
+    /// by now than those that `standing` was built from.
     pub fn decide<'a>(
         &'a self,
         epoch: u64,
         standing: &Arc<Standing>,
         catalog: Option<Arc<CatalogView>>,
         text: &'a [u8],
-    ) -> Soon<'a, Arc<Decision>> {
+    ) -> Soon<'a, Option<Arc<Decision>>> {
         let found = self.cache.borrow_mut().get_at(Epoch(epoch), text, clock::now());
         if let Some(decision) = found {
             self.counters.cache_hits.one();
-            return Soon::now(decision);
+            return Soon::now(Some(decision));
         }
         self.counters.cache_misses.one();
         Soon::later(self.decide_anew(epoch, standing.clone(), catalog, text))
@@ -191,10 +192,16 @@ impl Core {
         standing: Arc<Standing>,
         catalog: Option<Arc<CatalogView>>,
         text: &[u8],
-    ) -> Arc<Decision> {
+    ) -> Option<Arc<Decision>> {
+        let policy = self.shared.policy.load_full();
+        if policy.version != standing.version {
+            return None;
+        }
         let slot = Slot::default();
         let question = |ticket| Question::Decide {
             ticket,
+            epoch: Epoch(epoch),
+            policy,
             standing,
             catalog,
             text: text.to_vec(),
@@ -204,7 +211,7 @@ impl Core {
         self.cache
             .borrow_mut()
             .insert(Epoch(epoch), text, decision.clone());
-        decision
+        Some(decision)
     }
 
     async fn ask(&self, waiting: Waiting, question: impl FnOnce(u64) -> Question) {

@@ -198,6 +198,23 @@ impl LinkWriter {
     pub async fn finish(&mut self) {
         self.writer.finish().await;
     }
+
+    /// The same, with TLS's own goodbye first. Only where little was written before: it waits for room as any write does.
+    pub async fn farewell(&mut self) {
+        if let Some((tls, sealed)) = &mut self.tls {
+            let mut out = std::mem::take(sealed);
+            out.clear();
+            let said = {
+                let mut tls = tls.borrow_mut();
+                out.append(&mut tls.take_owed());
+                tls.goodbye(&mut out)
+            };
+            if said.is_ok() {
+                *sealed = self.writer.write_vec(out).await.1;
+            }
+        }
+        self.writer.finish().await;
+    }
 }
 
 fn seal(tls: &Rc<RefCell<Tls>>, data: &[u8], mut out: Vec<u8>) -> io::Result<Vec<u8>> {

@@ -8,6 +8,7 @@ mod core;
 mod counters;
 mod link;
 mod meters;
+mod outstanding;
 mod policy_service;
 mod pseudonym_key;
 mod recorder;
@@ -20,6 +21,8 @@ mod start;
 mod tls;
 mod worker;
 
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,11 +40,20 @@ struct Arguments {
     state_dir: PathBuf,
 }
 
+/// Colours are for people who look at a terminal and did not refuse them (https://no-color.org).
+fn may_colour(no_color: Option<OsString>, is_terminal: bool) -> bool {
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
+}
+
 fn main() -> ExitCode {
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("LINEGATE_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(may_colour(
+            std::env::var_os("NO_COLOR"),
+            std::io::stderr().is_terminal(),
+        ))
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();
@@ -53,5 +65,18 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_colour;
+
+    #[test]
+    fn logs_are_coloured_on_a_terminal_only() {
+        assert!(may_colour(None, true));
+        assert!(may_colour(Some("".into()), true));
+        assert!(!may_colour(Some("1".into()), true));
+        assert!(!may_colour(None, false));
     }
 }

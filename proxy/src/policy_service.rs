@@ -1,19 +1,25 @@
 //! Policy threads: the real grammar and Cedar, away from the cores. A core asks through a ring and parks one session.
+//!
+//! A text that is read as a statement which was decided before needs no policy: the thread keeps the second level of the
+//! verdict cache (`linegate_policy::cache`), so that texts which differ in literals only cost their reading.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use linegate_identity::{LeaseGrant, UnixMillis};
-use linegate_policy::{Decision, MaskScope, Reason, Subject, decide};
+use linegate_policy::{Cache, Decision, Epoch, MaskScope, Reason, Subject, decide};
 
 use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
-use crate::shared::{CatalogView, Shared};
+use crate::shared::{CatalogView, PolicyVersion, Shared};
 
 /// Entries between a core and its policy thread.
 const RING_ENTRIES: usize = 1024;
 /// Parsing recurses with the statement's nesting; the reader bounds its own depth below this.
 const STACK_BYTES: usize = 16 << 20;
+/// Verdicts that a policy thread remembers by what was read.
+const CACHE_ENTRIES_MAX: usize = 4096;
+const CACHE_BYTES_MAX: usize = 8 << 20;
 
 /// Who is asking, as policy sees it; built once per session and policy version.
 pub struct Standing {
@@ -34,6 +40,34 @@ impl Standing {
     }
 }
 
+#[cfg(test)]
+impl Standing {
+    /// Of a session under no policy at all.
+    pub fn for_tests() -> Self {
+        use linegate_identity::{ActorChain, Effects, LeaseId, Principal, PrincipalKind, Scope};
+        let engine = linegate_policy::Engine::compile(&[], &[]).expect("no policies");
+        let principal = Principal {
+            kind: PrincipalKind::Workload,
+            name: "ci-runner".to_owned(),
+            groups: Vec::new(),
+        };
+        let chain = ActorChain {
+            principal,
+            actors: Vec::new(),
+        };
+        let scope = Scope {
+            effects: Effects::all(),
+            tables: None,
+        };
+        Self {
+            version: 1,
+            subject: Subject::new(&engine, &chain, &LeaseId("lg_test".to_owned()), &scope, "shop"),
+            masks: MaskScope::default(),
+            valid_until: None,
+        }
+    }
+}
+
 /// Questions of a core.
 pub enum Question {
     /// May this lease open its target, and what does it see masked?
@@ -45,6 +79,9 @@ pub enum Question {
     /// What of this statement?
     Decide {
         ticket: u64,
+        epoch: Epoch,
+        /// The policies that `standing` was built from: other ones know nothing of its subject.
+        policy: Arc<PolicyVersion>,
         standing: Arc<Standing>,
         catalog: Option<Arc<CatalogView>>,
         text: Vec<u8>,
@@ -89,8 +126,10 @@ pub fn start(
             let bell = Bell::for_this_thread();
             let (sender, questions) = ring(RING_ENTRIES, bell.clone());
             if ends.send(sender).is_ok() {
+                let cache = Cache::new(*shared.boot_key, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX);
                 Service {
                     shared,
+                    cache,
                     questions,
                     replies,
                 }
@@ -103,6 +142,8 @@ pub fn start(
 
 struct Service {
     shared: Arc<Shared>,
+    /// Verdicts by what a text was read as.
+    cache: Cache,
     questions: rtrb::Consumer<Question>,
     replies: Sender<Reply>,
 }
@@ -131,14 +172,14 @@ impl Service {
         }
     }
 
-    fn answer(&self, question: Question) -> Reply {
-        let policy = self.shared.policy.load();
+    fn answer(&mut self, question: Question) -> Reply {
         match question {
             Question::Open {
                 ticket,
                 lease,
                 database,
             } => {
+                let policy = self.shared.policy.load();
                 let subject = Subject::new(
                     &policy.engine,
                     &lease.chain,
@@ -169,23 +210,23 @@ impl Service {
             }
             Question::Decide {
                 ticket,
+                epoch,
+                policy,
                 standing,
                 catalog,
                 text,
             } => {
+                debug_assert_eq!(policy.version, standing.version);
                 let labels = catalog.as_ref().map(|view| &view.labels);
                 let statement = linegate_sql::read_with(&text, labels);
-                let decision = decide(
-                    &policy.engine,
-                    &standing.subject,
-                    labels,
-                    &standing.masks,
-                    &statement,
-                );
-                Reply::Decided {
-                    ticket,
-                    decision: Arc::new(decision),
-                }
+                let known = self.cache.get_read(epoch, &statement, clock::now());
+                let decision = known.unwrap_or_else(|| {
+                    let (subject, masks) = (&standing.subject, &standing.masks);
+                    let decision = Arc::new(decide(&policy.engine, subject, labels, masks, &statement));
+                    self.cache.insert_read(epoch, &statement, decision.clone());
+                    decision
+                });
+                Reply::Decided { ticket, decision }
             }
         }
     }

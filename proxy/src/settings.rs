@@ -8,50 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
-use linegate_config::{Config, HostPort, LabelConfig, MemberKind, Redact, TargetConfig, TlsMode};
-use linegate_policy::redact::{Constant, DateUnit, Kept};
-use linegate_policy::{Engine, GroupSpec, LabelSpec, PolicyProblem, RedactSpec};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use linegate_config::{Config, HostPort, MemberKind, TargetConfig, TlsMode};
+use linegate_identity::AnyCertificate;
+use linegate_policy::{Engine, GroupSpec, LabelSpec, PolicyProblem};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::shared::Target;
-
-/// The policy crate's view of a label.
-pub fn label_spec(label: &LabelConfig) -> LabelSpec {
-    LabelSpec {
-        name: label.name.clone(),
-        columns: label
-            .columns
-            .iter()
-            .map(|column| (column.schema.clone(), column.table.clone(), column.column.clone()))
-            .collect(),
-        paths: label.paths.iter().map(|path| path.steps().to_vec()).collect(),
-        redact: redact_spec(&label.redact),
-    }
-}
-
-/// The policy crate's view of a redaction.
-fn redact_spec(redact: &Redact) -> RedactSpec {
-    match redact {
-        Redact::Blank => RedactSpec::Blank,
-        Redact::KeepLast(count) => RedactSpec::KeepLast(*count),
-        Redact::KeepDomain => RedactSpec::KeepDomain,
-        Redact::Digits { first, last } => RedactSpec::Digits(Kept {
-            first: *first,
-            last: *last,
-        }),
-        Redact::DateYear => RedactSpec::Date(DateUnit::Year),
-        Redact::DateMonth => RedactSpec::Date(DateUnit::Month),
-        Redact::Round(step) => RedactSpec::Round(*step),
-        Redact::Pseudonym => RedactSpec::Pseudonym,
-        // The configuration has bounded it; if it had not, NULL shows less.
-        Redact::Constant(text) => Constant::new(text).map_or(RedactSpec::Null, RedactSpec::Constant),
-        Redact::Null => RedactSpec::Null,
-    }
-}
 
 /// Groups as policy sees them.
 pub fn group_specs(config: &Config) -> Vec<GroupSpec> {
@@ -125,7 +90,7 @@ fn one_target(config: &Config, target: &TargetConfig) -> io::Result<Target> {
         tracing::warn!(target = %target.name, "the address does not resolve now; it is tried again");
     }
     Ok(Target {
-        labels: config.labels_of(&target.name).map(label_spec).collect(),
+        labels: config.labels_of(&target.name).map(LabelSpec::from).collect(),
         addresses: ArcSwap::from_pointee(addresses),
         password,
         tls: backend_tls(target)?.map(Arc::new),
@@ -160,7 +125,7 @@ fn backend_tls(target: &TargetConfig) -> io::Result<Option<ClientConfig>> {
         TlsMode::Prefer | TlsMode::Require => Some(
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider())))
                 .with_no_client_auth(),
         ),
         TlsMode::VerifyFull => Some(
@@ -199,53 +164,4 @@ pub fn client_tls(config: &Config) -> io::Result<Option<Arc<ServerConfig>>> {
         .with_single_cert(chain.map_err(io::Error::other)?, key)
         .map_err(io::Error::other)?;
     Ok(Some(Arc::new(config)))
-}
-
-/// Accepts any certificate: the mode promises encryption, not identity. Signatures are still checked.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use linegate_config::{Config, Secret, TargetConfig};
-use linegate_identity::{LeaseId, Leases};
+use linegate_identity::{LeaseId, Leases, UnixMillis};
 use linegate_link::{HoldRequest, IssuerKeys, ToControl};
-use linegate_policy::{Engine, LabelIndex, LabelSpec};
+use linegate_policy::{Engine, LabelIndex, LabelSpec, Statement};
 use linegate_recording::SessionId;
 use zeroize::Zeroizing;
 
+use crate::clock;
 use crate::meters::Meters;
+use crate::outstanding::{Outstanding, Tables};
 use crate::pseudonym_key::PseudonymKey;
 use crate::rt::sync::Bell;
+use crate::session::postgres::cancel::Heard;
 
 /// A target as sessions use it.
 pub struct Target {
@@ -51,19 +54,36 @@ pub struct CatalogView {
 #[derive(Default)]
 pub struct CatalogCell {
     view: ArcSwap<Option<Arc<CatalogView>>>,
-    wanted: AtomicU64,
+    changes: Outstanding,
     served: AtomicU64,
+    under_way: AtomicU64,
     failed: AtomicU64,
     wished: AtomicBool,
     checks_wanted: AtomicU64,
     checks_done: AtomicU64,
+    changed_at: AtomicU64,
+    served_at: AtomicU64,
 }
+
+/// A catalog that no verdict depends on is read again when its database has not been changed for so long.
+const QUIET_MS: u64 = 10_000;
+/// In a database that is changed all the time, it is read this often at least.
+const UNREAD_MS_MAX: u64 = 300_000;
 
 impl CatalogCell {
     /// The newest view, if there is one and no later change is known.
     pub fn current(&self) -> Option<Arc<CatalogView>> {
-        let fresh = self.served.load(Ordering::Acquire) >= self.wanted.load(Ordering::Acquire);
-        if fresh { self.latest() } else { None }
+        if self.is_stale() { None } else { self.latest() }
+    }
+
+    /// Whether a change is known that the newest view does not show.
+    pub fn is_stale(&self) -> bool {
+        self.served.load(Ordering::Acquire) < self.changes.newest()
+    }
+
+    /// Whether a change is known that no reading has begun to show.
+    pub fn is_unread(&self) -> bool {
+        self.is_stale() && self.under_way.load(Ordering::Acquire) < self.changes.newest()
     }
 
     /// The newest view, even when a change is known that it does not show.
@@ -73,7 +93,7 @@ impl CatalogCell {
 
     /// The newest change that is known.
     pub fn change(&self) -> u64 {
-        self.wanted.load(Ordering::Acquire)
+        self.changes.newest()
     }
 
     /// The newest view, if it shows that change.
@@ -84,7 +104,19 @@ impl CatalogCell {
 
     /// Whether the newest change was asked about in vain: waiting for it would only delay.
     pub fn is_out_of_reach(&self) -> bool {
-        self.failed.load(Ordering::Acquire) >= self.wanted.load(Ordering::Acquire)
+        self.failed.load(Ordering::Acquire) >= self.changes.newest()
+    }
+
+    /// The newest view, which shows changes up to that number, if all later ones are about some tables only.
+    pub fn beside_tables(&self) -> Option<(Arc<CatalogView>, u64)> {
+        let shown = self.served.load(Ordering::Acquire);
+        let view = self.latest()?; // it may show more by now
+        self.changes.are_tables(shown).then_some((view, shown))
+    }
+
+    /// Whether no change after `shown` can be about this statement.
+    pub fn spares(&self, shown: u64, statement: &Statement) -> bool {
+        self.changes.spare(shown, statement)
     }
 
     /// Whether the caller is the one to wish for a read: of several, one is enough until it starts.
@@ -94,13 +126,28 @@ impl CatalogCell {
 
     /// Something may have changed.
     pub fn mark_stale(&self) {
-        self.wanted.fetch_add(1, Ordering::AcqRel);
+        self.mark_changed(None);
+    }
+
+    /// Something has changed: that these tables came or went, or anything.
+    pub fn mark_changed(&self, tables: Option<&Tables>) {
+        self.changes.add(tables);
+        self.changed_at.store(clock::now().0, Ordering::Release);
+    }
+
+    /// Whether the time has come to look at the server again, though nobody wished for it. Changes are met one after the
+    /// other (a migration, a load), and looking at each would only be in their way.
+    pub fn is_due(&self, now: UnixMillis) -> bool {
+        let since = |at: &AtomicU64| now.0.saturating_sub(at.load(Ordering::Acquire));
+        since(&self.changed_at) >= QUIET_MS || since(&self.served_at) >= UNREAD_MS_MAX
     }
 
     /// Which change a read that starts now will show.
     pub fn reading(&self) -> u64 {
         self.wished.store(false, Ordering::Release);
-        self.wanted.load(Ordering::Acquire)
+        let reading = self.changes.newest();
+        self.under_way.fetch_max(reading, Ordering::AcqRel);
+        reading
     }
 
     /// Asks for a look at the server that begins after this call; the answer is for [`Self::is_checked`]. Unlike
@@ -122,6 +169,8 @@ impl CatalogCell {
     /// A read that started at `reading` and `checking` has ended well; the newest view shows what it found.
     pub fn confirm(&self, reading: u64, checking: u64) {
         self.served.fetch_max(reading, Ordering::AcqRel);
+        self.changes.shown(reading);
+        self.served_at.store(clock::now().0, Ordering::Release);
         self.checks_done.fetch_max(checking, Ordering::AcqRel);
     }
 
@@ -159,7 +208,7 @@ pub struct CancelEntry {
 /// Low-rate messages to a core.
 pub enum CoreMessage {
     /// A client asked to cancel what its session runs.
-    Cancel(SessionId),
+    Cancel(SessionId, Heard),
     /// These leases ended; `version` is acknowledged when the sessions were told.
     LeasesEnded {
         ids: Arc<Vec<LeaseId>>,
@@ -321,5 +370,39 @@ impl Shared {
     /// How long a login at a backend may take.
     pub fn connect_time(target: &Target) -> Duration {
         Duration::from_secs(u64::from(target.config.connect_seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_unread_until_a_reading_begins() {
+        let cell = CatalogCell::default();
+        assert!(!cell.is_unread());
+        cell.mark_stale();
+        assert!(cell.is_unread() && cell.is_stale());
+        let reading = cell.reading();
+        assert!(!cell.is_unread() && cell.is_stale());
+        cell.mark_stale();
+        assert!(cell.is_unread(), "a change after it began");
+        cell.confirm(reading, 0);
+        assert!(cell.is_unread() && cell.is_stale());
+        cell.confirm(cell.reading(), 0);
+        assert!(!cell.is_stale());
+    }
+
+    #[test]
+    fn a_catalog_is_due_when_changes_pause_or_never_do() {
+        let cell = CatalogCell::default();
+        assert!(cell.is_due(clock::now()), "nothing was ever read");
+        cell.mark_stale();
+        cell.confirm(cell.reading(), cell.checking());
+        let now = clock::now().0;
+        assert!(!cell.is_due(UnixMillis(now + QUIET_MS / 2)));
+        assert!(cell.is_due(UnixMillis(now + QUIET_MS)));
+        cell.changed_at.store(now + UNREAD_MS_MAX, Ordering::Release);
+        assert!(cell.is_due(UnixMillis(now + UNREAD_MS_MAX)), "it waits no longer");
     }
 }

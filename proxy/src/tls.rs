@@ -51,6 +51,7 @@ enum Turn {
 enum Work<'a> {
     Read(&'a mut Ingress),
     Write(&'a [u8], &'a mut Vec<u8>),
+    Goodbye(&'a mut Vec<u8>),
     Handshake,
 }
 
@@ -110,18 +111,31 @@ impl Tls {
 
     /// Encrypts `data` behind what is already in `out`.
     pub fn encrypt(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        self.put(Some(data), out)
+    }
+
+    /// Puts the close_notify alert behind what is already in `out`: without it, a peer takes the end of the stream for a cut.
+    pub fn goodbye(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.put(None, out)
+    }
+
+    fn put(&mut self, data: Option<&[u8]>, out: &mut Vec<u8>) -> io::Result<()> {
         let mut nothing: [u8; 0] = [];
         loop {
+            let work = match data {
+                Some(data) => Work::Write(data, &mut *out),
+                None => Work::Goodbye(&mut *out),
+            };
             let status = match &mut self.side {
                 Side::Client(client) => act(
                     client.process_tls_records(&mut nothing),
-                    Work::Write(data, out),
+                    work,
                     &mut self.owed,
                     &mut self.early,
                 ),
                 Side::Server(server) => act(
                     server.process_tls_records(&mut nothing),
-                    Work::Write(data, out),
+                    work,
                     &mut self.owed,
                     &mut self.early,
                 ),
@@ -225,9 +239,19 @@ fn act<Data>(
             out.truncate(at + written);
             Turn::Ready
         }
+        (ConnectionState::WriteTraffic(mut traffic), Work::Goodbye(out)) => {
+            let at = out.len();
+            out.resize(at + SEALED_BYTES_MAX - RECORD_BYTES_MAX, 0);
+            let written = traffic
+                .queue_close_notify(&mut out[at..])
+                .map_err(io::Error::other)?;
+            out.truncate(at + written);
+            Turn::Ready
+        }
         (ConnectionState::WriteTraffic(_), _) => Turn::Ready,
         (ConnectionState::BlockedHandshake, _) => Turn::Blocked,
-        (ConnectionState::PeerClosed | ConnectionState::Closed, Work::Write(..)) => Turn::Again,
+        // Who has said that nothing more comes may still be told something; when both have said so, nobody may.
+        (ConnectionState::PeerClosed, Work::Write(..) | Work::Goodbye(_)) => Turn::Again,
         (ConnectionState::PeerClosed | ConnectionState::Closed, _) => Turn::Closed,
         _ => {
             return Err(io::Error::new(

@@ -179,7 +179,7 @@ async fn inbox(
 
 fn act(core: &Rc<Core>, message: CoreMessage) {
     match message {
-        CoreMessage::Cancel(session) => cancel::act(core, session),
+        CoreMessage::Cancel(session, heard) => cancel::act(core, session, heard),
         CoreMessage::LeasesEnded { ids, why, version } => {
             let sessions: Vec<_> = core.sessions.borrow().values().cloned().collect();
             for session in sessions.iter().filter(|session| session.runs_under(&ids)) {

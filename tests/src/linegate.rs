@@ -155,35 +155,18 @@ impl Linegate {
         let dir = places::temporary("lg-up-");
         let port = places::free_port();
         write_config(dir.path(), postgres, port, &options);
-        let log = File::create(dir.path().join("log")).expect("our own directory");
-        let mut command = match options.disk_megabytes {
+        let command = match options.disk_megabytes {
             None => Command::new(places::program("linegate")),
             Some(megabytes) => on_small_disk(&dir.path().join("state/recordings"), megabytes),
         };
-        let mut child = command
-            .args(["up", "--config"])
-            .arg(dir.path().join("linegate.toml"))
-            .arg("--state-dir")
-            .arg(dir.path().join("state"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("linegate runs");
-        let mut said = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let ready = said
-            .by_ref()
-            .map_while(Result::ok)
-            .find(|line| line.starts_with("ready"));
-        let linegate = Self { child, dir, port };
-        assert!(
-            ready.is_some(),
-            "linegate did not become ready:\n{}",
-            linegate.log()
-        );
-        // Keeps the pipe open and empty for as long as the process lives.
-        std::thread::spawn(move || said.for_each(drop));
-        linegate
+        let child = spawn(command, dir.path());
+        Self { child, dir, port }
+    }
+
+    /// Starts it again with what the one before left, which has ended.
+    pub fn start_again(&mut self) {
+        let command = Command::new(places::program("linegate"));
+        self.child = spawn(command, self.dir.path());
     }
 
     /// Its state directory.
@@ -434,6 +417,34 @@ fn on_small_disk(directory: &Path, megabytes: u32) -> Command {
         .arg(directory)
         .arg(places::program("linegate"));
     command
+}
+
+/// `linegate up` with the configuration and the state in a directory; returns when it is ready.
+fn spawn(mut command: Command, dir: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(dir.join("log"));
+    let mut child = command
+        .args(["up", "--config"])
+        .arg(dir.join("linegate.toml"))
+        .arg("--state-dir")
+        .arg(dir.join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.expect("our own directory"))
+        .spawn()
+        .expect("linegate runs");
+    let mut said = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let ready = said
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("ready"));
+    if ready.is_none() {
+        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        signal(&child, Signal::TERM);
+        panic!("linegate did not become ready:\n{log}");
+    }
+    // Keeps the pipe open and empty for as long as the process lives.
+    std::thread::spawn(move || said.for_each(drop));
+    child
 }
 
 fn write_config(dir: &Path, postgres: &Postgres, port: u16, options: &Options) {

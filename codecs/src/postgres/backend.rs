@@ -406,6 +406,23 @@ impl<'a> CopyResponse<'a> {
     }
 }
 
+/// What a FunctionCall found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FunctionCallResponse<'a> {
+    /// The result; `None` for NULL.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> FunctionCallResponse<'a> {
+    /// Reads a payload.
+    pub fn read(payload: &'a [u8]) -> Result<Self, PostgresError> {
+        let mut reader = Reader::new("FunctionCallResponse", payload);
+        let value = reader.nullable("the result")?;
+        reader.end()?;
+        Ok(Self { value })
+    }
+}
+
 /// A NOTIFY of some session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotificationResponse<'a> {
@@ -451,6 +468,26 @@ mod tests {
             ParameterDescription::read(&[0, 1, 0]),
             Err(PostgresError::Truncated { .. })
         ));
+    }
+
+    #[test]
+    fn a_functions_result_is_read_whole_or_not_at_all() {
+        let payload = b"\0\0\0\x03abc";
+        let read = FunctionCallResponse::read(payload).unwrap();
+        assert_eq!(read.value, Some(&b"abc"[..]));
+        for cut in 0..payload.len() {
+            assert!(
+                FunctionCallResponse::read(&payload[..cut]).is_err(),
+                "cut at byte {cut}"
+            );
+        }
+        assert!(FunctionCallResponse::read(b"\0\0\0\0x").is_err());
+        assert!(
+            FunctionCallResponse::read(b"\xff\xff\xff\xff")
+                .unwrap()
+                .value
+                .is_none()
+        );
     }
 
     #[test]
@@ -515,6 +552,7 @@ mod tests {
             let _ = BackendKeyData::read(&payload);
             let _ = CommandComplete::read(&payload).map(|complete| complete.rows());
             let _ = NotificationResponse::read(&payload);
+            let _ = FunctionCallResponse::read(&payload);
             if let Ok(response) = CopyResponse::read(&payload) {
                 response.column_formats.for_each(drop);
             }

@@ -113,8 +113,17 @@ pub enum Message<'a> {
         /// The client's reason.
         message: &'a [u8],
     },
-    /// The old way to call a function; not looked into.
-    FunctionCall(&'a [u8]),
+    /// Calls a function by its number: the fast path.
+    FunctionCall {
+        /// The function's OID.
+        function: u32,
+        /// Formats of the arguments: none, one for all, or one each.
+        argument_formats: Int16s<'a>,
+        /// The arguments.
+        arguments: Parameters<'a>,
+        /// The format of the result.
+        result_format: i16,
+    },
     /// A password or a part of a SASL exchange; see [`password`] and [`SaslInitial`].
     Password(&'a [u8]),
 }
@@ -151,7 +160,7 @@ impl<'a> Message<'a> {
                 reader.end()?;
                 Ok(Self::CopyFail { message })
             }
-            tag::FUNCTION_CALL => Ok(Self::FunctionCall(payload)),
+            tag::FUNCTION_CALL => function_call(payload),
             tag::PASSWORD => Ok(Self::Password(payload)),
             tag => Err(PostgresError::UnknownTag { tag }),
         }
@@ -172,7 +181,7 @@ impl<'a> Message<'a> {
             Self::CopyData(_) => "CopyData",
             Self::CopyDone => "CopyDone",
             Self::CopyFail { .. } => "CopyFail",
-            Self::FunctionCall(_) => "FunctionCall",
+            Self::FunctionCall { .. } => "FunctionCall",
             Self::Password(_) => "PasswordMessage",
         }
     }
@@ -219,14 +228,7 @@ fn bind(payload: &[u8]) -> Result<Message<'_>, PostgresError> {
     let portal = reader.string("the portal")?;
     let statement = reader.string("the statement")?;
     let parameter_formats = Int16s(reader.counted("the parameter formats", 2)?);
-    let count = reader.u16("the number of parameters")?;
-    let parameters = Parameters {
-        left: count,
-        rest: reader.rest(),
-    };
-    for _ in 0..count {
-        reader.nullable("a parameter")?;
-    }
+    let parameters = parameters(&mut reader)?;
     let result_formats = Int16s(reader.counted("the result formats", 2)?);
     reader.end()?;
     Ok(Message::Bind {
@@ -238,7 +240,32 @@ fn bind(payload: &[u8]) -> Result<Message<'_>, PostgresError> {
     })
 }
 
-/// The values of a Bind, `None` for NULL.
+fn function_call(payload: &[u8]) -> Result<Message<'_>, PostgresError> {
+    let mut reader = Reader::new("FunctionCall", payload);
+    let function = reader.u32("the function")?;
+    let argument_formats = Int16s(reader.counted("the argument formats", 2)?);
+    let arguments = parameters(&mut reader)?;
+    let result_format = reader.i16("the result format")?;
+    reader.end()?;
+    Ok(Message::FunctionCall {
+        function,
+        argument_formats,
+        arguments,
+        result_format,
+    })
+}
+
+/// A count of 16 bits and that many values.
+fn parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, PostgresError> {
+    let left = reader.u16("the number of parameters")?;
+    let rest = reader.rest();
+    for _ in 0..left {
+        reader.nullable("a parameter")?;
+    }
+    Ok(Parameters { left, rest })
+}
+
+/// The values of a Bind or a FunctionCall, `None` for NULL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Parameters<'a> {
     left: u16,
@@ -336,6 +363,50 @@ mod tests {
             Message::read(tag::BIND, beyond),
             Err(PostgresError::Truncated { .. })
         ));
+    }
+
+    #[test]
+    fn a_function_call_is_read_whole_or_not_at_all() {
+        // loread(0, 4096), both binary, the result binary; the second argument of another is NULL.
+        let payload = b"\0\0\x03\xba\0\x01\0\x01\0\x02\0\0\0\x04\0\0\0\0\xff\xff\xff\xff\0\x01";
+        let Ok(Message::FunctionCall {
+            function,
+            argument_formats,
+            arguments,
+            result_format,
+        }) = Message::read(tag::FUNCTION_CALL, payload)
+        else {
+            panic!("no FunctionCall")
+        };
+        assert_eq!((function, result_format), (954, 1));
+        assert_eq!(argument_formats.collect::<Vec<_>>(), [1]);
+        assert_eq!(arguments.collect::<Vec<_>>(), [Some(&[0; 4][..]), None]);
+        for cut in 0..payload.len() {
+            assert!(
+                matches!(
+                    Message::read(tag::FUNCTION_CALL, &payload[..cut]),
+                    Err(PostgresError::Truncated {
+                        message: "FunctionCall",
+                        ..
+                    })
+                ),
+                "cut at byte {cut}"
+            );
+        }
+        let longer = [&payload[..], b"x"].concat();
+        assert!(matches!(
+            Message::read(tag::FUNCTION_CALL, &longer),
+            Err(PostgresError::Trailing { bytes: 1, .. })
+        ));
+        // A count or a size beyond what came.
+        for beyond in [
+            &b"\0\0\0\x01\xff\xff\0\0\0\0"[..],
+            b"\0\0\0\x01\0\0\xff\xff\0\0",
+            b"\0\0\0\x01\0\0\0\x01\x7f\xff\xff\xff\0\0",
+            b"\0\0\0\x01\0\0\0\x01\xff\xff\xff\xfe\0\0",
+        ] {
+            assert!(Message::read(tag::FUNCTION_CALL, beyond).is_err());
+        }
     }
 
     #[test]

@@ -12,13 +12,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use linegate_config::{TargetConfig, TlsMode};
+use linegate_identity::AnyCertificate;
 use linegate_policy::{Catalog, LabelIndex, LabelSpec};
-use linegate_sql::catalog::{Loader, POSTLUDE, PRELUDE};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use linegate_sql::catalog::{Loader, POSTLUDE, SETTINGS, VIEW};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -100,7 +100,7 @@ impl Database {
 
     /// Reads the catalog, in one consistent view.
     pub(crate) async fn catalog(&self) -> Result<Catalog, Failure> {
-        for query in PRELUDE {
+        for query in SETTINGS.iter().chain(VIEW) {
             self.rows(query).await?;
         }
         let mut loader = Loader::new();
@@ -149,7 +149,8 @@ fn client_tls(target: &TargetConfig) -> io::Result<ClientConfig> {
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
     if target.tls != TlsMode::VerifyFull {
-        let any = Arc::new(AnyCertificate(provider));
+        // `prefer` and `require` promise encryption, not identity.
+        let any = Arc::new(AnyCertificate::new(provider));
         return Ok(builder
             .dangerous()
             .with_custom_certificate_verifier(any)
@@ -163,47 +164,6 @@ fn client_tls(target: &TargetConfig) -> io::Result<ClientConfig> {
             .map_err(io::Error::other)?;
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// `prefer` and `require` promise encryption, not identity. Signatures are still checked.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// rustls for tokio-postgres.

@@ -2,12 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use linegate_config::{Config, LabelConfig, Redact, TargetConfig};
+use linegate_config::{Config, TargetConfig};
 use linegate_identity::{ActorChain, Principal, PrincipalKind};
-use linegate_policy::redact::{Constant, DateUnit, Kept};
-use linegate_policy::{
-    Catalog, Column, Engine, LabelIndex, LabelSpec, Name, RedactSpec, Relation, Statement,
-};
+use linegate_policy::{Catalog, Column, Engine, LabelIndex, LabelSpec, Name, Relation, Statement};
 
 use crate::check::{self, Checked};
 use crate::failure::Failure;
@@ -63,36 +60,7 @@ pub(crate) fn chain_of(
 
 /// The labels of a target as policy sees them. How a cell is overwritten is not part of a decision: see [`redaction`].
 pub(crate) fn label_specs(config: &Config, target: &str) -> Vec<LabelSpec> {
-    let spec = |label: &LabelConfig| LabelSpec {
-        name: label.name.clone(),
-        columns: label
-            .columns
-            .iter()
-            .map(|column| (column.schema.clone(), column.table.clone(), column.column.clone()))
-            .collect(),
-        paths: label.paths.iter().map(|path| path.steps().to_vec()).collect(),
-        redact: redact_spec(&label.redact),
-    };
-    config.labels_of(target).map(spec).collect()
-}
-
-/// The policy crate's view of a redaction.
-fn redact_spec(redact: &Redact) -> RedactSpec {
-    match redact {
-        Redact::Blank => RedactSpec::Blank,
-        Redact::KeepLast(count) => RedactSpec::KeepLast(*count),
-        Redact::KeepDomain => RedactSpec::KeepDomain,
-        Redact::Digits { first, last } => RedactSpec::Digits(Kept {
-            first: *first,
-            last: *last,
-        }),
-        Redact::DateYear => RedactSpec::Date(DateUnit::Year),
-        Redact::DateMonth => RedactSpec::Date(DateUnit::Month),
-        Redact::Round(step) => RedactSpec::Round(*step),
-        Redact::Pseudonym => RedactSpec::Pseudonym,
-        Redact::Constant(text) => Constant::new(text).map_or(RedactSpec::Null, RedactSpec::Constant),
-        Redact::Null => RedactSpec::Null,
-    }
+    config.labels_of(target).map(LabelSpec::from).collect()
 }
 
 /// How the configuration overwrites a labelled column's cells, in its own words.

@@ -15,6 +15,7 @@ pub mod leases;
 pub mod md5;
 pub mod scope;
 pub mod scram;
+pub mod tls;
 pub mod token;
 
 pub use chain::{ActorChain, ChainError, NameError, Principal, PrincipalKind};
@@ -26,4 +27,5 @@ pub use lease::{LeaseError, LeaseGrant, LeaseId, LeaseRequest, ScramVerifier, Un
 pub use leases::Leases;
 pub use scope::{Scope, ScopeError};
 pub use scram::{ScramClient, ScramError, ScramServer};
+pub use tls::AnyCertificate;
 pub use token::{Attenuation, TokenError, TokenKey, VerifiedToken};

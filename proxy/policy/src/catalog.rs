@@ -43,15 +43,18 @@ pub struct Relation {
 /// What the server does besides, when rows of a relation change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reactions {
-    /// It has triggers that somebody defined; what they do is not known.
+    /// It has triggers that somebody defined, or defaults, checks, indexes or row policies that call somebody's functions; what
+    /// these do when rows change is not known.
     pub triggers: bool,
+    /// Reading it calls somebody's functions: its query does, or a row policy.
+    pub calls: bool,
     /// It has rules on INSERT, UPDATE or DELETE.
     pub rules: bool,
-    /// Relations whose rows go or change with its rows: foreign keys with ON DELETE or ON UPDATE actions.
+    /// Relations with foreign keys that point at it, and what these do when its rows go or change.
     pub cascades: Vec<Cascade>,
 }
 
-/// A foreign key's action, seen from the relation it points at.
+/// A foreign key and its actions, if it has any, seen from the relation it points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cascade {
     /// OID of the relation with the foreign key.
@@ -85,7 +88,8 @@ pub struct Catalog {
     pub epoch: u64,
     /// Every relation, system catalogs included, by OID.
     pub relations: Vec<Relation>,
-    /// Lower-case names of functions and procedures outside `pg_catalog` (any schema): opaque when called.
+    /// Lower-case names of functions and procedures outside `pg_catalog` (any schema), and of those in it that are not known to
+    /// be harmless: opaque when called.
     pub user_functions: HashSet<String>,
     /// The functions behind those names, as far as they could be read.
     pub functions: Vec<Function>,

@@ -3,7 +3,8 @@
 //! Which question is asked of policy for which effect:
 //! `select` and `copy-out` of every relation read; `insert`, `update`, `delete`, `truncate`, `create`, `alter`, `drop` and
 //! `copy-in` of every relation written; `lock`, `maintenance`, `grant` and `explain` of both; every other effect, and those
-//! without a relation, of the target. A write that also reads other relations needs `select` on those. Where a policy
+//! without a relation, of the target. A write that also reads other relations needs `select` on those. What is read through
+//! views and partitioned tables must not be forbidden, and need not be permitted. Where a policy
 //! forbids `read`, that is asked as well of every labelled column that the statement uses. Every question is
 //! asked for every member of the chain (see `subject`), and one refusal refuses all.
 //!
@@ -54,6 +55,9 @@ pub struct Step {
     pub policies: Vec<String>,
 }
 
+/// Told of each question and its answer.
+pub(crate) type Trace<'t> = dyn FnMut(Step) + 't;
+
 /// Decides a statement. `labels` is `None` while the database's catalog is not known.
 pub fn decide(
     engine: &Engine,
@@ -62,7 +66,7 @@ pub fn decide(
     masks: &MaskScope,
     statement: &Statement,
 ) -> Decision {
-    decide_traced(engine, subject, labels, masks, statement, &mut |_| {})
+    decide_traced(engine, subject, labels, masks, statement, None)
 }
 
 /// `decide`, telling each question and answer.
@@ -72,7 +76,7 @@ pub(crate) fn decide_traced(
     labels: Option<&LabelIndex>,
     masks: &MaskScope,
     statement: &Statement,
-    trace: &mut dyn FnMut(Step),
+    trace: Option<&mut Trace<'_>>,
 ) -> Decision {
     let mut found = Found::default();
     let verdict = match before_policy(subject, labels, masks, statement) {
@@ -253,7 +257,7 @@ fn ask_policy(
     labels: Option<&LabelIndex>,
     statement: &Statement,
     found: &mut Found,
-    trace: &mut dyn FnMut(Step),
+    mut trace: Option<&mut Trace<'_>>,
 ) -> Verdict {
     let tables = Tables::of(engine, subject, labels, statement);
     let (Some(mut tables), Some(asked)) = (tables, subject.context(statement, false)) else {
@@ -285,13 +289,15 @@ fn ask_policy(
     };
     let mut holding = BTreeSet::new();
     let refused = round.run(&asked, &mut |member, question, allowed, determining| {
-        trace(Step {
-            agent: member.agent.clone(),
-            asked: question.asked,
-            relation: question.resource.shown.clone(),
-            allowed,
-            policies: determining.iter().map(ToString::to_string).collect(),
-        });
+        if let Some(trace) = &mut trace {
+            trace(Step {
+                agent: member.agent.clone(),
+                asked: question.asked,
+                relation: question.resource.shown.clone(),
+                allowed,
+                policies: determining.iter().map(ToString::to_string).collect(),
+            });
+        }
         if allowed {
             found.permitted(engine, determining);
             return None;

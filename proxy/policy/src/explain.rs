@@ -31,9 +31,8 @@ pub fn explain(
     statement: &Statement,
 ) -> Explanation {
     let mut steps = Vec::new();
-    let decision = decide::decide_traced(engine, subject, labels, masks, statement, &mut |step| {
-        steps.push(step)
-    });
+    let mut trace = |step: Step| steps.push(step);
+    let decision = decide::decide_traced(engine, subject, labels, masks, statement, Some(&mut trace));
     Explanation {
         decision,
         steps,

@@ -1,7 +1,8 @@
 //! The labelled columns that a statement uses, as policy's entities: what a forbid on `read` is asked about.
 //!
 //! Where the reader followed every value, these are the columns it touched; otherwise every labelled column of every
-//! relation that the statement names, and of a view that was not followed, the view as one column named `*`.
+//! relation that the statement names, and of a view that was not followed, the view as one column named `*`. A column of a
+//! view stands for the tables' columns behind it as well, and whoever reads a view reads what its conditions look at.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -41,15 +42,30 @@ pub(crate) fn columns(
     match &statement.lineage {
         Some(lineage) if is_followed(statement) => {
             for column in &lineage.touched {
-                let relation = labels.known_by_oid(column.relation)?;
-                of_relation(labels, &relation, Some(column.attribute), &mut found);
+                of_column(labels, *column, &mut found)?;
             }
         }
         _ => {
             for name in statement.reads.iter().chain(&statement.writes) {
                 for relation in labels.known(name).filter(|relation| relation.is_labelled) {
                     of_relation(labels, &relation, None, &mut found);
+                    for column in relation.columns {
+                        let id = ColumnId {
+                            relation: relation.oid,
+                            attribute: column.number,
+                        };
+                        if labels.is_labelled(id) {
+                            of_column(labels, id, &mut found)?;
+                        }
+                    }
                 }
+            }
+        }
+    }
+    for name in statement.reads.iter().chain(&statement.writes) {
+        for relation in labels.known(name) {
+            for column in labels.always_read(relation.oid) {
+                of_column(labels, column, &mut found)?;
             }
         }
     }
@@ -64,6 +80,15 @@ pub(crate) fn columns(
         })
     });
     entities.collect()
+}
+
+/// A labelled column and those that its values are from.
+fn of_column(labels: &LabelIndex, column: ColumnId, found: &mut Columns) -> Option<()> {
+    for origin in labels.origins(column) {
+        let relation = labels.known_by_oid(origin.relation)?;
+        of_relation(labels, &relation, Some(origin.attribute), found);
+    }
+    Some(())
 }
 
 /// One column of a relation with its labels, or all of them. A column whose own labels are not known bears the relation's.

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::statement::Name;
 use crate::subject::Subject;
 
+mod behind;
 mod columns;
 mod functions;
 mod suspects;
@@ -75,6 +76,24 @@ impl MaskScope {
                 .filter(|name| decide::may_probe(engine, subject, name))
                 .cloned(),
         )
+    }
+
+    /// What either of two scopes hides; only what both may probe may be probed.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        let may_probe = |label: &&String| {
+            let may = |scope: &Self| !scope.hides(label) || scope.may_probe(label);
+            may(self) && may(other)
+        };
+        Self {
+            hidden: self.hidden.union(&other.hidden).cloned().collect(),
+            probes: self
+                .probes
+                .union(&other.probes)
+                .filter(may_probe)
+                .cloned()
+                .collect(),
+        }
     }
 
     /// Every label masked.
@@ -157,6 +176,8 @@ pub struct LabelIndex {
     user_functions: HashSet<String>,
     extension_functions: HashSet<(String, String)>,
     functions: HashMap<String, Vec<functions::Entry>>,
+    /// Views that were followed.
+    behind: HashMap<u32, behind::Behind>,
     sightings: suspects::Sightings,
 }
 

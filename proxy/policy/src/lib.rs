@@ -5,8 +5,10 @@
 
 mod asking;
 pub mod budget;
+pub mod builtins;
 pub mod cache;
 pub mod catalog;
+mod configured;
 pub mod decide;
 pub mod engine;
 pub mod explain;
@@ -45,5 +47,6 @@ pub use mask_plan::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal};
 pub use problems::{Problem, Told};
 pub use statement::{Name, Named, OutputColumn, Statement};
 pub use subject::Subject;
+pub use under_mask::makes_clear_relations;
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};
 pub use window::Moment;

@@ -16,7 +16,7 @@ pub struct ColumnId {
 }
 
 /// What one value may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
     /// Nothing of any labelled column.
     Clean,
@@ -38,8 +38,11 @@ impl Flow {
     }
 }
 
+/// A name after a dot that is no column of what stands before it, and a function's name: `x.f` calls f(x). Always refused.
+pub const DISGUISED: &str = "a function in a column's clothes";
+
 /// The lineage of one text. What could not be told is left out by the reader and shows as `None` or in `unknown`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lineage {
     /// The flow of each result column of a text with one statement that returns rows, or that prepares or declares one;
     /// `None` when the number of columns or their meaning could not be told.

@@ -1,30 +1,61 @@
-//! What a policy's text looks at: time, or the resource's own name and labels. Found in Cedar's JSON form of the policy.
+//! What a policy's text looks at: time, the statement, the principal, or the resource's own name and labels. Found in
+//! Cedar's JSON form of the policy.
 //!
 //! Source: Cedar language reference, "JSON policy format". Doubt counts as looking: `context` used as a whole may mean any
-//! of its attributes, and a policy that has no JSON form looks at everything.
+//! of its attributes, an attribute that is not listed here belongs to the statement, and a policy that has no JSON form
+//! looks at everything.
 
-use cedar_policy::{Policy, ResourceConstraint};
+use cedar_policy::{Policy, PrincipalConstraint, ResourceConstraint};
 use serde_json::Value;
 
 use crate::window::WEEKDAYS;
 
 /// The attributes of the context that change by themselves.
 const OF_TIME: [&str; 3] = ["hour", "weekday", "minute_of_day"];
+/// Those that are the same for every statement decided with one `Subject`, besides time.
+const OF_SESSION: [&str; 6] = ["chain", "actor", "depth", "lease", "target", "database"];
 
-/// What a policy looks at besides the principal and the statement's effects.
+/// What the answer of a policy may differ by, for one session and action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Differs {
+    /// It may answer otherwise for another relation of the same target.
+    pub(crate) by_relation: bool,
+    /// It may answer otherwise for another statement with the same action.
+    pub(crate) by_statement: bool,
+    /// It may answer otherwise for another member of the chain.
+    pub(crate) by_member: bool,
+}
+
+impl Differs {
+    /// Nothing is known of the policy.
+    pub(crate) const BY_ANYTHING: Self = Self {
+        by_relation: true,
+        by_statement: true,
+        by_member: true,
+    };
+}
+
+/// What a policy looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Looks {
     /// It may answer otherwise a minute later.
     pub(crate) at_time: bool,
     /// It may answer otherwise for another relation of the same target.
     pub(crate) at_relations: bool,
+    /// It may answer otherwise for another statement with the same action.
+    pub(crate) at_statement: bool,
+    /// It may answer otherwise for another principal.
+    pub(crate) at_principal: bool,
     /// Texts that are compared with `context.weekday` and name no day.
     pub(crate) wrong_days: Vec<String>,
 }
 
 impl Looks {
     pub(crate) fn of(policy: &Policy) -> Self {
-        let mut looks = Self::default();
+        let mut looks = Self {
+            at_principal: policy.principal_constraint() != PrincipalConstraint::Any,
+            ..Self::default()
+        };
         match policy.resource_constraint() {
             ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
             ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
@@ -36,9 +67,20 @@ impl Looks {
             Err(_) => {
                 looks.at_time = true;
                 looks.at_relations = true;
+                looks.at_statement = true;
+                looks.at_principal = true;
             }
         }
         looks
+    }
+
+    /// What its answer may differ by within one session.
+    pub(crate) fn differs(&self) -> Differs {
+        Differs {
+            by_relation: self.at_relations,
+            by_statement: self.at_statement,
+            by_member: self.at_principal,
+        }
     }
 
     fn walk(&mut self, node: &Value) {
@@ -57,13 +99,17 @@ impl Looks {
         match operator {
             "Var" => {
                 self.at_time |= operands == "context";
+                self.at_statement |= operands == "context";
                 self.at_relations |= operands == "resource";
+                self.at_principal |= operands == "principal";
                 return;
             }
             // One attribute of the context: only that one counts. Whether it has one never changes.
             "." | "has" if is_var(&operands["left"], "context") => {
                 let attribute = operands["attr"].as_str().unwrap_or_default();
-                self.at_time |= operator == "." && OF_TIME.contains(&attribute);
+                let is_of_time = OF_TIME.contains(&attribute);
+                self.at_time |= operator == "." && is_of_time;
+                self.at_statement |= operator == "." && !is_of_time && !OF_SESSION.contains(&attribute);
                 return;
             }
             // Its type, not its name.
@@ -152,6 +198,81 @@ mod tests {
             "forbid (principal, action, resource) when { resource is Table };",
         ] {
             assert!(!looks(text).at_relations, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_differs_by_statement_and_by_member_is_found() {
+        for (text, by_statement, by_member) in [
+            ("permit (principal, action, resource);", false, false),
+            (
+                "permit (principal, action, resource) when { context.actor == \"build\" };",
+                false,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) when { context.hour < 8 && context.depth == 1 };",
+                false,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) when { context has approved };",
+                false,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) unless { context.approved };",
+                true,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) when { context[\"functions\"].contains(\"f\") };",
+                true,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) when { context.chain.contains(\"a\") || context.bounded };",
+                true,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) when { context == {} };",
+                true,
+                false,
+            ),
+            (
+                "permit (principal, action, resource) when { { c: context }.c.opaque };",
+                true,
+                false,
+            ),
+            (
+                "permit (principal in Group::\"dba\", action, resource);",
+                false,
+                true,
+            ),
+            ("permit (principal is Workload, action, resource);", false, true),
+            (
+                "permit (principal == User::\"dev\", action, resource) when { context.bounded };",
+                true,
+                true,
+            ),
+            (
+                "permit (principal, action, resource) when { principal in Group::\"dba\" };",
+                false,
+                true,
+            ),
+            (
+                "permit (principal, action, resource) when { { p: principal }.p is User };",
+                false,
+                true,
+            ),
+        ] {
+            let found = looks(text);
+            assert_eq!(
+                (found.at_statement, found.at_principal),
+                (by_statement, by_member),
+                "{text}"
+            );
         }
     }
 

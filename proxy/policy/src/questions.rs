@@ -1,6 +1,6 @@
 //! What is asked of policy about one statement: which action on which relation, target or label.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use linegate_identity::Effects;
@@ -49,6 +49,8 @@ pub(crate) struct Resource {
 /// The relations of a statement as Cedar entities.
 pub(crate) struct Tables {
     by_name: HashMap<Name, Vec<Resource>>,
+    /// Relations whose rows are read through views, partitioned tables and the like.
+    behind: Vec<Resource>,
     pub(crate) entities: HashMap<EntityUid, Entity>,
 }
 
@@ -62,6 +64,7 @@ impl Tables {
     ) -> Option<Self> {
         let mut tables = Self {
             by_name: HashMap::new(),
+            behind: Vec::new(),
             entities: HashMap::new(),
         };
         for name in statement.reads.iter().chain(&statement.writes) {
@@ -84,34 +87,68 @@ impl Tables {
             }
             let mut resources = Vec::with_capacity(meant.len());
             for (schema, table) in meant {
-                let uid = engine.nouns.table(&subject.target, &schema, &table);
-                let full = Name {
-                    schema: Some(schema),
-                    name: table,
-                };
-                let label_names = labels.map(|labels| labels.labels_of(&full)).unwrap_or_default();
-                let mut parents: HashSet<EntityUid> = label_names
-                    .into_iter()
-                    .map(|label| engine.nouns.label(label))
-                    .collect();
-                parents.insert(subject.target_uid.clone());
-                resources.push(Resource {
-                    uid: uid.clone(),
-                    shown: Some(full.to_string()),
-                });
-                let text =
-                    |value: Option<String>| RestrictedExpression::new_string(value.unwrap_or_default());
-                let attributes = HashMap::from([
-                    ("schema".to_owned(), text(full.schema)),
-                    ("name".to_owned(), text(Some(full.name))),
-                ]);
-                tables
-                    .entities
-                    .insert(uid.clone(), Entity::new(uid, attributes, parents).ok()?);
+                resources.push(tables.add(engine, subject, labels, schema, table)?);
             }
             tables.by_name.insert(name.clone(), resources);
         }
+        if let Some(labels) = labels.filter(|_| subject.refused_by_relation.intersects(OF_READS)) {
+            tables.look_behind(engine, subject, labels, statement)?;
+        }
         Some(tables)
+    }
+
+    /// One relation as an entity.
+    fn add(
+        &mut self,
+        engine: &Engine,
+        subject: &Subject,
+        labels: Option<&LabelIndex>,
+        schema: String,
+        table: String,
+    ) -> Option<Resource> {
+        let uid = engine.nouns.table(&subject.target, &schema, &table);
+        let full = Name {
+            schema: Some(schema),
+            name: table,
+        };
+        let resource = Resource {
+            uid: uid.clone(),
+            shown: Some(full.to_string()),
+        };
+        let label_names = labels.map(|labels| labels.labels_of(&full)).unwrap_or_default();
+        let mut parents: HashSet<EntityUid> = label_names
+            .into_iter()
+            .map(|label| engine.nouns.label(label))
+            .collect();
+        parents.insert(subject.target_uid.clone());
+        let text = |value: Option<String>| RestrictedExpression::new_string(value.unwrap_or_default());
+        let attributes = HashMap::from([
+            ("schema".to_owned(), text(full.schema)),
+            ("name".to_owned(), text(Some(full.name))),
+        ]);
+        let entity = Entity::new(uid.clone(), attributes, parents).ok()?;
+        self.entities.insert(uid, entity);
+        Some(resource)
+    }
+
+    /// Adds what is read through the relations that a statement reads.
+    fn look_behind(
+        &mut self,
+        engine: &Engine,
+        subject: &Subject,
+        labels: &LabelIndex,
+        statement: &Statement,
+    ) -> Option<()> {
+        let named = statement.reads.iter().flat_map(|name| labels.known(name));
+        let behind: BTreeSet<u32> = named
+            .flat_map(|known| labels.relations_behind(known.oid))
+            .collect();
+        for known in behind.into_iter().filter_map(|oid| labels.known_by_oid(oid)) {
+            let (schema, name) = (known.schema.to_owned(), known.name.to_owned());
+            let resource = self.add(engine, subject, Some(labels), schema, name)?;
+            self.behind.push(resource);
+        }
+        Some(())
     }
 
     fn resources<'n>(&self, names: impl Iterator<Item = &'n Name>) -> Vec<Resource> {
@@ -131,7 +168,7 @@ pub(crate) struct Question {
     pub(crate) action: EntityUid,
     /// The action's name: that of the effect class, or `read`.
     pub(crate) asked: &'static str,
-    /// Its effect class; `None` for `read`, which is allowed unless a policy forbids it.
+    /// Its effect class; `None` for `read` and for what is read through a view, which is allowed unless a policy forbids it.
     pub(crate) effect: Option<Effects>,
     pub(crate) resource: Resource,
 }
@@ -172,6 +209,17 @@ pub(crate) fn questions(
             effect: Some(*effect),
             resource,
         }));
+        if OF_READS.contains(*effect) {
+            // Whoever may read a view need not be permitted to read what is below it, but must not be forbidden to.
+            let behind = std::mem::take(&mut tables.behind);
+            found.extend(behind.iter().cloned().map(|resource| Question {
+                action: action.clone(),
+                asked: name,
+                effect: None,
+                resource,
+            }));
+            tables.behind = behind;
+        }
     }
     for column in columns {
         let uid = column.entity.uid();

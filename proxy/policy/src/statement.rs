@@ -32,7 +32,7 @@ pub enum Named {
 }
 
 /// One top-level output column, as far as the text alone can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputColumn {
     /// A literal, a parameter, `count(*)` or the like: holds no value of any relation.
     Clean,
@@ -41,7 +41,7 @@ pub enum OutputColumn {
 }
 
 /// What one Query or Parse would do; for several statements in one Query, the union.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Statement {
     /// Everything it does, wherever in the tree.
     pub effects: Effects,
@@ -67,6 +67,8 @@ pub struct Statement {
     pub runs: Option<Named>,
     /// It changes names or shapes, so the catalog must be read again.
     pub changes_catalog: bool,
+    /// All that it changes of the catalog is that the tables in `writes` come or go.
+    pub only_tables: bool,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
     pub carries_secret: bool,
     /// Settings it changes, lower case: `name=value` where the text fixes a short value, else `name`; `*` for any.
@@ -118,6 +120,7 @@ impl Statement {
             defines: Vec::new(),
             runs: None,
             changes_catalog: false,
+            only_tables: false,
             carries_secret: false,
             settings: Vec::new(),
             moves_values: false,

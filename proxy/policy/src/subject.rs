@@ -15,13 +15,14 @@
 use std::collections::HashSet;
 
 use cedar_policy::{
-    Context, Effect, Entities, Entity, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
-    RestrictedExpression,
+    ActionConstraint, Context, Effect, Entities, Entity, EntityUid, Policy, PrincipalConstraint,
+    ResourceConstraint, RestrictedExpression,
 };
 use linegate_identity::{ActorChain, Effects, LeaseId, PrincipalKind, Scope, UnixMillis};
 
 use crate::asking::Slices;
 use crate::engine::Engine;
+use crate::looks::{Differs, Looks};
 use crate::statement::Statement;
 use crate::window::Moment;
 
@@ -53,6 +54,7 @@ pub struct Subject {
     pub(crate) refused_by_relation: Effects,
     /// A forbid speaks of `read`.
     pub(crate) refuses_columns: bool,
+    may_everything: bool,
     is_sound: bool,
 }
 
@@ -66,6 +68,9 @@ impl Subject {
         let head_groups = engine.groups_of(head.kind, &head.name).iter().chain(&head.groups);
         let head_groups: HashSet<EntityUid> = head_groups.map(|group| nouns.group(group)).collect();
         let mut ancestors = head_groups.clone();
+        // Every member of the chain is the head or in it.
+        let mut above_all = head_groups.clone();
+        above_all.insert(head_uid.clone());
         let mut members = vec![Member {
             uid: head_uid.clone(),
             agent: None,
@@ -104,6 +109,7 @@ impl Subject {
             .policies()
             .filter(|policy| slice.keeps(policy))
             .collect();
+        let may_everything = has_no_bounds(scope) && allow_everything(engine, &above_all, &kept);
         let (mut looks_at_time, mut refuses_columns) = (false, false);
         let mut refused_by_relation = Effects::NONE;
         let mut policies = Vec::with_capacity(kept.len());
@@ -116,9 +122,10 @@ impl Subject {
                 refused_by_relation = refused_by_relation.with(nouns.effects_of(&policy.action_constraint()));
             }
             refuses_columns |= is_forbid && nouns.names_read(&policy.action_constraint());
-            let at_relations = looks.is_none_or(|looks| looks.at_relations);
-            policies.push((policy.clone(), at_relations));
+            let differs = looks.map_or(Differs::BY_ANYTHING, Looks::differs);
+            policies.push((policy.clone(), differs));
         }
+        let slices = Slices::new(engine, policies, members.len());
         let entities = Entities::from_entities(entities, None);
         // It cannot fail: entities are distinct and without a cycle. Doubt denies.
         let is_sound = entities.is_ok();
@@ -129,7 +136,7 @@ impl Subject {
         Self {
             members,
             entities: entities.unwrap_or_else(|_| Entities::empty()),
-            slices: Slices::new(engine, policies),
+            slices,
             target: target.to_owned(),
             target_uid,
             scope: scope.clone(),
@@ -141,6 +148,7 @@ impl Subject {
             looks_at_time,
             refused_by_relation,
             refuses_columns,
+            may_everything,
             is_sound,
         }
     }
@@ -149,6 +157,7 @@ impl Subject {
     #[must_use]
     pub fn with_database(mut self, database: &str) -> Self {
         database.clone_into(&mut self.database);
+        self.slices.forget_answers();
         self
     }
 
@@ -157,6 +166,7 @@ impl Subject {
     #[must_use]
     pub fn at(mut self, now: UnixMillis) -> Self {
         self.moment = Some(Moment::of(now));
+        self.slices.forget_answers();
         self
     }
 
@@ -171,6 +181,12 @@ impl Subject {
     /// are then refused until the database's catalog is known, as under a mask.
     pub fn needs_catalog(&self) -> bool {
         self.refuses_columns || !self.refused_by_relation.is_empty()
+    }
+
+    /// Whether no verdict can depend on what a statement does: everything is permitted, by policies without conditions or
+    /// budgets, and the lease narrows nothing. What a mask rules out is another matter.
+    pub fn may_everything(&self) -> bool {
+        self.may_everything
     }
 
     /// The target's name.
@@ -237,6 +253,35 @@ impl Subject {
         let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value));
         self.is_sound.then(|| Context::from_pairs(pairs).ok()).flatten()
     }
+}
+
+/// Whether a lease may do whatever policy permits.
+fn has_no_bounds(scope: &Scope) -> bool {
+    let tables = scope.tables.as_ref();
+    scope.effects.contains(Effects::all())
+        && tables.is_none_or(|patterns| patterns.iter().any(|pattern| pattern == "*"))
+}
+
+/// Whether the policies that can match a session permit every member of its chain everything, whatever it is.
+fn allow_everything(engine: &Engine, above_all: &HashSet<EntityUid>, kept: &[&Policy]) -> bool {
+    let is_plain = |policy: &&Policy| {
+        let rule = engine.rule(policy.id());
+        policy.effect() == Effect::Permit
+            && !policy.has_non_scope_constraint()
+            && rule.is_some_and(|rule| rule.budget.is_none() && !rule.looks.at_relations)
+    };
+    let is_wide = |policy: &&Policy| {
+        let for_all = match policy.principal_constraint() {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::In(uid) => above_all.contains(&uid),
+            _ => false,
+        };
+        let resource = policy.resource_constraint();
+        for_all
+            && policy.action_constraint() == ActionConstraint::Any
+            && matches!(resource, ResourceConstraint::Any | ResourceConstraint::In(_))
+    };
+    kept.iter().all(is_plain) && kept.iter().any(is_wide)
 }
 
 /// The name in `name` or `name=value`.
@@ -327,6 +372,49 @@ mod tests {
             principal,
             actors: actors.iter().map(|actor| (*actor).to_owned()).collect(),
         }
+    }
+
+    #[test]
+    fn whoever_may_everything_is_bounded_by_nothing() {
+        let may = |text: &str, scope: Scope| {
+            let engine = Engine::compile(&[("t".to_owned(), text.to_owned())], &[]).expect("compiles");
+            let lease = LeaseId("lg_test".to_owned());
+            Subject::new(&engine, &chain(&["migrate"]), &lease, &scope, "shop").may_everything()
+        };
+        let all = || Scope {
+            effects: Effects::all(),
+            tables: None,
+        };
+        for text in [
+            "permit (principal, action, resource);",
+            "permit (principal in User::\"dev\", action, resource);",
+            "permit (principal in Group::\"staff\", action, resource in Target::\"shop\");",
+            "permit (principal, action, resource);\nforbid (principal == User::\"other\", action, resource);",
+        ] {
+            assert!(may(text, all()), "{text}");
+        }
+        for text in [
+            "permit (principal == User::\"dev\", action, resource);", // not the agents
+            "permit (principal is Workload, action, resource);",
+            "permit (principal, action == Action::\"select\", resource);",
+            "permit (principal, action, resource) when { context.bounded };",
+            "permit (principal, action, resource in Label::\"pii\");",
+            "@id(\"b\") @budget_rows(\"9\") permit (principal, action, resource);",
+            "permit (principal, action, resource);\nforbid (principal, action == Action::\"drop\", resource);",
+            "permit (principal, action, resource);\npermit (principal, action, resource) when { context.bounded };",
+        ] {
+            assert!(!may(text, all()), "{text}");
+        }
+        let text = "permit (principal, action, resource);";
+        let narrow = Scope {
+            effects: Effects::SELECT,
+            tables: None,
+        };
+        let few = Scope {
+            effects: Effects::all(),
+            tables: Some(vec!["app.*".to_owned()]),
+        };
+        assert!(!may(text, narrow) && !may(text, few));
     }
 
     #[test]

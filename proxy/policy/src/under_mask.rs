@@ -3,23 +3,17 @@
 //! Masking overwrites columns of result rows by their origin. That is only a boundary while values cannot travel elsewhere
 //! first (another table, a setting, a notification, COPY, a log line) and while no function or system catalog hands them out
 //! under another origin. Where a statement's lineage is known, it says which values travel and which are looked at; without
-//! one, every value of a relation that is named counts as travelling. Functions are an allow-list (`known_functions.txt`, one name a line: what `pg_catalog` of
-//! PostgreSQL 15 to 18 offers, without what runs query text, reads files, large objects, statistics values or other
-//! sessions' statements), so a name that is new or unknown is refused.
-
-use std::collections::HashSet;
-use std::sync::LazyLock;
+//! one, every value of a relation that is named counts as travelling. Functions are an allow-list (`builtins`), so a name that is
+//! new or unknown is refused.
 
 use linegate_identity::Effects;
 
+use crate::builtins;
 use crate::labels::{LabelIndex, MaskScope};
-use crate::lineage::{ColumnId, Lineage};
+use crate::lineage::{ColumnId, DISGUISED, Lineage};
 use crate::statement::{Name, Statement};
 use crate::subject::setting_name;
 use crate::verdict::{Channel, Reason};
-
-static KNOWN_FUNCTIONS: LazyLock<HashSet<&'static str>> =
-    LazyLock::new(|| include_str!("known_functions.txt").lines().collect());
 
 /// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
 /// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings.
@@ -121,8 +115,10 @@ fn followed(
     let masked = |name: &&Name| labels.touches_masked(name, masks);
     let read = statement.reads.iter().find(masked);
     let any = read.or_else(|| statement.writes.iter().find(masked));
+    // What a disguised function reads is not among the names.
+    let is_disguised = lineage.unknown.contains(&DISGUISED);
     if let Some(what) = lineage.unknown.first()
-        && (any.is_some() || lineage.touched.is_empty())
+        && (any.is_some() || lineage.touched.is_empty() || is_disguised)
     {
         return Some(Channel::Opaque(what));
     }
@@ -205,7 +201,7 @@ fn unfollowed(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> 
 
 /// A built-in function that is on the list and, as far as the catalog is known, not shadowed by one outside `pg_catalog`.
 pub(crate) fn is_known(function: &Name, labels: Option<&LabelIndex>) -> bool {
-    let known = KNOWN_FUNCTIONS.contains(function.name.as_str());
+    let known = builtins::is_allowed(&function.name);
     let is_pure = || labels.is_some_and(|labels| labels.is_extension_function(function));
     let was_followed = || labels.is_some_and(|labels| labels.meanings(function).is_some());
     match function.schema.as_deref() {
@@ -223,6 +219,35 @@ impl LabelIndex {
     pub fn knows_function(&self, function: &Name) -> bool {
         is_known(function, Some(self))
     }
+}
+
+/// Whether a statement makes relations that can hold nothing which is masked, and changes no other names. Values do not flow
+/// into them, since nothing that carries no label is written to from labelled columns.
+pub fn makes_clear_relations(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> bool {
+    let Some(lineage) = &statement.lineage else {
+        return false;
+    };
+    let bare = |name: &Name| Name {
+        schema: None,
+        name: name.name.clone(),
+    };
+    let effects = statement.effects;
+    effects.contains(Effects::CREATE)
+        && effects.without(Effects::CREATE.with(Effects::SELECT)).is_empty()
+        && statement.count == 1
+        && statement.opaque.is_empty()
+        && lineage.unknown.is_empty()
+        && lineage.touched.is_empty()
+        && statement
+            .functions
+            .iter()
+            .all(|function| is_known(function, Some(labels)))
+        && !statement
+            .reads
+            .iter()
+            .any(|name| labels.touches_masked(name, masks))
+        && !statement.writes.iter().any(|name| labels.touches(&bare(name)))
+        && !labels.has_lost_labels()
 }
 
 fn carries(function: &Name) -> bool {
@@ -248,7 +273,10 @@ fn is_harmless(setting: &str) -> bool {
         // Below notice, the server tells the client what only its log should hold.
         "client_min_messages" => matches!(value.as_str(), "notice" | "warning" | "error"),
         "role" | "session_authorization" => false,
-        _ => !["auto_explain.", "debug_", "log_", "trace_"]
+        // How rows are looked for decides the order in which they come: an index's, a merge join's.
+        "seq_page_cost" | "random_page_cost" => false,
+        _ if name.starts_with("cpu_") && name.ends_with("_cost") => false,
+        _ => !["auto_explain.", "debug_", "enable_", "log_", "trace_"]
             .iter()
             .any(|prefix| name.starts_with(prefix)),
     }

@@ -59,6 +59,8 @@ pub enum Reason {
     CatalogNeeded,
     /// A policy refuses labelled columns, and which of them it uses cannot be told.
     ColumnsUnknown,
+    /// It runs something by a name, which was prepared under other policies and is not known any more.
+    NameUnknown,
     /// A budget of the lease is used up.
     Exhausted(Exhausted),
     /// No policy permits it.
@@ -146,6 +148,9 @@ impl Reason {
             Self::ColumnsUnknown => {
                 "a policy refuses labelled columns and this statement cannot be followed".to_owned()
             }
+            Self::NameUnknown => {
+                "what this would run was prepared under other policies and is not known any more".to_owned()
+            }
             Self::Exhausted(exhausted) => exhausted.public(),
             Self::NotPermitted {
                 effect,
@@ -194,6 +199,7 @@ impl Reason {
             Self::CatalogMissing | Self::CatalogNeeded => "Try again in a moment.",
             Self::Exhausted(exhausted) => exhausted.hint(),
             Self::TooManyRelations => "Split the statement.",
+            Self::NameUnknown => "Prepare or declare it again, under a new name.",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -104,6 +104,8 @@ pub enum Protocol {
     Simple,
     /// Parse, Bind, Execute.
     Extended,
+    /// A FunctionCall message.
+    FastPath,
 }
 
 /// What was decided about a statement.

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use self::pages::{Direct, Pages};
 use crate::block::{self, BLOCK_HEADER_BYTES, CONTENT_BYTES, Hash};
 use crate::entry::{
     ENTRY_HEADER_BYTES, Entry, EntryKind, PAYLOAD_BYTES_MAX, ROWS_HEADER_BYTES, SessionId, entry_header,
@@ -79,7 +80,7 @@ pub struct Recorder {
     /// Number of the newest segment.
     number: u64,
     /// Whole blocks that are not yet synced, then the open block.
-    unsynced: Vec<u8>,
+    unsynced: Pages,
     /// Where the open block starts in `unsynced`.
     open_at: usize,
     /// Entries in the open block.
@@ -104,6 +105,7 @@ pub struct Recorder {
 /// The live segment.
 struct Segment {
     file: File,
+    direct: Direct,
     first: u64,
     opened_at: u64,
     /// Synced bytes.
@@ -157,7 +159,7 @@ impl Recorder {
             phase: Phase::Sealed([0; 32]),
             segment: None,
             number: 0,
-            unsynced: Vec::new(),
+            unsynced: Pages::new(),
             open_at: 0,
             open_entries: 0,
             written: 0,
@@ -317,7 +319,7 @@ impl Recorder {
             self.close_block();
         }
         if self.open_entries == 0 {
-            self.unsynced.resize(self.open_at + BLOCK_HEADER_BYTES, 0);
+            self.unsynced.grow_to(self.open_at + BLOCK_HEADER_BYTES);
         }
         let sequence = self.next;
         let header = entry_header(kind, payload_bytes as u32, sequence, self.now, session);
@@ -346,7 +348,7 @@ impl Recorder {
 
     /// Writes the closed blocks that are not yet written, without a sync.
     fn write(&mut self) -> io::Result<()> {
-        let Some(segment) = &self.segment else {
+        let Some(segment) = &mut self.segment else {
             return Ok(());
         };
         let from = segment.bytes + self.written as u64;
@@ -367,7 +369,7 @@ impl Recorder {
                 blocks
             }
         };
-        if let Err(error) = segment.file.write_all_at(blocks, from) {
+        if let Err(error) = segment.direct.write_all_at(&segment.file, blocks, from) {
             self.stray = true;
             return Err(error);
         }
@@ -392,8 +394,9 @@ impl Recorder {
         let bytes = self.unsynced.len() as u64;
         segment.bytes += bytes;
         self.durable = self.next;
-        self.unsynced.clear();
-        self.unsynced.shrink_to(UNSYNCED_BYTES_MAX + CONTENT_BYTES); // gives back what one very long entry took
+        // Gives back what one very long entry took.
+        self.unsynced
+            .start_at(segment.bytes, UNSYNCED_BYTES_MAX + 2 * CONTENT_BYTES);
         (self.open_at, self.written) = (0, 0);
         Ok(bytes)
     }
@@ -488,7 +491,8 @@ impl Recorder {
         }
         file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
-        fs::rename(&unfinished, self.directory.join(segment_name(number)))?;
+        let path = self.directory.join(segment_name(number));
+        fs::rename(&unfinished, &path)?;
         sync_directory(Some(&self.directory))?;
         self.write_head(Head {
             number,
@@ -501,8 +505,13 @@ impl Recorder {
             cut_bytes: self.cut_bytes,
         };
         let payload = serde_json::to_vec(&opened).map_err(io::Error::from)?;
+        self.unsynced.start_at(
+            SEGMENT_HEADER_BYTES as u64,
+            UNSYNCED_BYTES_MAX + 2 * CONTENT_BYTES,
+        );
         self.segment = Some(Segment {
             file,
+            direct: Direct::open(&path),
             first: self.next,
             opened_at: self.now,
             bytes: SEGMENT_HEADER_BYTES as u64,
@@ -542,6 +551,7 @@ fn private(truncate: bool) -> OpenOptions {
     options
 }
 
+mod pages;
 mod recover;
 #[cfg(test)]
 mod tests;

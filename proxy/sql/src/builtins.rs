@@ -8,33 +8,6 @@
 use linegate_identity::Effects;
 use linegate_policy::Name;
 
-/// Relations of `pg_catalog` (and one of an extension) that hold other relations' values, other sessions' texts or
-/// secrets. They appear in a statement's `reads`; what that means is policy's to say.
-pub const SENSITIVE_CATALOGS: &[&str] = &[
-    "pg_authid",
-    "pg_cursors",
-    "pg_file_settings",
-    "pg_foreign_server",
-    "pg_hba_file_rules",
-    "pg_ident_file_mappings",
-    "pg_largeobject",
-    "pg_prepared_statements",
-    "pg_replication_slots",
-    "pg_shadow",
-    "pg_stat_activity",
-    "pg_stat_statements",
-    "pg_stat_subscription",
-    "pg_stat_wal_receiver",
-    "pg_statistic",
-    "pg_statistic_ext_data",
-    "pg_stats",
-    "pg_stats_ext",
-    "pg_stats_ext_exprs",
-    "pg_subscription",
-    "pg_user_mapping",
-    "pg_user_mappings",
-];
-
 /// What calling a function adds to its statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Builtin {
@@ -61,6 +34,7 @@ const FILES: &str = "a function that reads or writes server files";
 const LARGE: &str = "a function on large objects";
 const SESSIONS: &str = "a function that shows other sessions";
 const CONTROLS: &str = "a function that controls the server";
+const TENDS: &str = "a function that tends an index";
 const REPLICATES: &str = "a function on replication or the write-ahead log";
 
 /// What is added when a value from a relation goes into a function of [`carries`].
@@ -177,6 +151,10 @@ fn exact(name: &str, schema: Option<&str>, arguments_count: usize) -> Option<Bui
         | "pg_replication_slot_advance"
         | "pg_sync_replication_slots"
         | "pg_log_standby_snapshot" => does(Effects::REPLICATION, REPLICATES),
+        "brin_summarize_new_values"
+        | "brin_summarize_range"
+        | "brin_desummarize_range"
+        | "gin_clean_pending_list" => does(Effects::MAINTENANCE, TENDS),
         "pg_notify" => Some(Builtin {
             effects: Effects::NOTIFY,
             opaque: None,
@@ -265,7 +243,51 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_sensitive_catalogs_is_sorted() {
-        assert!(SENSITIVE_CATALOGS.is_sorted());
+    fn a_function_after_a_dot_is_called() {
+        let calls = |text: &str| {
+            let statement = crate::read(text.as_bytes());
+            let names = statement.functions.iter().map(ToString::to_string);
+            (statement.effects, names.collect::<Vec<_>>())
+        };
+        for (text, effects, name) in [
+            (
+                "SELECT ('PG_VERSION'::text).pg_read_file",
+                Effects::SERVER,
+                "pg_read_file",
+            ),
+            (
+                "SELECT x.ts_stat FROM unnest(ARRAY['SELECT 1']) x",
+                Effects::EXECUTE,
+                "ts_stat",
+            ),
+            ("SELECT (s.x).y.lo_get FROM s", Effects::SERVER, "lo_get"),
+            (
+                "SELECT 1 ORDER BY ((($1::oid))).lo_unlink",
+                Effects::SERVER,
+                "lo_unlink",
+            ),
+            (
+                "SELECT (1).pg_stat_get_wal_receiver",
+                Effects::SELECT,
+                "pg_stat_get_wal_receiver",
+            ),
+            (
+                "UPDATE t SET a = (b.oid).lo_get FROM b",
+                Effects::SERVER,
+                "lo_get",
+            ),
+        ] {
+            let (does, names) = calls(text);
+            assert!(
+                does.contains(effects) && names.contains(&name.to_owned()),
+                "{text}: {names:?}"
+            );
+        }
+        for text in [
+            "SELECT o.lo_quantity, (o.c).amount, o.lower, ts_stat FROM o",
+            "SELECT (x).page_header FROM x",
+        ] {
+            assert_eq!(calls(text), (Effects::SELECT, Vec::new()), "{text}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! Source: PostgreSQL manual, "System Catalogs": pg_class, pg_attribute, pg_rewrite, pg_depend, pg_inherits, pg_proc.
 //!
 //! [`QUERIES`] are plain simple-protocol texts for PostgreSQL 14 or later; their results come as text cells. Run
-//! [`PRELUDE`] first, then every query in order, feeding each row to [`Loader::row`], then [`POSTLUDE`].
+//! [`SETTINGS`] first, then every query in order, feeding each row to [`Loader::row`]. The queries belong together when
+//! [`VERSION`] is the same before and after them, or when they run between [`VIEW`] and [`POSTLUDE`], which costs the server more.
 //! The login needs no privilege beyond what every role has.
 //!
 //! The texts of views and functions come last and by themselves ([`BODIES_AT`]): printing one takes a lock on what it reads,
@@ -18,8 +19,9 @@ use std::fmt;
 
 mod queries;
 
-pub use queries::{BODIES_AT, POSTLUDE, PRELUDE, QUERIES, VERSION};
+pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
 
+use linegate_policy::builtins::Judge;
 use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation};
 
 /// Relations that are held; more is an error.
@@ -121,10 +123,11 @@ impl Loader {
             (7, 2) => self.key(&row),
             (8, 2) => self.extension_function(&row),
             (9, 1) => self.version(&row),
-            (10, _) => Ok(()),
-            (11, 2) => self.view(&row),
-            (12, 4) => self.body(&row),
-            (0..=12, count) => Err(CatalogError::Cells { query_index, count }),
+            (10, 3) => self.builtin(&row),
+            (11, _) => Ok(()),
+            (12, 2) => self.view(&row),
+            (13, 4) => self.body(&row),
+            (0..=13, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -192,10 +195,11 @@ impl Loader {
     }
 
     fn reaction(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
-        let (oid, triggers, rules): (u32, u8, u8) = (row.number(0)?, row.number(1)?, row.number(2)?);
+        let (oid, code, rules): (u32, u8, u8) = (row.number(0)?, row.number(1)?, row.number(2)?);
         if let Some(&place) = self.places.get(&oid) {
             let reactions = &mut self.catalog.relations[place].reactions;
-            reactions.triggers |= triggers != 0;
+            reactions.triggers |= code & 1 != 0;
+            reactions.calls |= code & 2 != 0;
             reactions.rules |= rules != 0;
         }
         Ok(())
@@ -231,6 +235,16 @@ impl Loader {
         row.room(self.catalog.extension_functions.len(), FUNCTIONS_MAX)?;
         let function = (row.name(0)?, row.name(1)?.to_lowercase());
         self.catalog.extension_functions.insert(function);
+        Ok(())
+    }
+
+    /// One of the server's own functions: its name counts as somebody's unless it was found harmless.
+    fn builtin(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.user_functions.len(), FUNCTIONS_MAX)?;
+        let judge = Judge::of(row.number(0)?);
+        if let Some(name) = judge.refuses(row.text(1)?, row.text(2)?) {
+            self.catalog.user_functions.insert(name.to_lowercase());
+        }
         Ok(())
     }
 
@@ -411,16 +425,24 @@ mod tests {
         feed(&mut loader, 7, &["201", "1"]).unwrap();
         feed(&mut loader, 8, &["ext", "Similarity"]).unwrap();
         feed(&mut loader, 9, &["c:1"]).unwrap();
-        feed(&mut loader, 11, &["300", "SELECT 1"]).unwrap();
-        loader.row(11, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 12, &["app", "f", "2", "SELECT $1"]).unwrap();
+        feed(&mut loader, 10, &["150020", "lower(text)", "fis-i"]).unwrap();
+        feed(&mut loader, 10, &["150020", "lo_get(oid)", "fvs-i"]).unwrap();
+        feed(&mut loader, 10, &["150020", "Novel(text)", "fis-i"]).unwrap();
+        feed(&mut loader, 12, &["300", "SELECT 1"]).unwrap();
+        loader.row(12, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 13, &["app", "f", "2", "SELECT $1"]).unwrap();
         loader
-            .row(12, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .row(13, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {
             panic!("two relations")
         };
+        assert!(!catalog.user_functions.contains("lower") && catalog.user_functions.contains("lo_get"));
+        assert!(
+            catalog.user_functions.contains("novel"),
+            "nobody looked at it yet"
+        );
         assert_eq!(table.generated, [(3, 1)]);
         assert_eq!(table.keys, [1, 2]);
         assert_eq!(catalog.version.as_deref(), Some("c:1"));
@@ -448,8 +470,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 13, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 13 })
+            feed(&mut loader, 14, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 14 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {

@@ -11,11 +11,14 @@
 //! - `lineage` follows labelled values through a text, with the catalog at hand; `reactions` adds what the server does
 //!   besides, when rows change.
 //! - `catalog` reads a database's relations for the mask planner.
+//! - `fast_path` is a FunctionCall message as a text.
 
 mod bounded;
 pub mod builtins;
 pub mod catalog;
+pub mod fast_path;
 mod lineage;
+mod only_tables;
 mod output;
 mod parse;
 mod reactions;
@@ -28,7 +31,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use linegate_policy::{LabelIndex, Named, Statement};
 use pg_raw_parse::Node;
 
-pub use builtins::SENSITIVE_CATALOGS;
 pub use lineage::follow;
 
 /// The longest text that is read. Longer texts are unreadable.
@@ -109,6 +111,9 @@ fn read_checked(text: &[u8], index: Option<&LabelIndex>) -> Result<Statement, Re
         return Err(ReadError::TooLong { bytes: text.len() });
     }
     let text = std::str::from_utf8(text).map_err(|_| ReadError::NotUtf8)?;
+    if let Some(statement) = fast_path::read(text) {
+        return Ok(statement);
+    }
     if text.contains('\0') {
         return Err(ReadError::EmbeddedNul);
     }
@@ -135,6 +140,7 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
             by_name(raw.stmt(), &mut statement);
         }
     }
+    statement.only_tables = statement.changes_catalog && only_tables::are(statements);
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
@@ -175,6 +181,8 @@ fn mentions_secret(text: &[u8]) -> bool {
 mod keyed_tests;
 #[cfg(test)]
 mod masked_tests;
+#[cfg(test)]
+mod reactions_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

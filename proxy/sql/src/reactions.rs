@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 
 use linegate_identity::Effects;
+use linegate_policy::catalog::Reactions;
 use linegate_policy::{LabelIndex, Name, Statement};
 
 /// Effects that fire triggers.
 pub(crate) const FIRES: Effects = CHANGES.with(Effects::TRUNCATE).with(Effects::COPY_IN);
 
 const RULE: &str = "a rule of a relation that is changed";
+pub(crate) const FUNCTION: &str = "a function that is not known";
 
 /// Effects on rows that rules, views and foreign keys react to.
 const CHANGES: Effects = Effects::INSERT.with(Effects::UPDATE).with(Effects::DELETE);
@@ -20,9 +22,14 @@ const CHANGES: Effects = Effects::INSERT.with(Effects::UPDATE).with(Effects::DEL
 /// Adds to a statement what its relations and functions bring along.
 pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     functions(statement, index);
-    if !statement.effects.intersects(CHANGES) {
+    if statement.reads.iter().any(|name| calls(name, index)) && !statement.opaque.contains(&FUNCTION) {
+        statement.opaque.push(FUNCTION);
+    }
+    if !statement.effects.intersects(CHANGES.with(Effects::TRUNCATE)) {
         return;
     }
+    // With CASCADE it empties whatever has a foreign key to what it empties; without, it fails where there is such a thing.
+    let truncates = statement.effects.contains(Effects::TRUNCATE);
     let deletes = statement.effects.contains(Effects::DELETE);
     let updates = statement.effects.contains(Effects::UPDATE);
     let mut work: Vec<u32> = Vec::new();
@@ -30,6 +37,8 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         work.extend(index.known(name).map(|known| known.oid));
     }
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+    // Its rows may lie in these: partitions, children. They are looked at for their keys only.
+    let mut kin: BTreeSet<u32> = BTreeSet::new();
     let mut found: BTreeSet<Name> = BTreeSet::new();
     let mut effects = Effects::NONE;
     let mut has_rule = false;
@@ -37,27 +46,42 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         let Some(known) = index.known_by_oid(oid) else {
             continue;
         };
-        has_rule |= known.reactions.rules;
+        let is_kin = kin.contains(&oid);
+        has_rule |= known.reactions.rules && !is_kin;
         let mut below: Vec<u32> = Vec::new();
         if known.kind == b'v' {
             below.extend(known.sources);
+        } else {
+            for source in known.sources {
+                if seen.insert(*source) {
+                    kin.insert(*source);
+                    work.push(*source);
+                }
+            }
         }
+        // An UPDATE that moves a row to another partition deletes it from its own.
+        let removes = deletes || updates && (is_kin || known.kind == b'p');
         for cascade in &known.reactions.cascades {
-            if deletes && cascade.deletes_on_delete {
+            if truncates {
+                below.push(cascade.relation);
+            }
+            if removes && cascade.deletes_on_delete {
                 below.push(cascade.relation);
                 effects = effects.with(Effects::DELETE);
             }
-            if deletes && cascade.updates_on_delete || updates && cascade.updates_on_update {
+            if removes && cascade.updates_on_delete || updates && cascade.updates_on_update {
                 below.push(cascade.relation);
                 effects = effects.with(Effects::UPDATE);
             }
         }
-        for oid in below.into_iter().filter(|oid| seen.insert(*oid)) {
+        for oid in below {
             found.extend(index.known_by_oid(oid).map(|known| Name {
                 schema: Some(known.schema.to_owned()),
                 name: known.name.to_owned(),
             }));
-            work.push(oid);
+            if seen.insert(oid) || kin.remove(&oid) {
+                work.push(oid);
+            }
         }
     }
     statement.effects = statement.effects.with(effects);
@@ -72,13 +96,22 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
 
 /// Whether changing rows of that name may fire triggers: its own, or those of tables that its rows may be in.
 pub(crate) fn fires(name: &Name, index: &LabelIndex) -> bool {
+    reaches(name, index, |reactions| reactions.triggers)
+}
+
+/// Whether reading rows of that name calls somebody's functions, as its query does or those of views below.
+fn calls(name: &Name, index: &LabelIndex) -> bool {
+    reaches(name, index, |reactions| reactions.calls)
+}
+
+fn reaches(name: &Name, index: &LabelIndex, found: impl Fn(&Reactions) -> bool) -> bool {
     let mut work: Vec<u32> = index.known(name).map(|known| known.oid).collect();
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();
     while let Some(oid) = work.pop() {
         let Some(known) = index.known_by_oid(oid) else {
             continue;
         };
-        if known.reactions.triggers {
+        if found(known.reactions) {
             return true;
         }
         // Sources of a table are its parents and children; of a view, what it shows.
@@ -88,13 +121,19 @@ pub(crate) fn fires(name: &Name, index: &LabelIndex) -> bool {
     false
 }
 
-/// A function whose query was followed reads what its query reads.
+/// A function whose query was followed reads what its query reads; what any other function does that is not the server's
+/// own cannot be told.
 fn functions(statement: &mut Statement, index: &LabelIndex) {
     let mut reads: Vec<Name> = Vec::new();
+    let mut is_opaque = false;
     for name in &statement.functions {
+        is_opaque |= is_somebodys(name, index) && index.meanings(name).is_none();
         for meaning in index.meanings(name).unwrap_or_default() {
             reads.extend(meaning.reads.iter().cloned());
         }
+    }
+    if is_opaque && !statement.opaque.contains(&FUNCTION) {
+        statement.opaque.push(FUNCTION);
     }
     if reads.is_empty() {
         return;
@@ -103,4 +142,24 @@ fn functions(statement: &mut Statement, index: &LabelIndex) {
     statement.reads.extend(reads);
     statement.reads.sort_unstable();
     statement.reads.dedup();
+}
+
+/// Whether a call of that name may run a function outside `pg_catalog` that is not known to be an extension's pure one.
+fn is_somebodys(name: &Name, index: &LabelIndex) -> bool {
+    // The server's own that are refused under a mask say for themselves what they do.
+    index.is_user_function(&name.name)
+        && !linegate_policy::builtins::is_refused(&name.name)
+        && name
+            .schema
+            .as_deref()
+            .is_none_or(|schema| schema != "pg_catalog" && !index.is_extension_function(name))
+}
+
+/// `t.f` and `(t).f` call f(t) where t has no such column: whether one of these steps may be that.
+pub(crate) fn disguised(steps: &[&str], reads: &[Name], index: &LabelIndex) -> bool {
+    let every_relation_has = |column: &str| {
+        let mut known = reads.iter().flat_map(|name| index.known(name)).peekable();
+        known.peek().is_some() && known.all(|known| known.columns.iter().any(|own| own.name == column))
+    };
+    steps.iter().any(|step| !every_relation_has(step))
 }

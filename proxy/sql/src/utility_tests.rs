@@ -158,7 +158,10 @@ fn definitions_name_their_objects() {
             "ALTER FUNCTION app.f(int) OWNER TO x",
             "alter writes app.f catalog",
         ),
-        ("ALTER SCHEMA s RENAME TO u", "alter writes s catalog"),
+        (
+            "ALTER SCHEMA s RENAME TO u",
+            "alter writes s opaque everything in a schema catalog",
+        ),
         ("ALTER SEQUENCE s RESTART", "alter writes s catalog"),
         ("ALTER VIEW v SET (security_barrier)", "alter writes v catalog"),
         ("ALTER TYPE e ADD VALUE 'x'", "alter writes e catalog"),
@@ -179,7 +182,10 @@ fn definitions_name_their_objects() {
         ("DROP OPERATOR CLASS o USING btree", "drop writes o catalog"),
         ("DROP AGGREGATE a(int)", "drop writes a catalog"),
         ("DROP INDEX i", "drop writes i catalog"),
-        ("DROP OWNED BY x", "drop+grant catalog"),
+        (
+            "DROP OWNED BY x",
+            "drop+grant opaque everything that a role owns catalog",
+        ),
         (
             "CREATE FUNCTION f(a int DEFAULT g()) RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "create writes f calls g opaque a function body catalog",
@@ -356,9 +362,15 @@ fn sessions_roles_and_servers() {
         ),
         ("ALTER ROLE x RENAME TO y", "role writes x catalog"),
         ("DROP ROLE x, y", "role writes x,y"),
-        ("REASSIGN OWNED BY x TO y", "alter+role catalog"),
+        (
+            "REASSIGN OWNED BY x TO y",
+            "alter+role opaque everything that a role owns catalog",
+        ),
         ("GRANT SELECT ON app.t TO x", "grant writes app.t"),
-        ("GRANT ALL ON ALL TABLES IN SCHEMA s TO x", "grant writes s"),
+        (
+            "GRANT ALL ON ALL TABLES IN SCHEMA s TO x",
+            "grant writes s opaque everything in a schema",
+        ),
         ("REVOKE EXECUTE ON FUNCTION f(int) FROM x", "grant writes f"),
         ("GRANT x TO y", "grant+role"),
         ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO x", "grant"),

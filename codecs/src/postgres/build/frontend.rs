@@ -98,6 +98,23 @@ pub fn bind_formatted(
     });
 }
 
+/// FunctionCall.
+pub fn function_call(
+    out: &mut Vec<u8>,
+    function: u32,
+    argument_formats: &[i16],
+    arguments: &[Option<&[u8]>],
+    result_format: i16,
+) {
+    message(out, tag::FUNCTION_CALL, |out| {
+        out.extend_from_slice(&function.to_be_bytes());
+        formats(out, argument_formats);
+        out.extend_from_slice(&int16(arguments.len()));
+        arguments.iter().for_each(|argument| nullable(out, *argument));
+        out.extend_from_slice(&result_format.to_be_bytes());
+    });
+}
+
 fn formats(out: &mut Vec<u8>, formats: &[i16]) {
     out.extend_from_slice(&int16(formats.len()));
     formats
@@ -272,6 +289,25 @@ mod tests {
                 read_name == until_nul(name.as_bytes())
                     && read_text == until_nul(text.as_bytes())
                     && parameter_types.eq(types.iter().copied())
+            });
+        }
+
+        #[test]
+        fn function_calls_read_back(
+            number: u32,
+            values: Vec<Option<Vec<u8>>>,
+            inward: Vec<i16>,
+            outward: i16,
+        ) {
+            let values: Vec<Option<&[u8]>> = values.iter().map(Option::as_deref).collect();
+            check(|out| function_call(out, number, &inward, &values, outward), |read| {
+                let Message::FunctionCall { function, argument_formats, arguments, result_format } = read else {
+                    return false;
+                };
+                function == number
+                    && argument_formats.eq(inward.iter().copied())
+                    && arguments.eq(values.iter().copied())
+                    && result_format == outward
             });
         }
 

@@ -198,6 +198,21 @@ impl LabelIndex {
         })
     }
 
+    /// What goes or loses something when a relation or a column of it is dropped with CASCADE: what shows it, and relations with
+    /// rules about it or foreign keys to it.
+    pub fn dependents(&self, oid: u32) -> Vec<u32> {
+        let shows = |entry: &Entry| matches!(entry.kind, b'v' | b'm') || entry.reactions.rules;
+        let over = self.relations.iter();
+        let mut all: Vec<u32> = over
+            .filter(|(_, entry)| shows(entry) && entry.sources.contains(&oid))
+            .map(|(oid, _)| *oid)
+            .collect();
+        if let Some(entry) = self.relations.get(&oid) {
+            all.extend(entry.reactions.cascades.iter().map(|key| key.relation));
+        }
+        all
+    }
+
     /// Views and materialized views whose query can be followed now: derived, with a body, and over nothing that is itself
     /// still to be followed.
     pub fn views_to_follow(&self) -> Vec<(u32, String)> {

@@ -49,6 +49,11 @@ impl LabelIndex {
         labels.iter().copied().filter(is_firm).collect()
     }
 
+    /// Whether a labelled column is gone, so that any newer table may be the one that had it.
+    pub(crate) fn has_lost_labels(&self) -> bool {
+        !self.sightings.lost_since.is_empty()
+    }
+
     /// The relation that now stands in a place.
     pub(super) fn namesake(&self, (schema, name): &(String, String)) -> Option<u32> {
         let mut oids = self.by_name.get(name)?.iter().copied();

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::pages::Direct;
 use super::{Phase, Recorder, Segment, private};
 use crate::scan::{Part, Scan, ScanError, listing, segment_name};
 use crate::seal::{Head, Seal, invalid};
@@ -78,8 +79,10 @@ impl Recorder {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         self.cut_bytes = cut(&file, cut_from, &path.with_extension("torn"))?;
         (self.number, self.next, self.durable) = (number, scan.next, scan.next);
+        self.unsynced.start_at(cut_from, 0);
         self.segment = Some(Segment {
             file,
+            direct: Direct::open(&path),
             first: scan.header.first,
             opened_at: scan.header.opened_at,
             bytes: cut_from,

@@ -2,7 +2,8 @@
 //! Source: PostgreSQL manual, "System Catalogs": pg_class, pg_attribute, pg_rewrite, pg_depend, pg_inherits, pg_index, pg_proc,
 //! pg_extension; "System Columns" for xmin.
 
-/// Functions `p` of extensions that compute with their arguments only: compiled code that ships with the server.
+/// Functions `p` of extensions that compute with their arguments only: compiled code that ships with the server, and what citext
+/// says in SQL.
 macro_rules! pure {
     () => {
         "EXISTS (
@@ -11,7 +12,7 @@ macro_rules! pure {
       JOIN pg_catalog.pg_language l ON l.oid = p.prolang
      WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
        AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-       AND l.lanname IN ('c', 'internal') AND p.prokind <> 'p' AND NOT p.prosecdef
+       AND (l.lanname IN ('c', 'internal') OR e.extname = 'citext' AND l.lanname = 'sql') AND p.prokind <> 'p' AND NOT p.prosecdef
        AND (p.provolatile IN ('i', 's')
             OR p.proname IN ('gen_random_uuid', 'uuid_generate_v1', 'uuid_generate_v1mc', 'uuid_generate_v4'))
        AND (e.extname IN ('citext', 'isn', 'ltree', 'hstore', 'pg_trgm', 'btree_gin', 'btree_gist', 'intarray', 'cube',
@@ -20,13 +21,14 @@ macro_rules! pure {
     };
 }
 
-/// Brings the connection into one consistent, read-only view, with names that mean what they say.
-pub const PRELUDE: &[&str] = &[
-    "SET search_path = pg_catalog",
-    "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
-];
+/// Names mean what they say, and locks are waited for.
+pub const SETTINGS: &[&str] = &["SET search_path = pg_catalog", "RESET lock_timeout"];
 
-/// Ends what [`PRELUDE`] began.
+/// One read-only view of the server for all queries: while it is held, VACUUM keeps every row of the database that was
+/// removed since, and marks no page that was filled since as visible to all.
+pub const VIEW: &[&str] = &["BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"];
+
+/// Ends what [`VIEW`] began.
 pub const POSTLUDE: &[&str] = &["COMMIT"];
 
 /// The queries, in the order in which their rows are to be fed.
@@ -41,13 +43,14 @@ pub const QUERIES: &[&str] = &[
     KEYS,
     EXTENSION_FUNCTIONS,
     VERSION,
+    BUILTINS,
     PATIENCE,
     VIEWS,
     BODIES,
 ];
 
-/// The first query that may fail without making the catalog useless, and after which none can run in the same transaction.
-pub const BODIES_AT: usize = 10;
+/// The first query that may fail without making the catalog useless; within one view none can run after it.
+pub const BODIES_AT: usize = 11;
 
 const RELATIONS: &str = "\
 SELECT c.oid, n.nspname, c.relname, c.relkind
@@ -92,6 +95,16 @@ const EXTENSION_FUNCTIONS: &str = concat!(
     pure!()
 );
 
+/// The server's version and the signature and traits of each of its own functions, as `linegate_policy::builtins` lists them.
+const BUILTINS: &str = "\
+SELECT pg_catalog.current_setting('server_version_num'),
+       pg_catalog.concat(p.proname, '(', pg_catalog.oidvectortypes(p.proargtypes), ')'),
+       pg_catalog.concat(p.prokind, p.provolatile, CASE WHEN p.proisstrict THEN 's' ELSE '-' END,
+                         CASE WHEN p.provariadic <> 0 THEN 'v' ELSE '-' END,
+                         CASE WHEN p.prosecdef THEN pg_catalog.upper(pg_catalog.left(l.lanname, 1)) ELSE pg_catalog.left(l.lanname, 1) END)
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.oid < 16384";
+
 /// Columns of unique indexes, the first of every index, and those of foreign keys.
 const KEYS: &str = "\
 SELECT x.indrelid, k.number
@@ -121,6 +134,7 @@ UNION ALL SELECT 'd', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalo
 UNION ALL SELECT 'n', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_namespace t
 UNION ALL SELECT 'h', t.xmin::pg_catalog.text::pg_catalog.int8, t.inhrelid::pg_catalog.int8 * 31 + t.inhparent::pg_catalog.int8
   FROM pg_catalog.pg_inherits t
+UNION ALL SELECT 'y', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_policy t
 UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg_catalog.int8
   FROM pg_catalog.pg_index t WHERE t.indexrelid >= 16384
 ) x GROUP BY x.kind ) y";
@@ -132,21 +146,41 @@ SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
   JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
      , LATERAL pg_catalog.regexp_matches(d.adbin::pg_catalog.text, ':varattno ([0-9]+)', 'g') AS m(found)";
 
-/// Relations with somebody's triggers, or with rules on changes.
-const REACTIONS: &str = "\
-SELECT c.oid,
+/// What else runs: 1, somebody's triggers, or defaults, checks and indexes that call somebody's functions or operators, when
+/// rows change; 2, such functions in a view's query or a row policy, when rows are read. Then, whether there are rules on changes.
+const REACTIONS: &str = concat!(
+    "SELECT c.oid,
        EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)::pg_catalog.int4,
        EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.int4
   FROM pg_catalog.pg_class c
- WHERE (c.relhastriggers OR c.relhasrules) AND c.oid >= 16384";
+ WHERE (c.relhastriggers OR c.relhasrules) AND c.oid >= 16384
+UNION ALL
+SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class),
+       CASE WHEN y.oid IS NOT NULL THEN 3 WHEN r.oid IS NOT NULL THEN 2 ELSE 1 END, 0
+  FROM pg_catalog.pg_depend u
+  LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
+  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
+       WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
+  LEFT JOIN pg_catalog.pg_attrdef f ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = u.objid
+  LEFT JOIN pg_catalog.pg_constraint k ON u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = u.objid
+       AND k.contype = 'c' AND k.conrelid <> 0
+  LEFT JOIN pg_catalog.pg_index i ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.indexrelid = u.objid
+  LEFT JOIN pg_catalog.pg_policy y ON u.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND y.oid = u.objid
+  LEFT JOIN pg_catalog.pg_rewrite r ON u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = u.objid
+       AND r.ev_type = '1'
+ WHERE u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+   AND u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class) IS NOT NULL AND NOT ",
+    pure!()
+);
 
-/// Foreign keys with actions, from the relation they point at: ON DELETE and ON UPDATE.
+/// Foreign keys, from the relation they point at: ON DELETE and ON UPDATE. TRUNCATE and DROP go along those without actions.
 const CASCADES: &str = "\
 SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype
   FROM pg_catalog.pg_constraint k
- WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))";
+ WHERE k.contype = 'f'";
 
-const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
+/// For the rest of the reading; [`SETTINGS`] takes it back.
+const PATIENCE: &str = "SET lock_timeout = '500ms'";
 
 /// What every role made: system views show no rows of users' tables but statistics, which policy knows by name.
 const VIEWS: &str = "\

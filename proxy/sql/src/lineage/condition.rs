@@ -2,10 +2,11 @@
 //! Source: PostgreSQL manual, "Comparison Functions and Operators", "Row and Array Comparisons".
 //!
 //! A look-up compares a labelled column, as it is, for equality: with a constant or parameter, with values that the text
-//! lists, or with a column of a table that lasts. Everything else that a condition does with a labelled value is a probe.
+//! lists, or with another labelled column. Everything else that a condition does with a labelled value is a probe: also
+//! equality with a column that carries no label, since its table can be filled with all values there are.
 
 use pg_raw_parse::raw::{A_Expr_Kind, BoolExprType, SubLinkType};
-use pg_raw_parse::{Node, nodes};
+use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::Reader;
 use super::builtin_name;
@@ -63,12 +64,11 @@ impl Reader<'_> {
             A_Expr_Kind::AEXPR_OP_ANY if is_equals => {
                 let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
                 // Only an array that the text or a parameter gives holds a known number of values.
-                match right {
-                    Value::CONSTANT => self.equal(&left, &right),
-                    _ => {
-                        self.probe(&left);
-                        self.probe(&right);
-                    }
+                if right.is_clean() && is_listed(expr.rexpr()) {
+                    self.equal(&left, &Value::Clean(Source::Listed));
+                } else {
+                    self.probe(&left);
+                    self.probe(&right);
                 }
             }
             A_Expr_Kind::AEXPR_IN if is_equals => {
@@ -90,6 +90,24 @@ impl Reader<'_> {
         }
     }
 
+    /// Under a collation that somebody made, other values than the same ones may be equal.
+    pub(super) fn collated(&mut self, collate: &nodes::CollateClause) -> Value {
+        let value = self.value(collate.arg());
+        let is_built_in = builtin_name(collate.collname()).is_some_and(|name| {
+            matches!(
+                name,
+                "C" | "POSIX" | "default" | "pg_c_utf8" | "pg_unicode_fast" | "ucs_basic" | "unicode"
+            ) || name.ends_with("-x-icu")
+                || name.contains(".utf8")
+                || name.contains(".UTF-8")
+        });
+        if is_built_in {
+            value
+        } else {
+            Value::computed([&value, &Value::OTHER])
+        }
+    }
+
     /// Two values compared for equality in a condition.
     pub(super) fn equal(&mut self, one: &Value, two: &Value) {
         match (one, two) {
@@ -100,12 +118,12 @@ impl Reader<'_> {
             }
             (Value::Exactly(column), Value::Clean(source))
             | (Value::Clean(source), Value::Exactly(column))
-                if *source != Source::Other =>
+                if matches!(source, Source::Constant | Source::Listed) =>
             {
                 self.found.lookups.insert(*column);
             }
             (Value::OneOf(columns), Value::Clean(source)) | (Value::Clean(source), Value::OneOf(columns))
-                if *source != Source::Other =>
+                if matches!(source, Source::Constant | Source::Listed) =>
             {
                 self.found.lookups.extend(columns.iter());
             }
@@ -118,6 +136,30 @@ impl Reader<'_> {
                 self.probe(two);
             }
         }
+    }
+}
+
+/// An array whose values stand in the text or in one parameter: not one that an expression makes many of.
+pub(super) fn is_listed(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(_) | Node::ParamRef(_) => true,
+        Node::TypeCast(cast) => is_listed(cast.arg()),
+        Node::A_ArrayExpr(array) => array.elements().iter().all(is_listed),
+        Node::FuncCall(call) => {
+            // Budgets count values by the commas between them.
+            builtin_name(call.funcname()) == Some("string_to_array")
+                && call.args().first().is_some_and(is_listed)
+                && call.args().len() == 2
+                && call.args().get(1).is_some_and(is_comma)
+        }
+        _ => false,
+    }
+}
+
+fn is_comma(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(constant) => matches!(constant.val(), Some(ConstValue::String(","))),
+        _ => false,
     }
 }
 

@@ -4,16 +4,17 @@
 //! Where an operation may fail, or choose, by a labelled value, that is a probe as well: the client sees whether it did.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType, XmlExprOp};
+use pg_raw_parse::raw::{A_Expr_Kind, JsonFormatType, SubLinkType, XmlExprOp};
 use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::Name;
 
 use super::from::listed;
 use super::scope::Shape;
-use super::value::{Field, Value};
-use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, paths};
+use super::value::{Field, Source, Value};
+use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths};
 use crate::parse::plain;
+use crate::walk::children::any_below;
 use crate::walk::names;
 
 impl Reader<'_> {
@@ -44,13 +45,13 @@ impl Reader<'_> {
             Node::ColumnRef(column) => self.column_ref(column),
             Node::A_Expr(expr) => self.operator(expr),
             Node::TypeCast(cast) => self.cast(cast),
-            Node::CollateClause(collate) => self.value(collate.arg()),
+            Node::CollateClause(collate) => self.collated(collate),
             Node::FuncCall(call) => self.call(call),
             Node::NamedArgExpr(named) => self.value(named.arg()),
             Node::A_Indirection(path) => self.indirection(path),
-            Node::A_ArrayExpr(array) => self.made_of(array.elements()),
-            Node::BoolExpr(expr) => self.made_of(expr.args()),
-            Node::CoalesceExpr(coalesce) => self.made_of(coalesce.args()),
+            Node::A_ArrayExpr(array) => self.array(array),
+            Node::BoolExpr(expr) => self.made_in_turn(expr.args()),
+            Node::CoalesceExpr(coalesce) => self.made_in_turn(coalesce.args()),
             Node::MinMaxExpr(expr) => self.made_of(expr.args()),
             Node::NodeList(list) => self.made_of(list),
             Node::SubLink(link) => self.sub_link(link),
@@ -80,6 +81,43 @@ impl Reader<'_> {
         Value::computed(&values)
     }
 
+    /// `ARRAY[…]`: elements that are arrays themselves have to be of one size, and the server says when they are not.
+    fn array(&mut self, array: &nodes::A_ArrayExpr) -> Value {
+        let values = self.values_of(array.elements());
+        for (node, value) in array.elements().iter().zip(&values) {
+            if !self.is_scalar(node, value) {
+                self.probe(value);
+            }
+        }
+        Value::computed(&values)
+    }
+
+    /// Whether it is certain that an expression yields no array, row or NULL array.
+    fn is_scalar(&self, node: Node<'_>, value: &Value) -> bool {
+        if let Value::Exactly(column) = value {
+            return self
+                .index
+                .type_oid(*column)
+                .is_some_and(|kind| is_text(kind) || is_json(kind) || is_number_or_time(kind));
+        }
+        match node {
+            Node::A_Const(_) => true,
+            Node::FuncCall(call) => builtin_name(call.funcname()).is_some_and(functions::yields_scalar),
+            Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
+                let name = builtin_name(plain(kind.names()));
+                kind.array_bounds().is_empty() && matches!(name, Some("text" | "varchar" | "bpchar" | "name"))
+            }),
+            _ => false,
+        }
+    }
+
+    /// The same, where the server stops as soon as it knows the result.
+    fn made_in_turn(&mut self, list: &NodeList) -> Value {
+        let values = self.values_of(list);
+        self.lazily(list, &values);
+        Value::computed(&values)
+    }
+
     /// XML and SQL/JSON expressions.
     fn document(&mut self, node: Node<'_>) -> Value {
         let (value, may_fail) = match node {
@@ -99,28 +137,41 @@ impl Reader<'_> {
             Node::JsonArgument(argument) => (self.json_value(argument.val()), false),
             Node::JsonKeyValue(pair) => {
                 let values = [self.value(pair.key()), self.json_value(pair.value())];
+                // A key must not be NULL, and may have to be the only one.
+                self.probe(&values[0]);
                 (Value::computed(&values), false)
             }
             Node::JsonFuncExpr(function) => (self.json_function(function), false),
             Node::JsonParseExpr(parse) => (self.json_value(parse.expr()), true),
             Node::JsonScalarExpr(scalar) => (self.value(scalar.expr()), false),
             Node::JsonSerializeExpr(serialize) => (self.json_value(serialize.expr()), true),
-            Node::JsonObjectConstructor(object) => (self.made_of(plain(object.exprs())), false),
-            Node::JsonArrayConstructor(array) => (self.made_of(plain(array.exprs())), false),
+            // What RETURNING names may be too narrow for the result.
+            Node::JsonObjectConstructor(object) => {
+                (self.made_of(plain(object.exprs())), object.output().is_some())
+            }
+            Node::JsonArrayConstructor(array) => {
+                (self.made_of(plain(array.exprs())), array.output().is_some())
+            }
             Node::JsonArrayQueryConstructor(array) => {
                 let rows = self.query(array.query());
-                (Value::of_set(rows.all()), false)
+                (Value::of_set(rows.all()), array.output().is_some())
             }
             Node::JsonObjectAgg(aggregate) => {
                 let value = match aggregate.arg() {
                     Some(pair) => self.value(Node::JsonKeyValue(pair)),
                     None => Value::CONSTANT,
                 };
-                (self.json_aggregate(aggregate.constructor(), value), false)
+                (
+                    self.json_aggregate(aggregate.constructor(), value),
+                    narrows(aggregate.constructor()),
+                )
             }
             Node::JsonArrayAgg(aggregate) => {
                 let value = self.json_value(aggregate.arg());
-                (self.json_aggregate(aggregate.constructor(), value), false)
+                (
+                    self.json_aggregate(aggregate.constructor(), value),
+                    narrows(aggregate.constructor()),
+                )
             }
             _ => return self.anything(STRANGE_NODE),
         };
@@ -132,10 +183,17 @@ impl Reader<'_> {
     }
 
     pub(super) fn json_value(&mut self, value: Option<&nodes::JsonValueExpr>) -> Value {
-        match value {
-            Some(value) => self.value(value.raw_expr()),
-            None => Value::CONSTANT,
+        let Some(value) = value else {
+            return Value::CONSTANT;
+        };
+        let found = self.value(value.raw_expr());
+        let is_parsed = value
+            .format()
+            .is_some_and(|format| format.format_type == JsonFormatType::JS_FORMAT_JSON);
+        if is_parsed {
+            self.probe(&found);
         }
+        found
     }
 
     fn json_aggregate(&mut self, aggregate: Option<&nodes::JsonAggConstructor>, value: Value) -> Value {
@@ -148,17 +206,25 @@ impl Reader<'_> {
 
     fn json_function(&mut self, function: &nodes::JsonFuncExpr) -> Value {
         let context = self.json_value(function.context_item());
-        let mut rest = vec![self.value(function.pathspec())];
-        rest.extend(self.values_of(function.passing()));
-        for behavior in [function.on_empty(), function.on_error()].into_iter().flatten() {
-            rest.push(self.value(behavior.expr()));
-            // ERROR ON ERROR tells by failing.
+        let is_document = match &context {
+            Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_json),
+            value => matches!(value, Value::Clean(_) | Value::Part(..)),
+        };
+        if !is_document {
+            // Text is parsed first, and that may fail.
             self.probe(&context);
         }
+        let mut rest = vec![self.value(function.pathspec())];
+        rest.extend(self.values_of(function.passing()));
         let place = match paths::json_path(function.pathspec()) {
             Some(keys) if function.passing().is_empty() => self.under(&context, &keys),
             _ => Value::computed([&context]),
         };
+        for behavior in [function.on_empty(), function.on_error()].into_iter().flatten() {
+            rest.push(self.value(behavior.expr()));
+            // ERROR ON ERROR tells by failing.
+            self.probe(&place);
+        }
         rest.push(place);
         rest.push(Value::OTHER);
         Value::computed(&rest)
@@ -244,11 +310,22 @@ impl Reader<'_> {
                                 if self.index.is_user_function(name) {
                                     self.unknown(DISGUISED);
                                 }
+                                // A function or a cast, which may fail.
+                                self.probe(&value);
                                 Value::computed([&value])
                             }
                         }
                     }
-                    value => Value::computed([value, &Value::OTHER]),
+                    value => {
+                        // A field, or `(x).f` for f(x): a function or a cast, which may fail.
+                        let called = step.as_str();
+                        if called.is_some_and(|name| self.index.is_user_function(name)) {
+                            self.unknown(DISGUISED);
+                        }
+                        let value = value.clone();
+                        self.probe(&value);
+                        Value::computed([&value, &Value::OTHER])
+                    }
                 },
                 Node::A_Star(_) => value,
                 Node::A_Indices(index) => match paths::key(index.uidx()) {
@@ -270,9 +347,14 @@ impl Reader<'_> {
             SubLinkType::EXISTS_SUBLINK => Value::OTHER,
             SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK if rows.fields.len() > 1 => rows.row(),
             SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK => rows.first(),
+            SubLinkType::ARRAY_SUBLINK => Value::computed([&Value::of_set(rows.all()), &Value::OTHER]),
             _ => {
                 let test = self.value(link.testexpr());
-                Value::computed([&test, &Value::of_set(rows.all()), &Value::OTHER])
+                let rows = Value::of_set(rows.all());
+                // The rows are read until one decides, and some of them may fail.
+                self.probe(&test);
+                self.probe(&rows);
+                Value::computed([&test, &rows, &Value::OTHER])
             }
         }
     }
@@ -294,6 +376,7 @@ impl Reader<'_> {
                 None => Value::computed([&document, &right, &Value::OTHER]),
             };
         }
+        self.in_turn(expr);
         // A chain of operators leans to the left and may be long.
         let mut chain = vec![expr];
         let mut first = expr.lexpr();
@@ -309,9 +392,23 @@ impl Reader<'_> {
             first = left.lexpr();
         }
         let mut value = self.value(first);
+        // What was joined to a text before is one.
+        let mut is_text_already = false;
         for expr in chain.into_iter().rev() {
             let right = self.value(expr.rexpr());
-            if !never_fails(expr, &right) {
+            let joins = builtin_name(expr.name()) == Some("||");
+            // Arrays must fit each other, and a text has a largest length.
+            let fits = !joins
+                || !self.grows
+                    && (right.is_clean() || self.is_scalar(expr.rexpr(), &right))
+                    && (value.is_clean() || is_text_already || self.is_scalar(expr.lexpr(), &value));
+            is_text_already = joins
+                && (is_text_already
+                    || lazy::is_text(expr.lexpr())
+                    || lazy::is_text(expr.rexpr())
+                    || self.is_scalar(expr.lexpr(), &value)
+                    || self.is_scalar(expr.rexpr(), &right));
+            if !(fits && never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
@@ -352,7 +449,7 @@ impl Reader<'_> {
         }
         let name = builtin_name(call.funcname());
         if let Some(name) = names::function(call.funcname())
-            && let Some(value) = self.defined(&name, &of_arguments)
+            && let Some(value) = self.defined(&name, &arguments)
         {
             return Value::computed([&value, &chosen_by]);
         }
@@ -381,7 +478,26 @@ impl Reader<'_> {
             return Value::computed([&chosen_by, &Value::OTHER]);
         }
         let labelled: Vec<bool> = arguments.iter().map(|argument| !argument.is_clean()).collect();
-        if name != "count" && !functions::is_total(name, &labelled) {
+        let fits = match name {
+            // Arrays must not be NULL or empty, and are of one size.
+            "array_agg" => {
+                let first = call.args().first().zip(arguments.first());
+                first.is_none_or(|(node, value)| value.is_clean() || self.is_scalar(node, value))
+            }
+            // A text is read, and may not be one.
+            "date" => arguments.iter().all(|argument| match argument {
+                Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
+                value => value.is_clean(),
+            }),
+            // In an encoding of the caller's choice, bytes may be no text.
+            "length" => arguments.len() < 2,
+            "lpad" | "rpad" | "replace" | "regexp_replace" | "string_agg" | "concat" | "concat_ws"
+            | "array_to_string" | "overlay" | "translate" => {
+                !self.grows && functions::stays_short(name, call.args(), &arguments)
+            }
+            _ => true,
+        };
+        if name != "count" && !(fits && functions::is_total(name, &labelled)) {
             self.probe(&of_arguments);
         }
         if functions::is_steady(name) && call.over().is_none() {
@@ -391,17 +507,28 @@ impl Reader<'_> {
     }
 
     /// A call that may mean a function somebody defined. `None` when no such function has the name.
-    fn defined(&mut self, name: &Name, arguments: &Value) -> Option<Value> {
+    fn defined(&mut self, name: &Name, arguments: &[Value]) -> Option<Value> {
         if !self.index.is_user_function(&name.name) {
             return None;
         }
-        self.found.exposed.extend(arguments.columns());
-        let mut all = arguments.columns();
+        let is_fixed = arguments
+            .iter()
+            .all(|argument| matches!(argument, Value::Clean(Source::Constant | Source::Listed)));
+        let mut all = Value::computed(arguments).columns();
+        self.found.exposed.extend(&all);
         for meaning in self.index.meanings(name).unwrap_or_default() {
             all.extend(&meaning.shows);
             self.found.touched.extend(&meaning.touched);
             self.found.lookups.extend(&meaning.lookups);
             self.found.probes.extend(&meaning.probes);
+            if !is_fixed {
+                // A look-up for every row there is runs through all values.
+                self.found.probes.extend(&meaning.lookups);
+            }
+            if self.explains {
+                // What is called immutable is computed by the planner, and stands in the plan.
+                self.found.moved.extend(&meaning.shows);
+            }
         }
         Some(Value::of_set(all))
     }
@@ -412,17 +539,32 @@ fn never_fails(expr: &nodes::A_Expr, right: &Value) -> bool {
     match expr.kind {
         A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL => {
             match builtin_name(expr.name()) {
-                Some("=" | "<>" | "<" | ">" | "<=" | ">=" | "||" | "@>" | "<@" | "&&" | "^@") => true,
+                Some("=" | "<>" | "<" | ">" | "<=" | ">=" | "||" | "^@") => true,
+                // An array with a NULL in it may be refused.
+                Some("@>" | "<@" | "&&") => [expr.lexpr(), expr.rexpr()].into_iter().all(|side| {
+                    !any_below(side, |node| {
+                        matches!(node, Node::A_ArrayExpr(_) | Node::FuncCall(_))
+                    }) || !any_below(side, |node| matches!(node, Node::ColumnRef(_)))
+                }),
                 // A pattern may be malformed, the text may not.
-                Some("~~" | "!~~" | "~~*" | "!~~*" | "~" | "!~" | "~*" | "!~*" | "?|" | "?&") => {
-                    right.is_clean()
+                Some("~" | "!~" | "~*" | "!~*" | "?|" | "?&") => right.is_clean(),
+                Some("~~" | "!~~" | "~~*" | "!~~*") => {
+                    right.is_clean() && lazy::is_whole_pattern(expr.rexpr())
                 }
                 _ => false,
             }
         }
-        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE | A_Expr_Kind::AEXPR_SIMILAR => right.is_clean(),
+        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => {
+            right.is_clean() && lazy::is_whole_pattern(expr.rexpr())
+        }
+        A_Expr_Kind::AEXPR_SIMILAR => right.is_clean(),
         _ => true,
     }
+}
+
+/// Whether an aggregate's RETURNING names a type, which may be too narrow.
+fn narrows(aggregate: Option<&nodes::JsonAggConstructor>) -> bool {
+    aggregate.is_some_and(|aggregate| aggregate.output().is_some())
 }
 
 /// Types whose value is its characters.

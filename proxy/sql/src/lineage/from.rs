@@ -10,6 +10,7 @@ use pg_raw_parse::{Node, nodes};
 use linegate_policy::labels::Known;
 use linegate_policy::{ColumnId, Name};
 
+use super::condition::is_listed;
 use super::scope::{Item, Level, Shape};
 use super::value::{Field, Source, Value};
 use super::{DERIVED, Reader, STRANGE_NODE, builtin_name, functions};
@@ -75,6 +76,7 @@ impl Reader<'_> {
             name: Some(name.to_owned()),
             shape: shape.clone(),
             is_relation,
+            is_renamed: alias.is_some_and(|alias| !alias.colnames().is_empty()),
         });
         shape
     }
@@ -137,6 +139,7 @@ impl Reader<'_> {
                 .map(str::to_owned),
             shape: shape.clone(),
             is_relation: false,
+            is_renamed: false,
         });
         shape
     }
@@ -182,6 +185,7 @@ impl Reader<'_> {
                 name: alias.aliasname().map(str::to_owned),
                 shape: Shape::of(merged),
                 is_relation: false,
+                is_renamed: false,
             });
         }
         if let Some(alias) = join.alias() {
@@ -194,6 +198,7 @@ impl Reader<'_> {
                 name: alias.aliasname().map(str::to_owned),
                 shape: star.clone(),
                 is_relation: false,
+                is_renamed: false,
             });
         }
         star
@@ -257,6 +262,7 @@ impl Reader<'_> {
             name,
             shape: shape.clone(),
             is_relation: false,
+            is_renamed: false,
         });
         shape
     }
@@ -267,7 +273,11 @@ impl Reader<'_> {
             let value = self.value(function);
             return Shape::of(vec![Field::new(alias, value)]);
         };
-        let value = self.value(function);
+        let mut value = self.value(function);
+        let is_listing = builtin_name(call.funcname()).is_some_and(functions::unfolds);
+        if is_listing && value.is_clean() && call.args().iter().all(is_listed) {
+            value = Value::Clean(Source::Listed);
+        }
         if !columns.is_empty() {
             let fields = columns.iter().map(|column| match column {
                 Node::ColumnDef(column) => Field::new(column.colname(), value.clone()),
@@ -280,7 +290,7 @@ impl Reader<'_> {
             Some("unnest") if !call.func_variadic => {
                 let fields = call.args().iter().map(|argument| {
                     let value = match self.value(argument) {
-                        Value::CONSTANT => Value::Clean(Source::Listed),
+                        value if value.is_clean() && is_listed(argument) => Value::Clean(Source::Listed),
                         value => Value::computed([&value, &Value::OTHER]),
                     };
                     Field::new(
@@ -299,7 +309,18 @@ impl Reader<'_> {
                 }
                 Shape::of(fields)
             }
-            Some(name) if functions::returns_scalars(name) => {
+            // As many rows as the text or a parameter lists.
+            Some(name) if functions::unfolds(name) && call.args().iter().all(is_listed) => {
+                let mut shape = Shape::opaque(Value::Clean(Source::Listed));
+                if functions::returns_scalars(name) {
+                    shape = Shape::of(vec![Field::new(
+                        alias.or(Some(name)),
+                        Value::Clean(Source::Listed),
+                    )]);
+                }
+                shape
+            }
+            Some(name) if functions::returns_scalars(name) || functions::yields_scalar(name) => {
                 Shape::of(vec![Field::new(alias.or(Some(name)), value)])
             }
             _ => Shape::opaque(value),
@@ -368,6 +389,7 @@ impl Reader<'_> {
             name: alias.and_then(|alias| alias.aliasname()).map(str::to_owned),
             shape: shape.clone(),
             is_relation: false,
+            is_renamed: false,
         });
         shape
     }

@@ -4,6 +4,12 @@
 //! A function that is not here takes the label from its arguments to its result, and counts as a probe of them: whether it
 //! fails, or how many rows it yields, may depend on the value. Those that are here never do.
 
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::{ConstValue, Node};
+
+use super::builtin_name;
+use super::value::Value;
+
 /// Aggregates and window functions over the values of rows.
 const AGGREGATES: &[&str] = &[
     "any_value",
@@ -20,16 +26,12 @@ const AGGREGATES: &[&str] = &[
     "json_agg_strict",
     "jsonb_agg",
     "jsonb_agg_strict",
-    "json_object_agg",
-    "jsonb_object_agg",
     "lag",
     "last_value",
     "lead",
     "max",
     "min",
     "mode",
-    "percentile_cont",
-    "percentile_disc",
     "stddev",
     "stddev_pop",
     "stddev_samp",
@@ -45,6 +47,7 @@ const AGGREGATES: &[&str] = &[
 const FIRST: &[&str] = &[
     "abs",
     "age",
+    "array_prepend",
     "ascii",
     "bit_length",
     "btrim",
@@ -79,7 +82,6 @@ const FIRST: &[&str] = &[
     "regexp_match",
     "regexp_replace",
     "regexp_substr",
-    "repeat",
     "reverse",
     "right",
     "round",
@@ -91,7 +93,6 @@ const FIRST: &[&str] = &[
     "sha512",
     "sign",
     "split_part",
-    "string_to_array",
     "substr",
     "substring",
     "to_char",
@@ -101,10 +102,7 @@ const FIRST: &[&str] = &[
 
 /// Scalar functions that fail for no value of any argument.
 const ANY: &[&str] = &[
-    "array_append",
-    "array_cat",
     "array_length",
-    "array_prepend",
     "array_to_string",
     "concat",
     "concat_ws",
@@ -125,11 +123,13 @@ const ANY: &[&str] = &[
 ];
 
 /// Functions whose second argument is the value.
-const SECOND: &[&str] = &["date_part", "date_trunc", "extract", "timezone"];
+const SECOND: &[&str] = &["array_append", "date_part", "date_trunc", "extract", "timezone"];
+
+/// Scalar functions whose result is an array.
+const ARRAYS: &[&str] = &["array_prepend", "regexp_match"];
 
 /// What is the same for every row of a statement, given constants.
 const STEADY: &[&str] = &[
-    "current_setting",
     "current_user",
     "decode",
     "make_date",
@@ -160,7 +160,7 @@ pub(super) fn is_total(name: &str, labelled: &[bool]) -> bool {
         return true;
     }
     if matches!(name, "json_object_agg" | "jsonb_object_agg") {
-        return true;
+        return only(1); // a key must not be NULL
     }
     if AGGREGATES.contains(&name) || FIRST.contains(&name) {
         return only(0);
@@ -178,9 +178,101 @@ pub(super) fn is_steady(name: &str) -> bool {
         .any(|list| list.contains(&name))
 }
 
+/// Whether the result is one value, whatever the arguments are.
+pub(super) fn yields_scalar(name: &str) -> bool {
+    matches!(
+        name,
+        "concat" | "concat_ws" | "replace" | "translate" | "string_agg" | "array_to_string"
+    ) || FIRST.contains(&name) && !ARRAYS.contains(&name)
+}
+
+/// Aggregates, and functions over windows, that are computed before the expression around them.
+pub(super) fn is_aggregate(name: &str) -> bool {
+    name == "count" || AGGREGATES.contains(&name) && !matches!(name, "lag" | "lead")
+}
+
+/// Texts that are put into a value are no longer than this.
+const PIECE_BYTES_MAX: usize = 64;
+
+/// Whether a labelled text that such a function works on cannot become too long for the server by what it holds.
+pub(super) fn stays_short(name: &str, arguments: &NodeList, values: &[Value]) -> bool {
+    if !matches!(name, "replace" | "regexp_replace" | "lpad" | "rpad") || values.iter().all(Value::is_clean) {
+        return true;
+    }
+    let is_stored = matches!(
+        values.first(),
+        Some(Value::Exactly(_) | Value::OneOf(_) | Value::Part(..))
+    );
+    let is_piece = |node: Node<'_>| match node {
+        Node::A_Const(constant) => match constant.val() {
+            Some(ConstValue::String(text)) => text.len() <= PIECE_BYTES_MAX,
+            Some(ConstValue::Integer(number)) => number <= 4096,
+            _ => true,
+        },
+        _ => false,
+    };
+    (is_stored || arguments.first().is_some_and(shortens)) && arguments.iter().skip(1).all(is_piece)
+}
+
+/// Functions of one column that add nothing to it.
+fn shortens(node: Node<'_>) -> bool {
+    match node {
+        Node::FuncCall(call) => {
+            matches!(
+                builtin_name(call.funcname()),
+                Some(
+                    "btrim"
+                        | "initcap"
+                        | "left"
+                        | "lower"
+                        | "ltrim"
+                        | "right"
+                        | "rtrim"
+                        | "substr"
+                        | "substring"
+                        | "upper"
+                )
+            ) && call.args().iter().all(|argument| {
+                shortens(argument) || matches!(argument, Node::ColumnRef(_) | Node::A_Const(_))
+            })
+        }
+        _ => false,
+    }
+}
+
+/// A call that makes a text of any length out of nothing.
+pub(super) fn grows(node: Node<'_>) -> bool {
+    let Node::FuncCall(call) = node else { return false };
+    let is_small = |at: usize| match call.args().get(at) {
+        Some(Node::A_Const(constant)) => {
+            matches!(constant.val(), Some(ConstValue::Integer(number)) if number <= 65_536)
+        }
+        _ => false,
+    };
+    match builtin_name(call.funcname()) {
+        Some("repeat" | "lpad" | "rpad") => !is_small(1),
+        _ => false,
+    }
+}
+
 /// Whether the result tells nothing of the arguments' values.
 pub(super) fn shows_nothing(name: &str) -> bool {
     matches!(name, "pg_typeof" | "pg_column_compression")
+}
+
+/// Functions in FROM that make rows of what is listed in a document.
+pub(super) fn unfolds(name: &str) -> bool {
+    matches!(
+        name,
+        "json_array_elements"
+            | "json_array_elements_text"
+            | "json_populate_recordset"
+            | "json_to_recordset"
+            | "jsonb_array_elements"
+            | "jsonb_array_elements_text"
+            | "jsonb_populate_recordset"
+            | "jsonb_to_recordset"
+    )
 }
 
 /// Functions in FROM whose rows have one column, of no composite type.

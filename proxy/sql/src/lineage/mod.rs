@@ -9,13 +9,14 @@
 //!
 //! - `value`: what one value may hold; `scope`: names to values; `from`: FROM items; `query`: SELECT and set operations;
 //!   `write`: data changes and what keeps a query's rows; `expr`: every expression node by name; `condition`: look-ups and
-//!   probes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
+//!   probes; `lazy`: what is evaluated only sometimes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
 //!   `spread`: views and SQL functions of the catalog.
 
 mod condition;
 mod expr;
 mod from;
 mod functions;
+mod lazy;
 mod paths;
 mod query;
 mod scope;
@@ -28,6 +29,7 @@ use std::collections::BTreeSet;
 
 use crate::reactions;
 use crate::walk::children::any_below;
+use linegate_policy::lineage::DISGUISED;
 use linegate_policy::{ColumnId, LabelIndex, Lineage, Name, Statement};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
@@ -48,8 +50,8 @@ const OURS_FROM: u32 = 16384;
 
 const TOO_DEEP: &str = "a query that is nested too deeply or too large";
 const STRANGE_NODE: &str = "an expression that is not known here";
+const PREPARED_EXPLAINED: &str = "the plan of a prepared statement";
 const PREPARED_KEPT: &str = "rows of a prepared statement, kept";
-const DISGUISED: &str = "a function in a column's clothes";
 const DERIVED: &str = "a view that could not be followed";
 
 /// The lineage of a parsed text. `statement` is what the walker found in it.
@@ -75,6 +77,10 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
             .functions
             .iter()
             .any(|name| index.meanings(name).is_some());
+    let explains = index.has_user_functions() && statements.iter().any(statement::explains_prepared);
+    if explains {
+        reader.unknown(PREPARED_EXPLAINED);
+    }
     let keeps_prepared = statements.iter().any(statement::keeps_prepared);
     if keeps_prepared {
         reader.unknown(PREPARED_KEPT);
@@ -91,7 +97,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
     };
     let is_quiet = !names().any(|name| index.touches(name)) && !statement.functions.iter().any(shows);
     if is_quiet && !(index.has_user_functions() && any_below(Node::NodeList(statements), may_call)) {
-        reader.found.followed = !keeps_prepared;
+        reader.found.followed = !keeps_prepared && !explains;
         return reader.found;
     }
     reader.text(statements);
@@ -113,6 +119,10 @@ struct Reader<'a> {
     ctes: Vec<(String, Cte)>,
     /// The text is a function's body: a name that is no column is one of its arguments.
     in_body: bool,
+    /// The plan is shown, not the result.
+    explains: bool,
+    /// Somewhere in the text, a text of any length is made.
+    grows: bool,
     depth: u32,
     nodes: usize,
 }
@@ -125,6 +135,8 @@ impl<'a> Reader<'a> {
             levels: Vec::new(),
             ctes: Vec::new(),
             in_body: false,
+            explains: false,
+            grows: false,
             depth: 0,
             nodes: 0,
         }

@@ -247,6 +247,7 @@ impl Reader<'_> {
             name: None,
             shape: shape.clone(),
             is_relation: false,
+            is_renamed: false,
         };
         if let Some(level) = self.levels.last_mut() {
             level.items.push(item);
@@ -379,8 +380,15 @@ fn chosen_name(node: Node<'_>, depth: u32) -> Option<String> {
                 .or_else(|| chosen_name(path.arg(), depth + 1))
         }
         Node::CollateClause(collate) => chosen_name(collate.arg(), depth + 1),
-        Node::TypeCast(cast) => chosen_name(cast.arg(), depth + 1)
-            .or_else(|| builtin_name(plain(cast.type_name()?.names())).map(str::to_owned)),
+        Node::TypeCast(cast) => match cast.arg() {
+            // What has no name of its own goes by its type.
+            Node::A_Const(_)
+            | Node::ParamRef(_)
+            | Node::BoolExpr(_)
+            | Node::NullTest(_)
+            | Node::BooleanTest(_) => builtin_name(plain(cast.type_name()?.names())).map(str::to_owned),
+            arg => chosen_name(arg, depth + 1),
+        },
         _ => None,
     }
 }

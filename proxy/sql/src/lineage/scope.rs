@@ -81,8 +81,13 @@ impl Shape {
             return self;
         }
         if self.rest.is_some() {
-            // Which column gets which name cannot be told.
-            return Self::opaque(Value::of_set(self.all()));
+            // Which column gets which name cannot be told, but each of these names is a column's.
+            let any = Value::of_set(self.all());
+            let fields = names.iter().filter_map(Node::as_str);
+            return Self {
+                fields: fields.map(|name| Field::new(Some(name), any.clone())).collect(),
+                rest: Some(any),
+            };
         }
         for (field, name) in self.fields.iter_mut().zip(names) {
             field.name = name.as_str().map(str::to_owned);
@@ -169,6 +174,19 @@ pub(super) struct Item {
     pub(super) shape: Shape,
     /// A relation: its whole row and its system columns can be named.
     pub(super) is_relation: bool,
+    /// Its columns go by other names here than in its row type.
+    pub(super) is_renamed: bool,
+}
+
+impl Item {
+    /// Its whole row as a value. Kept as one, the row of a relation has the names of its type, whatever the alias says.
+    fn row(&self) -> Value {
+        if self.is_renamed && self.is_relation {
+            Value::computed([&self.shape.row()])
+        } else {
+            self.shape.row()
+        }
+    }
 }
 
 /// The items of one FROM clause.
@@ -273,16 +291,22 @@ impl Reader<'_> {
         let items = self.items_named(relation);
         let mut found: Option<Value> = None;
         let mut is_function = false;
+        let mut probed = Set::new();
         for item in items {
             let value = match item.shape.column(name) {
                 Some((value, true)) => value,
                 Some((value, false)) if item.shape.more().is_none() => value,
-                Some((value, false)) => value.or(&item.shape.row()),
+                Some((value, false)) => {
+                    is_function |= self.index.is_user_function(name);
+                    value.or(&item.shape.row())
+                }
                 None if item.is_relation && SYSTEM_COLUMNS.contains(&name) => Value::OTHER,
                 None => {
                     is_function |= self.index.is_user_function(name);
-                    // A function of the row, or a column newer than the catalog.
-                    Value::computed([&item.shape.row()])
+                    // A function of the row (a cast may fail), or a column newer than the catalog.
+                    let row = Value::computed([&item.shape.row()]);
+                    probed.extend(row.columns());
+                    row
                 }
             };
             found = Some(found.map_or(value.clone(), |found| found.or(&value)));
@@ -290,15 +314,13 @@ impl Reader<'_> {
         if is_function {
             self.unknown(DISGUISED);
         }
+        self.found.probes.extend(probed);
         found
     }
 
     /// A whole row of the items of that name.
     pub(super) fn whole_row(&self, relation: &str) -> Option<Value> {
-        let mut rows = self
-            .items_named(relation)
-            .into_iter()
-            .map(|item| item.shape.row());
+        let mut rows = self.items_named(relation).into_iter().map(Item::row);
         let first = rows.next()?;
         Some(rows.fold(first, |all, row| all.or(&row)))
     }

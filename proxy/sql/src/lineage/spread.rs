@@ -34,8 +34,9 @@ pub fn follow(index: &mut LabelIndex) {
             }
         }
         for (oid, body) in index.views_to_follow() {
-            if let Some(flows) = view(&body, index) {
-                if index.set_view(oid, &flows) {
+            if let Some(lineage) = view(&body, index) {
+                if index.set_view(oid, lineage.outputs.as_deref().unwrap_or_default()) {
+                    index.set_view_reads(oid, &lineage);
                     goes_on = true;
                 } else {
                     index.give_up_view(oid);
@@ -87,8 +88,9 @@ fn understood(
     is_understood.then_some((statement, lineage))
 }
 
-fn view(body: &str, index: &LabelIndex) -> Option<Vec<Flow>> {
-    understood(body, index, false)?.1.outputs
+fn view(body: &str, index: &LabelIndex) -> Option<linegate_policy::Lineage> {
+    let (_, lineage) = understood(body, index, false)?;
+    lineage.outputs.is_some().then_some(lineage)
 }
 
 /// The query of a body as the server prints it: `RETURN …` and `BEGIN ATOMIC … END` are no statements by themselves.

@@ -8,7 +8,8 @@ use pg_raw_parse::{Node, nodes};
 
 use super::scope::Shape;
 use super::value::Value;
-use super::{PREPARED_KEPT, Reader};
+use super::{PREPARED_KEPT, Reader, functions};
+use crate::walk::children::any_below;
 use crate::walk::names;
 
 /// What a statement sends back.
@@ -25,6 +26,7 @@ impl Reader<'_> {
     /// Follows every statement of a text.
     pub(super) fn text(&mut self, statements: &NodeList) {
         self.found.followed = true;
+        self.grows = any_below(Node::NodeList(statements), functions::grows);
         let mut answers = Vec::new();
         for node in statements {
             let Node::RawStmt(raw) = node else {
@@ -57,6 +59,7 @@ impl Reader<'_> {
             Node::DeleteStmt(delete) => rows_if(self.query(node), delete.returning_clause()),
             Node::MergeStmt(merge) => rows_if(self.query(node), merge.returning_clause()),
             Node::ExplainStmt(explain) => {
+                self.explains = true;
                 self.statement(explain.query());
                 Answer::Rows(Shape::of(vec![super::value::Field::new(
                     Some("QUERY PLAN"),
@@ -163,6 +166,15 @@ fn creates(select: &nodes::SelectStmt) -> bool {
             Some(left) if current.op != SetOperation::SETOP_NONE => current = left,
             _ => return false,
         }
+    }
+}
+
+/// EXPLAIN EXECUTE: the plan of a statement that is not in this text. What an immutable function answered stands in it.
+pub(super) fn explains_prepared(node: Node<'_>) -> bool {
+    match node {
+        Node::RawStmt(raw) => explains_prepared(raw.stmt()),
+        Node::ExplainStmt(explain) => matches!(explain.query(), Node::ExecuteStmt(_)),
+        _ => false,
     }
 }
 

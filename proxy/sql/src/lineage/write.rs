@@ -10,7 +10,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::from::{beside, listed};
 use super::scope::{Item, Shape};
-use super::value::{Field, Value};
+use super::value::{Field, Source, Value};
 use super::{Reader, STRANGE_NODE};
 use crate::parse::plain;
 use crate::walk::names;
@@ -46,6 +46,7 @@ impl Reader<'_> {
             name: Some(name.to_owned()),
             shape: shape.clone(),
             is_relation: true,
+            is_renamed: false,
         };
         if let Some(level) = self.levels.last_mut() {
             level.items.push(item);
@@ -82,9 +83,22 @@ impl Reader<'_> {
             self.moves(&Value::of_set(source.all()));
         }
         let mut proposed = Vec::new();
+        let is_listed = match insert.select_stmt() {
+            Node::SelectStmt(select) => !select.values_lists().is_empty(),
+            _ => true,
+        };
         for (index, field) in source.fields.iter().enumerate() {
             let column = columns.get(index).cloned().flatten();
-            self.assign(&target, column.as_deref(), &field.value);
+            let is_part = matches!(insert.cols().get(index), Some(Node::ResTarget(into)) if !into.indirection().is_empty());
+            if is_part {
+                // Within a document or array, a value is at another place than the one its label is about.
+                self.moves(&field.value);
+            } else {
+                self.assign(&target, column.as_deref(), &field.value);
+            }
+            if !is_listed {
+                self.many(&target, column.as_deref(), &field.value);
+            }
             proposed.push(Field::new(column.as_deref(), field.value.clone()));
         }
         if let Some(conflict) = insert.on_conflict_clause() {
@@ -191,11 +205,14 @@ impl Reader<'_> {
                     .and_then(|field| field.name.clone())
             } else {
                 match when.target_list().get(index) {
-                    Some(Node::ResTarget(column)) => column.name().map(str::to_owned),
+                    Some(Node::ResTarget(column)) if column.indirection().is_empty() => {
+                        column.name().map(str::to_owned)
+                    }
                     _ => None,
                 }
             };
             self.assign(target, column.as_deref(), &value);
+            self.many(target, column.as_deref(), &value);
         }
     }
 
@@ -239,6 +256,30 @@ impl Reader<'_> {
         }
     }
 
+    /// Values of many rows on their way into a column that takes each value once: whether it has one of them already is an
+    /// answer about all of them.
+    fn many(&mut self, target: &Target, column: Option<&str>, value: &Value) {
+        if !matches!(value, Value::Clean(Source::Other | Source::Stored)) {
+            return;
+        }
+        let Some(column) = column else { return };
+        let known = self
+            .index
+            .known(&target.name)
+            .filter(|known| known.is_key(column));
+        let into: Vec<ColumnId> = known
+            .filter_map(|known| {
+                let number = known.columns.iter().find(|known| known.name == column)?.number;
+                Some(ColumnId {
+                    relation: known.oid,
+                    attribute: number,
+                })
+            })
+            .filter(|into| self.index.is_labelled(*into))
+            .collect();
+        self.found.probes.extend(into);
+    }
+
     /// A value on its way into a column.
     fn assign(&mut self, target: &Target, column: Option<&str>, value: &Value) {
         if value.is_clean() {
@@ -265,7 +306,9 @@ impl Reader<'_> {
                         index.carries(into, *from) && index.type_oid(into) == index.type_oid(*from)
                     })
             });
-        if !stays {
+        // Without its schema, the target may be a table that was made a moment ago: in this text, in a transaction that is
+        // open, or by somebody else.
+        if !stays || target.name.schema.is_none() {
             self.moves(value);
         }
     }

@@ -1,10 +1,12 @@
 //! Statements that define, change, drop, comment on or grant objects, roles and servers.
 //! Source: PostgreSQL manual, "SQL Commands"; `nodes/parsenodes.h`.
 
+use std::collections::BTreeSet;
+
 use linegate_identity::Effects;
 use linegate_policy::Name;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::raw::{DropBehavior, GrantTargetType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
 use super::{Walked, Walker, names};
@@ -12,6 +14,14 @@ use crate::ReadError;
 use crate::parse::{foreign_table, plain};
 
 const FUNCTION_BODY: &str = "a function body";
+const SCHEMA: &str = "everything in a schema";
+const OWNED: &str = "everything that a role owns";
+const DOMAIN: &str = "every column of a domain";
+/// `AlterDomainStmt.subtype`.
+const ADDS_CHECK: u32 = b'C' as u32;
+const SETS_NOT_NULL: u32 = b'O' as u32;
+const VALIDATES: u32 = b'V' as u32;
+const DEPENDENTS: &str = "what depends on what is dropped";
 const CATALOG_CODE: &str = "a user-defined operator, aggregate or cast";
 
 /// What changing an object of that kind is, where `usual` is CREATE, ALTER or DROP for tables and the like.
@@ -31,6 +41,17 @@ fn effects_on(kind: ObjectType::Type, usual: Effects) -> Effects {
         _ => return usual,
     };
     class.with(usual.and(Effects::DROP))
+}
+
+/// Kinds whose dependents the catalog knows, as far as they hold rows.
+fn holds_rows(kind: ObjectType::Type) -> bool {
+    matches!(
+        kind,
+        ObjectType::OBJECT_TABLE
+            | ObjectType::OBJECT_VIEW
+            | ObjectType::OBJECT_MATVIEW
+            | ObjectType::OBJECT_FOREIGN_TABLE
+    )
 }
 
 impl<'a> Walker<'a> {
@@ -57,6 +78,18 @@ impl<'a> Walker<'a> {
             Node::DropStmt(drop) => {
                 self.defines(effects_on(drop.remove_type, Effects::DROP));
                 self.write_all(drop.remove_type, drop.objects());
+                if drop.behavior == DropBehavior::DROP_CASCADE {
+                    match drop.remove_type {
+                        kind if holds_rows(kind) => {
+                            let dropped = drop
+                                .objects()
+                                .iter()
+                                .flat_map(|object| names::object(kind, object));
+                            self.with_dependents(dropped.collect());
+                        }
+                        _ => self.opaque(DEPENDENTS),
+                    }
+                }
                 Ok(())
             }
             Node::IndexStmt(index) => {
@@ -89,6 +122,12 @@ impl<'a> Walker<'a> {
                 self.defines(Effects::CREATE);
                 self.write_names(names::qualified(plain(create.defnames())));
                 self.write_all(ObjectType::OBJECT_TABLE, plain(create.relations()));
+                // The server refuses joins and sub-selects there; the grammar does not.
+                for relation in plain(create.relations()) {
+                    if !matches!(relation, Node::RangeVar(_)) {
+                        self.visit(relation)?;
+                    }
+                }
                 self.visit_list(create.exprs())
             }
             Node::RenameStmt(rename) => {
@@ -195,6 +234,13 @@ impl<'a> Walker<'a> {
                 self.visit_list(plain(create.constraints()))
             }
             Node::AlterDomainStmt(alter) => {
+                // A new rule is tried on every value of the domain, in whatever table: an answer about each.
+                if matches!(
+                    u32::from(alter.subtype as u8),
+                    ADDS_CHECK | SETS_NOT_NULL | VALIDATES
+                ) {
+                    self.opaque(DOMAIN);
+                }
                 self.defines(Effects::ALTER);
                 self.write_names(names::qualified(alter.type_name()));
                 self.visit(alter.def())
@@ -278,6 +324,9 @@ impl<'a> Walker<'a> {
         match node {
             Node::GrantStmt(grant) => {
                 self.does(Effects::GRANT);
+                if grant.targtype == GrantTargetType::ACL_TARGET_ALL_IN_SCHEMA {
+                    self.opaque(SCHEMA);
+                }
                 self.write_all(grant.objtype, plain(grant.objects()));
                 Ok(())
             }
@@ -301,10 +350,14 @@ impl<'a> Walker<'a> {
                 self.acts(Effects::ROLE, None)
             }
             Node::DropOwnedStmt(_) => {
+                self.opaque(OWNED);
                 self.found.changes_catalog = true;
                 self.acts(Effects::DROP.with(Effects::GRANT), None)
             }
-            Node::ReassignOwnedStmt(_) => self.changes(Effects::ALTER.with(Effects::ROLE), None),
+            Node::ReassignOwnedStmt(_) => {
+                self.opaque(OWNED);
+                self.changes(Effects::ALTER.with(Effects::ROLE), None)
+            }
             Node::CreatedbStmt(create) => self.acts(Effects::SERVER, create.dbname()),
             Node::AlterDatabaseStmt(alter) => self.acts(Effects::SERVER, alter.dbname()),
             Node::AlterDatabaseRefreshCollStmt(alter) => self.acts(Effects::SERVER, alter.dbname()),
@@ -445,12 +498,50 @@ impl<'a> Walker<'a> {
                 }
                 definition => self.visit(definition)?,
             }
+            if command.behavior == DropBehavior::DROP_CASCADE && alter.objtype == ObjectType::OBJECT_TYPE {
+                self.opaque(DEPENDENTS); // typed tables, and columns of the type
+            } else if command.behavior == DropBehavior::DROP_CASCADE {
+                self.with_dependents(alter.relation().map(names::relation).into_iter().collect());
+            }
         }
         Ok(())
     }
 
+    /// CASCADE: what shows these relations goes with them, and what has a foreign key to them loses it.
+    fn with_dependents(&mut self, dropped: Vec<Name>) {
+        let Some(index) = self.index else {
+            self.does(Effects::DROP);
+            return;
+        };
+        let mut work: Vec<u32> = dropped
+            .iter()
+            .flat_map(|name| index.known(name))
+            .map(|known| known.oid)
+            .collect();
+        let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+        while let Some(oid) = work.pop() {
+            for dependent in index.dependents(oid) {
+                let Some(known) = index.known_by_oid(dependent).filter(|_| seen.insert(dependent)) else {
+                    continue;
+                };
+                self.found.writes.push(Name {
+                    schema: Some(known.schema.to_owned()),
+                    name: known.name.to_owned(),
+                });
+                // A table that loses a foreign key stays.
+                if matches!(known.kind, b'v' | b'm') {
+                    self.does(Effects::DROP);
+                    work.push(dependent);
+                }
+            }
+        }
+    }
+
     /// RENAME writes the old name and, for a relation itself, the new one.
     fn rename(&mut self, rename: &'a nodes::RenameStmt) {
+        if rename.rename_type == ObjectType::OBJECT_SCHEMA {
+            self.opaque(SCHEMA); // all of it goes by other names
+        }
         let renamed = self.alter_object(rename.rename_type, rename.relation(), rename.object());
         let of_relation = matches!(
             rename.rename_type,

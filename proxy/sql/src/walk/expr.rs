@@ -2,6 +2,7 @@
 //! Source: PostgreSQL manual, "Functions and Operators"; `crate::builtins` for the list.
 
 use linegate_identity::Effects;
+use linegate_policy::Name;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::children::names_a_column;
@@ -74,14 +75,38 @@ impl<'a> Walker<'a> {
         if name.name == "setval" {
             self.set_sequence(call);
         }
-        if let Some(builtin) = builtins::find(&name, call.args().len()) {
+        if builtins::carries(&name) && names_a_column(Node::NodeList(call.args())) {
+            self.opaque(builtins::CARRIES);
+        }
+        let does = builtins::find(&name, call.args().len());
+        self.calls(name, does);
+    }
+
+    /// Names after a dot: `x.f` and `(x).f` call f(x) where x has no such column. Functions that are not harmless count as
+    /// called by their name alone: no column of the server's own is named so. For others the column is looked for.
+    pub(super) fn disguised(&mut self, path: impl IntoIterator<Item = Node<'a>>) {
+        for name in path.into_iter().filter_map(Node::as_str) {
+            let is_refused = linegate_policy::builtins::is_refused(name);
+            let is_defined = || self.index.is_some_and(|index| index.is_user_function(name));
+            if !is_refused && !is_defined() {
+                continue;
+            }
+            let called = names::bare(name);
+            let does = builtins::find(&called, 1);
+            if is_refused || does.is_some() {
+                self.calls(called, does);
+            } else {
+                self.steps.push(name);
+            }
+        }
+    }
+
+    fn calls(&mut self, name: Name, does: Option<builtins::Builtin>) {
+        if let Some(builtin) = does {
             self.does(builtin.effects);
             self.found.carries_secret |= builtin.carries_secret;
             self.found.changes_catalog |= builtin.effects.intersects(Effects::EXECUTE);
             builtin.opaque.into_iter().for_each(|phrase| self.opaque(phrase));
-        }
-        if builtins::carries(&name) && names_a_column(Node::NodeList(call.args())) {
-            self.opaque(builtins::CARRIES);
         }
         self.found.functions.push(name);
     }

@@ -19,6 +19,7 @@ use linegate_policy::{LabelIndex, Name, Statement};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
+use crate::reactions;
 use crate::scope::Scopes;
 use crate::{NODES_MAX, QUERY_DEPTH_MAX, ReadError};
 use children::children;
@@ -40,6 +41,8 @@ pub(crate) struct Walker<'a> {
     found: Statement,
     /// The catalog, when it is known.
     index: Option<&'a LabelIndex>,
+    /// Steps after a dot that are names of functions which are not known.
+    steps: Vec<&'a str>,
     scopes: Scopes<'a>,
     work: Vec<Node<'a>>,
     depth: usize,
@@ -52,6 +55,7 @@ impl<'a> Walker<'a> {
         Self {
             found: Statement::empty(),
             index,
+            steps: Vec::new(),
             scopes: Scopes::default(),
             work: Vec::new(),
             depth: 0,
@@ -70,6 +74,10 @@ impl<'a> Walker<'a> {
     /// What was found, in order and without duplicates.
     pub(crate) fn finish(self) -> Statement {
         let mut found = self.found;
+        let is_disguised = |index| reactions::disguised(&self.steps, &found.reads, index);
+        if self.index.is_some_and(is_disguised) {
+            found.opaque.push(reactions::FUNCTION);
+        }
         for names in [&mut found.reads, &mut found.writes, &mut found.functions] {
             names.sort_unstable();
             names.dedup();
@@ -118,6 +126,13 @@ impl<'a> Walker<'a> {
                 Node::RangeVar(relation) => self.read(relation),
                 Node::FuncCall(call) => {
                     self.function(call);
+                    children(node, &mut self.work)?;
+                }
+                Node::ColumnRef(column) if column.fields().len() > 1 => {
+                    self.disguised(column.fields().iter().next_back());
+                }
+                Node::A_Indirection(path) => {
+                    self.disguised(path.indirection());
                     children(node, &mut self.work)?;
                 }
                 Node::RangeTableSample(sample) => {

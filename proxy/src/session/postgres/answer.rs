@@ -3,13 +3,15 @@
 //! fill → rows by count or masked → whole control messages, matched against the pipeline → record → flush. What stays as it
 //! is goes out from the slab it came in; only what linegate leaves out or says differently is copied.
 
+mod described;
+mod fast_path;
 mod whole_rows;
 
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use codecs::postgres::backend::{CommandComplete, ReadyForQuery, RowDescription, TransactionStatus, tag};
+use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, TransactionStatus, tag};
 use codecs::postgres::build::backend as say;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
@@ -56,6 +58,8 @@ struct Flow {
     query_plan: Option<Rc<Plan>>,
     /// A masked label was touched in the transaction that is open.
     transaction_touched: bool,
+    /// The server has told the client itself that it closes the connection.
+    server_left: bool,
 }
 
 /// Carries answers until the server's stream or the session ends.
@@ -68,6 +72,7 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
         muted: false,
         query_plan: None,
         transaction_touched: false,
+        server_left: false,
     };
     let mut ingress = match reader.ingress() {
         Ok(ingress) => ingress,
@@ -78,10 +83,14 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
         let (read, back) = reader.fill(ingress, needed).await;
         ingress = back;
         match read {
+            Ok(0) if flow.server_left => return session.end(Ended::quietly("the server ended the session")),
             Ok(0) => return session.end(gone(&session)),
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(session = %session.id, %error, "reading from the server failed");
+                if flow.server_left {
+                    return session.end(Ended::quietly("the server ended the session"));
+                }
                 return session.end(gone(&session));
             }
         }
@@ -257,11 +266,21 @@ impl Flow {
         };
         let plan = match plan {
             Some(plan) => plan,
-            None if !self.session.is_masked() => Rc::new(Plan::Plain),
+            None if !self.is_masked() => Rc::new(Plan::Plain),
             None => return Err(self.out_of_turn(tag::DATA_ROW)),
         };
         self.result.plan = Some(plan.clone());
         Ok(plan)
+    }
+
+    /// Whether something is masked: now, or when what runs was decided.
+    fn is_masked(&self) -> bool {
+        let session = &self.session;
+        session
+            .pipeline
+            .borrow()
+            .running()
+            .map_or_else(|| session.is_masked(), |asked| asked.is_masked(session))
     }
 
     async fn record_rows(&mut self, rows: &[u8]) {
@@ -331,8 +350,24 @@ impl Flow {
                 }
                 self.result_ended(frame.tag, payload, running.as_deref()).await;
             }
-            tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => self.result.plan = Some(Rc::new(Plan::Plain)),
+            tag::FUNCTION_CALL_RESPONSE => {
+                replacement = self.function_result(&ingress.data()[whole.clone()]).await?;
+            }
+            tag::NO_DATA => {
+                // The portal may be another than the one that was described under its name.
+                if let Some(Expect::DescribePortal { portal, .. }) = session.pipeline.borrow().head() {
+                    session.plans.borrow_mut().remove(portal);
+                }
+            }
+            tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
+                let plan = match &running {
+                    Some(asked) => fresh::copy_plan(&session, asked).await,
+                    None => Plan::Plain,
+                };
+                self.result.plan = Some(Rc::new(plan));
+            }
             _ => {
+                self.server_left |= frame.tag == tag::ERROR_RESPONSE && is_last(payload);
                 let aside = self.scrub().aside(frame.tag, payload);
                 replacement = aside.map_err(|fault| fault.ended(&session))?;
                 if frame.tag == tag::ERROR_RESPONSE
@@ -354,9 +389,7 @@ impl Flow {
         let answer = answer.map_err(|_| self.out_of_turn(frame.tag))?;
         if frame.tag == tag::READY_FOR_QUERY {
             session.spending.ready(status).await;
-            if status == Some(TransactionStatus::Idle) {
-                session.catalog_settled();
-            }
+            session.catalog_settled(status);
             self.muted = false;
             self.query_plan = None;
             let result = std::mem::take(&mut self.result);
@@ -384,57 +417,6 @@ impl Flow {
                 out.pass(whole);
                 Ok(())
             }
-        }
-    }
-
-    /// A RowDescription: compiles the mask plan for whatever it describes.
-    async fn described(&mut self, payload: &[u8]) -> std::result::Result<(), Ended> {
-        let description = RowDescription::read(payload).map_err(|error| self.server_fault(&error))?;
-        let head = self.session.pipeline.borrow().head().cloned();
-        match head {
-            Some(Expect::DescribePortal { portal, asked, .. }) => {
-                let plan = self.plan(&asked, &description).await;
-                self.session.plans.borrow_mut().insert(portal, plan);
-            }
-            Some(Expect::Query { asked }) => {
-                let plan = self.plan(&asked, &description).await;
-                self.result = Result {
-                    plan: Some(plan.clone()),
-                    ..Result::default()
-                };
-                self.query_plan = Some(plan);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn plan(&mut self, asked: &Rc<Asked>, description: &RowDescription<'_>) -> Rc<Plan> {
-        let (plan, asked) = fresh::plan(&self.session, asked, description).await;
-        self.transaction_touched |= asked.touches_mask(&self.session);
-        self.record_columns(description, &plan, &asked);
-        Rc::new(plan)
-    }
-
-    fn record_columns(&self, description: &RowDescription<'_>, plan: &Plan, asked: &Asked) {
-        if self.session.target.config.record < RecordLevel::Shape {
-            return;
-        }
-        let entry = Entry::Columns {
-            statement: asked.number,
-            names: description
-                .fields()
-                .map(|field| String::from_utf8_lossy(field.name).into_owned())
-                .collect(),
-            types: description.fields().map(|field| field.type_oid).collect(),
-            masked: plan.masked_columns(),
-            formats: description
-                .fields()
-                .map(|field| u8::from(field.format == 1))
-                .collect(),
-        };
-        if !self.session.core.record_now(self.session.id, entry) {
-            tracing::warn!(session = %self.session.id, "column names are not on record: the recorder is behind");
         }
     }
 
@@ -477,8 +459,10 @@ impl Flow {
             return; // an answer to linegate itself
         }
         self.report_found(&result, running).await;
-        if message == tag::COMMAND_COMPLETE && running.is_some_and(may_change_catalog) {
-            session.catalog_changed();
+        if let Some(asked) =
+            running.filter(|asked| message == tag::COMMAND_COMPLETE && may_change_catalog(asked))
+        {
+            session.catalog_changed(&asked.decision.statement);
         }
         if session.target.config.record < RecordLevel::Shape {
             return;
@@ -583,6 +567,14 @@ impl Flow {
             say: Some((*b"08P01", "the server sent a message out of turn".into())),
         }
     }
+}
+
+/// Whether an ErrorResponse is the last thing the server says.
+fn is_last(payload: &[u8]) -> bool {
+    let severity = ErrorFields::read(payload)
+        .ok()
+        .and_then(|fields| fields.get(b'V'));
+    matches!(severity, Some(b"FATAL" | b"PANIC"))
 }
 
 /// What could not be read, and still ran, may have changed anything.

@@ -4,6 +4,8 @@
 //! decided; refusals stand in the pipeline, so the client hears them in order.
 
 mod counted;
+mod extended;
+mod fast_path;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
 use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Named, Verdict};
+use linegate_policy::{Decision, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
 use self::counted::{UNDO, limits_changes};
@@ -30,6 +32,8 @@ use crate::slab::Ingress;
 const GATHER_BYTES_MAX: usize = 64 << 10;
 /// What a session keeps of it between turns.
 const KEPT_BYTES_MAX: usize = 4 << 10;
+/// How often it is looked whether COPY FROM is over.
+const COPY_POLL: std::time::Duration = std::time::Duration::from_millis(1);
 /// Unanswered messages of one client; more is a client that never reads.
 const PIPELINE_MAX: usize = 100_000;
 
@@ -155,11 +159,12 @@ impl Asking {
             return Err(Ended::saying(b"54000", "too many unanswered messages"));
         }
         let may_be_skipped = !matches!(message, Message::Sync | Message::Terminate);
-        if self.skipping && may_be_skipped {
+        if self.is_skipping() && may_be_skipped {
             return Ok(());
         }
+        self.after_copy(&message).await?;
         self.undo_first(&message).await?;
-        if self.skipping && may_be_skipped {
+        if self.is_skipping() && may_be_skipped {
             return Ok(());
         }
         match message {
@@ -185,7 +190,7 @@ impl Asking {
                 kind: Kind::Portal,
                 name,
             } => {
-                self.describe_portal(name, false, whole).await;
+                self.describe_portal(name, whole).await;
                 Ok(())
             }
             Message::Execute { portal, .. } => self.execute(portal, whole).await,
@@ -211,12 +216,58 @@ impl Asking {
                 self.forward(whole, None);
                 Ok(())
             }
-            Message::FunctionCall(_) => self.function_call(whole).await,
+            Message::FunctionCall {
+                function,
+                arguments,
+                result_format,
+                ..
+            } => {
+                let arguments = arguments.map(|value| value.map(<[u8]>::to_vec)).collect();
+                self.function_call(function, arguments, result_format, whole)
+                    .await
+            }
             Message::Terminate => {
                 self.over = true;
                 Ok(())
             }
             Message::Password(_) => Err(Ended::saying(b"08P01", "a password message after the login")),
+        }
+    }
+
+    /// Up to Sync nothing counts: linegate refused something, or the server did, and looks at nothing else.
+    fn is_skipping(&self) -> bool {
+        self.skipping || self.session.pipeline.borrow().is_skipping()
+    }
+
+    /// While the server may wait for COPY data, it takes any other message for a mistake and throws it away: what linegate
+    /// would wait for then never comes. So nothing follows COPY FROM before it is over.
+    async fn after_copy(&mut self, message: &Message<'_>) -> Result<(), Ended> {
+        let belongs = matches!(
+            message,
+            Message::CopyData(_)
+                | Message::CopyDone
+                | Message::CopyFail { .. }
+                | Message::Flush
+                | Message::Sync
+                | Message::Terminate
+        );
+        if belongs || !self.session.pipeline.borrow().may_copy_in() {
+            return Ok(());
+        }
+        tell::flush(&mut self.out);
+        self.flush().await?;
+        loop {
+            {
+                let pipeline = self.session.pipeline.borrow();
+                if pipeline.is_copying_in() {
+                    self.session.core.counters.client_faults.one();
+                    return Err(Ended::saying(b"08P01", "a message in the middle of COPY data"));
+                }
+                if !pipeline.may_copy_in() || self.session.ended.borrow().is_some() {
+                    return Ok(());
+                }
+            }
+            crate::rt::sleep(COPY_POLL).await;
         }
     }
 
@@ -275,7 +326,7 @@ impl Asking {
         // Policy or the time may have changed while it waited: what is refused now does not run.
         let asked = match session.is_current(asked.epoch) {
             true => asked,
-            false => self.decide(&asked.text.clone()).await.running(asked.number),
+            false => session.renewed(&asked).await,
         };
         let refusal = match &asked.decision.verdict {
             Verdict::Deny(reason) => Some(Refusal {
@@ -293,149 +344,8 @@ impl Asking {
         Ok(Err(refusal))
     }
 
-    /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
-    /// parameters are known.
-    async fn parse(&mut self, name: &[u8], text: &[u8], whole: &[u8]) -> Result<(), Ended> {
-        if !name.is_empty() && self.session.pipeline.borrow().knows_statement(name) {
-            // The server decides whether the name is still taken; until it has, two statements could go by it.
-            self.settle().await?;
-        }
-        let asked = self.decide(text).await;
-        if let Verdict::Deny(reason) = &asked.decision.verdict {
-            let refused = asked.running(self.session.next_statement());
-            self.record(&refused, Protocol::Extended, None).await;
-            self.session.core.counters.denied.one();
-            self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
-            return Ok(());
-        }
-        if !name.is_empty() {
-            self.session.spending.keep(&asked);
-            let name = String::from_utf8_lossy(name).into_owned();
-            self.session.remember(&asked, Some(Named::Prepared(name)));
-        }
-        self.forward(
-            whole,
-            Some(Expect::Parse {
-                name: Rc::from(name),
-                asked,
-            }),
-        );
-        Ok(())
-    }
-
-    async fn bind(
-        &mut self,
-        portal: &[u8],
-        statement: &[u8],
-        parameters: Vec<Option<Vec<u8>>>,
-        whole: &[u8],
-    ) -> Result<(), Ended> {
-        let known = self.session.pipeline.borrow().statement(statement);
-        let asked = match known {
-            Some(asked) if self.session.is_current(asked.epoch) => asked,
-            Some(asked) => self.decide(&asked.text.clone()).await,
-            // Not prepared through the protocol: what SQL's EXECUTE of that name would be.
-            None => self.decide(&by_name(b"EXECUTE", statement)).await,
-        };
-        let asked = asked.running(self.session.next_statement());
-        let asked = match self.clear(asked, Protocol::Extended, &parameters).await? {
-            Ok(asked) => asked,
-            Err(refusal) => {
-                self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
-                return Ok(());
-            }
-        };
-        if !portal.is_empty() {
-            self.session.spending.keep(&asked);
-            let name = String::from_utf8_lossy(portal).into_owned();
-            self.session.remember(&asked, Some(Named::Cursor(name)));
-        }
-        self.note(&asked);
-        let portal: Rc<[u8]> = Rc::from(portal);
-        self.described.retain(|described| *described != portal);
-        self.forward(whole, Some(Expect::Bind { portal, asked }));
-        Ok(())
-    }
-
-    async fn describe_portal(&mut self, name: &[u8], own: bool, whole: &[u8]) {
-        let known = self.session.pipeline.borrow().portal(name);
-        let asked = match known {
-            Some(asked) => asked,
-            None => self.decide(&by_name(b"FETCH ALL FROM", name)).await,
-        };
-        let portal: Rc<[u8]> = Rc::from(name);
-        self.described.push(portal.clone());
-        self.forward(whole, Some(Expect::DescribePortal { portal, asked, own }));
-    }
-
-    /// A masked session's rows need their RowDescription: where the client did not ask for it, linegate does.
-    async fn execute(&mut self, portal: &[u8], whole: &[u8]) -> Result<(), Ended> {
-        let known = self.session.pipeline.borrow().portal(portal);
-        let asked = match known {
-            Some(asked) => asked,
-            None => {
-                let asked = self.decide(&by_name(b"FETCH ALL FROM", portal)).await;
-                let asked = asked.running(self.session.next_statement());
-                let asked = match self.clear(asked, Protocol::Extended, &[]).await? {
-                    Ok(asked) => asked,
-                    Err(refusal) => {
-                        self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
-                        return Ok(());
-                    }
-                };
-                self.note(&asked);
-                asked
-            }
-        };
-        if self.session.is_masked() && !self.described.iter().any(|described| **described == *portal) {
-            let mut question = Vec::new();
-            tell::describe_portal(&mut question, portal);
-            self.describe_portal(portal, true, &question).await;
-        }
-        let session = &self.session;
-        session.spending.sent(session, &asked);
-        if limits_changes(&asked) && !asked.decision.effects.contains(Effects::COPY_IN) {
-            session.spending.unsettled.set(true);
-        }
-        self.forward(
-            whole,
-            Some(Expect::Execute {
-                portal: Rc::from(portal),
-                asked,
-            }),
-        );
-        Ok(())
-    }
-
-    /// The fast path says nothing of what it calls but a number: it is not offered.
-    async fn function_call(&mut self, whole: &[u8]) -> Result<(), Ended> {
-        let message = "the FunctionCall message is not offered";
-        let hint = "call the function in a SELECT";
-        let entry = Entry::Error {
-            statement: 0,
-            sqlstate: "0A000".into(),
-            message: message.into(),
-        };
-        self.session.core.record(self.session.id, entry).await;
-        self.session.core.counters.denied.one();
-        debug_assert!(!whole.is_empty());
-        self.refuse_query(b"0A000", message, Some(hint));
-        Ok(())
-    }
-
     async fn decide(&self, text: &[u8]) -> Rc<Asked> {
-        let (decision, epoch) = self.session.decide_known(text).await;
-        let named = self.session.named(&decision).await;
-        let may_show_label = decision.touches(self.session.prepared_touched.get());
-        Rc::new(Asked {
-            number: 0,
-            text: Rc::from(text),
-            epoch,
-            may_show_label,
-            charges: self.session.spending.charges(&decision.budget, decision.effects),
-            decision,
-            named,
-        })
+        self.session.asked(Rc::from(text), true).await
     }
 
     /// What an allowed statement leaves behind in the session.
@@ -445,11 +355,7 @@ impl Asking {
         session.spending.sent(session, asked);
         session.remember(asked, None);
         session.lexing.forwarded(&asked.decision.statement);
-        let lives_on =
-            asked.decision.statement.prepares || asked.decision.effects.contains(Effects::PREPARED);
-        if session.is_masked() && asked.may_show_label && lives_on {
-            session.prepared_touched.set(true);
-        }
+        session.note_made(&asked.decision.statement);
     }
 
     /// Statement and verdict, before anything of it reaches the server. Waits while the recorder is behind or refuses.
@@ -576,19 +482,6 @@ impl Asking {
 
 fn client_gone(error: std::io::Error) -> Ended {
     Ended::quietly(format!("writing to the client failed: {error}"))
-}
-
-/// `VERB "name"`: what running something by name is in SQL.
-fn by_name(verb: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut text = [verb, b" \""].concat();
-    for byte in name {
-        if *byte == b'"' {
-            text.push(b'"');
-        }
-        text.push(*byte);
-    }
-    text.push(b'"');
-    text
 }
 
 fn redacted(decision: &Arc<Decision>) -> String {

@@ -1,9 +1,13 @@
 //! A statement that a client asked for, with what was decided about it.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use linegate_policy::{Charges, Decision, Lineage};
+use linegate_policy::{Charges, Decision, Lineage, MaskScope};
+
+use super::names::Run;
+use crate::policy_service::Standing;
 
 /// Shared by everything that remembers the statement: prepared statements, portals, the pipeline.
 pub struct Asked {
@@ -19,29 +23,65 @@ pub struct Asked {
     pub may_show_label: bool,
     /// Where it is charged, if anywhere.
     pub charges: Option<Rc<Charges>>,
-    /// What was decided of the prepared statement or cursor that it runs, where that is known.
-    pub named: Option<Arc<Decision>>,
+    /// The prepared statement or cursor that it runs, where that is known.
+    pub named: Option<Rc<Run>>,
+    /// The text was read; else the server may read it in another way, whenever it is decided again.
+    pub is_read: bool,
+    /// What the session was allowed and saw masked when it was decided.
+    pub standing: Arc<Standing>,
 }
 
 impl Asked {
     /// Whether what it says or shows may hold a value that this session must not see.
     pub fn touches_mask(&self, session: &super::Session) -> bool {
-        session.is_masked() && (self.may_show_label || self.decision.touches_label)
+        self.is_masked(session) && (self.may_show_label || self.decision.touches_label)
+    }
+
+    /// Whether something is masked: now, or when it was decided.
+    pub fn is_masked(&self, session: &super::Session) -> bool {
+        session.is_masked() || !self.standing.masks.is_empty()
+    }
+
+    /// What is masked in its result: all that was when it was decided, and all that is now.
+    pub fn masks<'m>(&'m self, now: &'m Arc<Standing>) -> Cow<'m, MaskScope> {
+        if Arc::ptr_eq(now, &self.standing) || now.masks == self.standing.masks {
+            Cow::Borrowed(&now.masks)
+        } else {
+            Cow::Owned(now.masks.joined(&self.standing.masks))
+        }
     }
 
     /// What its rows hold: for EXECUTE and FETCH, what those of the statement behind the name do.
     pub fn lineage(&self) -> Option<&Lineage> {
-        self.named
-            .as_ref()
-            .unwrap_or(&self.decision)
-            .statement
-            .lineage
-            .as_ref()
+        let named = self.named.as_ref().map(|run| &run.decision);
+        named.unwrap_or(&self.decision).statement.lineage.as_ref()
     }
 
-    /// Its rows go through views or functions, or may.
-    pub fn goes_through_definitions(&self) -> bool {
-        self.lineage().is_some_and(|lineage| lineage.through_definitions)
+    /// What its rows are of may be other than the catalog said when it was decided: they go through views or functions, or
+    /// belong to relations that it did not hold.
+    pub fn is_to_be_confirmed(&self) -> bool {
+        let doubtful = |lineage: &Lineage| lineage.through_definitions || lineage.strangers;
+        self.lineage().is_some_and(doubtful)
+    }
+
+    /// It names relations that the catalog did not hold.
+    pub fn has_strangers(&self) -> bool {
+        self.lineage().is_some_and(|lineage| lineage.strangers)
+    }
+
+    /// The same statement as it was decided later: what it is charged and may show stays.
+    pub fn like(&self, newer: &Self) -> Rc<Self> {
+        Rc::new(Self {
+            number: self.number,
+            decision: newer.decision.clone(),
+            text: newer.text.clone(),
+            epoch: newer.epoch,
+            may_show_label: self.may_show_label || newer.may_show_label,
+            charges: self.charges.clone(),
+            named: newer.named.clone(),
+            is_read: newer.is_read,
+            standing: newer.standing.clone(),
+        })
     }
 
     /// The same statement, about to run under this number.
@@ -54,6 +94,8 @@ impl Asked {
             may_show_label: self.may_show_label,
             charges: self.charges.clone(),
             named: self.named.clone(),
+            is_read: self.is_read,
+            standing: self.standing.clone(),
         })
     }
 }
@@ -69,6 +111,8 @@ impl Asked {
             may_show_label: false,
             charges: None,
             named: None,
+            is_read: true,
+            standing: Arc::new(Standing::for_tests()),
         }
     }
 }

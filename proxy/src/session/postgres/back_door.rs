@@ -240,8 +240,8 @@ impl Login<'_> {
         };
         let sqlstate = fields.sqlstate().unwrap_or(*b"08001");
         let words = String::from_utf8_lossy(fields.message()).into_owned();
-        let is_the_clients =
-            matches!(&sqlstate, b"3D000" | b"53300" | b"57P03") || sqlstate.starts_with(b"22");
+        let is_the_clients = matches!(&sqlstate, b"3D000" | b"42501" | b"42704" | b"53300" | b"57P03")
+            || sqlstate.starts_with(b"22");
         if is_the_clients {
             Ended::saying(&sqlstate, words)
         } else {

@@ -1,6 +1,8 @@
 //! CancelRequest: ends a hold, or asks the server to cancel what it runs.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use codecs::postgres::build::frontend as tell;
 use linegate_recording::SessionId;
@@ -10,16 +12,26 @@ use super::{Session, back_door};
 use crate::core::Core;
 use crate::shared::{CoreMessage, lock};
 
-/// Carries a request to the core that owns the session. An unknown key is ignored, as servers do.
-pub fn request(core: &Core, process_id: u32, secret: Vec<u8>) {
+/// How long a client's request is kept open for the server's sake.
+const HEARD_WAIT: Duration = Duration::from_secs(5);
+const HEARD_POLL: Duration = Duration::from_millis(1);
+
+/// Carries a request to the core that owns the session and waits until it has been acted on: a client that sees its request closed
+/// sends its next statement, which a signal on its way must not hit. An unknown key is ignored, as servers do.
+pub async fn request(core: &Core, process_id: u32, secret: Vec<u8>) {
     let found = lock(&core.shared.cancels).get(&(process_id, secret)).cloned();
-    if let Some(entry) = found {
-        core.shared.cores[entry.core].put(CoreMessage::Cancel(entry.session));
+    let Some(entry) = found else { return };
+    let heard = Heard::default();
+    core.shared.cores[entry.core].put(CoreMessage::Cancel(entry.session, heard.clone()));
+    let mut waited = Duration::ZERO;
+    while !heard.is_over() && waited < HEARD_WAIT {
+        crate::rt::sleep(HEARD_POLL).await;
+        waited += HEARD_POLL;
     }
 }
 
 /// On the session's own core.
-pub fn act(core: &Rc<Core>, id: SessionId) {
+pub fn act(core: &Rc<Core>, id: SessionId, heard: Heard) {
     let Some(session) = core.sessions.borrow().get(&id).cloned() else {
         return;
     };
@@ -27,7 +39,20 @@ pub fn act(core: &Rc<Core>, id: SessionId) {
         slot.put(HoldOutcome::Gone("cancelled"));
         return;
     }
-    crate::rt::spawn(async move { at_server(&session).await });
+    crate::rt::spawn(async move {
+        at_server(&session).await;
+        drop(heard);
+    });
+}
+
+/// Shared by who asks and who acts; when the latter lets go, the request has been heard.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<()>);
+
+impl Heard {
+    fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 /// Asks the server to cancel what the session runs, and waits until it has heard.

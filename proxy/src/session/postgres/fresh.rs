@@ -1,138 +1,187 @@
 //! Deciding again, where the catalog that a decision was made with may be older than what the statement met.
 //!
 //! Before a statement is sent: it names a relation that the catalog does not hold. After the server has described its result:
-//! a column belongs to an unknown relation, or the statement goes through views or functions, which somebody may have replaced
-//! under the same name and number since. By then the server holds its locks, so a look at the catalog that begins now sees what
-//! the statement sees. Only this session waits.
+//! a column belongs to an unknown relation, the statement names one, or it goes through views or functions, which somebody may
+//! have replaced under the same name and number since. By then the server holds its locks, so a look at the catalog that begins
+//! now sees what the statement sees. Only this session waits.
 //!
-//! Also what the session prepared or declared, by name, so that rows of EXECUTE and FETCH can be followed.
+//! What such a look does not show was made by the session's own open transaction: see [`Fresh`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codecs::postgres::backend::RowDescription;
-use linegate_policy::{Decision, Named, PlanRefusal, Verdict};
+use codecs::postgres::backend::{RowDescription, TransactionStatus};
+use linegate_identity::Effects;
+use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relations};
 
 use super::asked::Asked;
-use super::results::Plan;
-use super::{CATALOG_WAIT, Session};
-use crate::clock;
+use super::results::{Plan, Unseen};
+use super::{CATALOG_WAIT, Decided, Session};
+use crate::outstanding::{self, Tables};
+use crate::shared::CatalogView;
 
-/// A session asks for the catalog because of names that it does not hold this often at most.
-const REREAD_MS_MIN: u64 = 250;
-/// Names that are remembered; a session with more is not followed by name.
-const NAMES_MAX: usize = 256;
-/// Longer texts are not kept.
-const TEXT_BYTES_MAX: usize = 64 << 10;
 const CHECK_POLL: Duration = Duration::from_millis(1);
+/// Relations of an open transaction that are remembered.
+const MADE_MAX: usize = 256;
 
-/// What a session knows of its names, and when it last asked for the catalog.
+/// What a session made that nobody else can see yet.
 #[derive(Default)]
 pub struct Fresh {
-    /// The text behind a name; `None` where two were given, of which the server may have taken either.
-    names: RefCell<HashMap<Named, Option<Rc<[u8]>>>>,
-    /// Something was prepared that is not among the names.
-    is_incomplete: Cell<bool>,
-    reread_at: Cell<u64>,
-    /// A statement of the open transaction changed names or shapes.
-    has_changed: Cell<bool>,
+    /// Statements of the open transaction changed names or shapes: of some tables, or anything.
+    changed: RefCell<Option<Option<Tables>>>,
+    /// Relations that the open transaction made, and that can hold nothing labelled.
+    made: RefCell<Vec<Name>>,
+    /// It may have made others, or moved names about.
+    is_doubtful: Cell<bool>,
+    /// A statement that begins or ends a transaction is on its way.
+    is_turning: Cell<bool>,
 }
 
 impl Fresh {
-    /// Takes in that a name now may stand for that text.
-    fn name(&self, name: Named, text: Option<&Rc<[u8]>>) {
-        let text = text.filter(|text| text.len() <= TEXT_BYTES_MAX);
-        let mut names = self.names.borrow_mut();
-        let has_room = names.len() < NAMES_MAX;
-        match names.get_mut(&name) {
-            Some(known) if known.as_ref() == text => {}
-            Some(known) => *known = None,
-            None if has_room => {
-                names.insert(name, text.cloned());
-            }
-            None => self.is_incomplete.set(true),
+    /// A statement goes to the server. `makes_clear`: it makes relations that can hold nothing labelled, and changes no
+    /// other names.
+    pub fn forwarded(&self, statement: &Statement, makes_clear: bool) {
+        if statement
+            .effects
+            .intersects(Effects::TRANSACTION.with(Effects::UNREADABLE))
+        {
+            self.is_turning.set(true);
+        }
+        if !statement.changes_catalog && !statement.effects.contains(Effects::UNREADABLE) {
+            return;
+        }
+        let mut made = self.made.borrow_mut();
+        if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
+            made.extend(statement.writes.iter().cloned());
+        } else {
+            self.is_doubtful.set(true);
         }
     }
 
-    fn text(&self, name: &Named) -> Option<Rc<[u8]>> {
-        if self.is_incomplete.get() {
-            return None;
+    /// ReadyForQuery. `is_last`: nothing else is on its way to the server.
+    fn ready(&self, is_idle: bool, is_last: bool) {
+        if is_last {
+            self.is_turning.set(false);
         }
-        self.names.borrow().get(name)?.clone()
+        if is_idle {
+            self.made.borrow_mut().clear();
+            self.is_doubtful.set(!is_last);
+        }
+    }
+
+    /// Whether a relation that nobody else can see is known to hold nothing labelled.
+    fn is_clear(&self) -> bool {
+        !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
+    }
+
+    fn has_made(&self, name: &Name) -> bool {
+        let same = |made: &Name| {
+            made.name == name.name
+                && (name.schema.is_none() || made.schema.is_none() || made.schema == name.schema)
+        };
+        self.made.borrow().iter().any(same)
     }
 }
 
 impl Session {
-    /// Remembers what an allowed statement prepares or declares. What was prepared while nothing was masked is not known.
-    pub fn remember(&self, asked: &Asked, also: Option<Named>) {
-        let statement = &asked.decision.statement;
-        if !self.is_masked() {
-            let prepares = also.is_some() || statement.prepares || !statement.opaque.is_empty();
-            self.fresh
-                .is_incomplete
-                .set(self.fresh.is_incomplete.get() || prepares);
-            return;
-        }
-        let text = (statement.count == 1).then_some(&asked.text);
-        for name in &statement.defines {
-            self.fresh.name(name.clone(), text);
-        }
-        if let Some(name) = also {
-            self.fresh.name(name, Some(&asked.text));
-        }
-    }
-
-    /// The decision on what a statement runs by name, if that is known.
-    pub async fn named(&self, decision: &Decision) -> Option<Arc<Decision>> {
-        let name = decision.statement.runs.as_ref().filter(|_| self.is_masked())?;
-        let text = self.fresh.text(name)?;
-        Some(self.decide(&text).await.0)
-    }
-
-    /// Decides a statement; again with a new catalog where it names what the catalog does not hold.
-    pub async fn decide_known(&self, text: &[u8]) -> (Arc<Decision>, u64) {
-        let decided = self.decide(text).await;
-        let lineage = decided.0.statement.lineage.as_ref();
-        if !self.is_masked() || !lineage.is_some_and(|lineage| lineage.strangers) || !self.reread() {
+    /// Decides a statement; again with a new catalog where it names what the catalog does not hold and this session did not
+    /// just make.
+    pub async fn decide_known(&self, text: &[u8], may_read: bool) -> Decided {
+        let decided = self.decide(text, may_read).await;
+        let statement = &decided.decision.statement;
+        let has_strangers = statement
+            .lineage
+            .as_ref()
+            .is_some_and(|lineage| lineage.strangers);
+        if decided.standing.masks.is_empty() || !has_strangers {
             return decided;
         }
-        self.decide(text).await
-    }
-
-    /// Asks for the catalog, unless it was asked for just now.
-    fn reread(&self) -> bool {
-        let now = clock::now().0;
-        if now.saturating_sub(self.fresh.reread_at.get()) < REREAD_MS_MIN {
-            return false;
+        let holds = |name: &Name| {
+            let view = self.catalog.latest();
+            view.is_some_and(|view| view.labels.known(name).next().is_some())
+        };
+        let mut named = statement.reads.iter().chain(&statement.writes);
+        if self.fresh.is_clear() && named.all(|name| holds(name) || self.fresh.has_made(name)) {
+            return decided;
         }
-        self.fresh.reread_at.set(now);
-        self.catalog.mark_stale();
-        self.wish_catalog();
-        true
+        if !self.confirm_catalog().await {
+            self.catalog.mark_stale(); // without a catalog, nothing is allowed
+            self.wish_catalog();
+        }
+        self.decide(text, may_read).await
     }
 
-    fn wish_catalog(&self) {
+    /// A statement goes to the server: what it makes is seen by this session alone until the transaction ends.
+    pub fn note_made(&self, statement: &Statement) {
+        let makes_clear = statement.changes_catalog
+            && self.catalog.latest().is_some_and(|view| {
+                let masks = &self.standing.borrow().masks;
+                makes_clear_relations(statement, &view.labels, masks)
+            });
+        self.fresh.forwarded(statement, makes_clear);
+    }
+
+    /// Whether a relation of a result that the catalog does not hold, though it was read again after the result was described,
+    /// may be shown: it was made in the transaction block that is open, which keeps its locks, so nobody can have dropped it
+    /// since. And whatever this session made there holds nothing labelled, since values do not flow from labelled columns
+    /// into others.
+    fn may_show_own(&self, asked: &Asked) -> bool {
+        let statement = &asked.decision.statement;
+        self.pipeline.borrow().status() == TransactionStatus::InTransaction
+            && self.fresh.is_clear()
+            && statement.count == 1
+            && !statement.effects.contains(Effects::PREPARED)
+    }
+
+    /// Asks for the catalog to be read now.
+    pub fn wish_catalog(&self) {
         self.core
             .shared
             .wish_catalog(&self.target.config.name, &self.database);
     }
 
     /// A statement that changes names or shapes has ended.
-    pub fn catalog_changed(&self) {
-        self.fresh.has_changed.set(true);
-        self.catalog.mark_stale();
-        self.wish_catalog();
+    pub fn catalog_changed(&self, statement: &Statement) {
+        let tables = outstanding::tables(statement);
+        self.note_change(tables.as_ref());
+        let mut changed = self.fresh.changed.borrow_mut();
+        *changed = Some(match changed.take() {
+            Some(earlier) => outstanding::together(earlier, tables),
+            None => tables,
+        });
     }
 
-    /// No transaction is open any more: what it changed can be seen from outside only now.
-    pub fn catalog_settled(&self) {
-        if self.fresh.has_changed.take() {
-            self.catalog.mark_stale();
+    /// A change is read at once where a verdict may depend on it, else when somebody relies on it or changes pause.
+    fn note_change(&self, tables: Option<&Tables>) {
+        self.catalog.mark_changed(tables);
+        if self.relies_on_catalog() {
             self.wish_catalog();
         }
+    }
+
+    /// ReadyForQuery. When no transaction is open any more, what it changed can be seen from outside.
+    pub fn catalog_settled(&self, status: Option<TransactionStatus>) {
+        let is_idle = status == Some(TransactionStatus::Idle);
+        self.fresh.ready(is_idle, self.pipeline.borrow().is_idle());
+        let changed = self.fresh.changed.borrow_mut().take_if(|_| is_idle);
+        if let Some(tables) = changed {
+            self.note_change(tables.as_ref());
+        }
+    }
+
+    /// The newest catalog and the change that it shows, where later ones are known and all of them are about some tables only.
+    /// It will do for statements that cannot be about these (`CatalogCell::spares`).
+    pub fn catalog_beside_changes(&self) -> Option<(Arc<CatalogView>, u64)> {
+        if !self.catalog.is_stale() || !self.needs_catalog() {
+            return None;
+        }
+        let found = self.catalog.beside_tables()?;
+        if self.catalog.is_unread() {
+            self.wish_catalog();
+        }
+        Some(found)
     }
 
     /// Waits until a look at the server's catalogs that began after this call has ended. False when none came in time.
@@ -157,74 +206,135 @@ pub async fn plan(
     asked: &Rc<Asked>,
     description: &RowDescription<'_>,
 ) -> (Plan, Rc<Asked>) {
-    let mut asked = asked.clone();
-    let stale = |asked| (Plan::Refused(PlanRefusal::StaleCatalog { index: 0 }), asked);
-    if session.is_masked() && asked.goes_through_definitions() {
-        if !session.confirm_catalog().await {
-            return stale(asked);
-        }
-        if !session.is_current(asked.epoch) {
-            match again(session, &asked).await {
-                Some(newer) => asked = newer,
-                None => return stale(asked),
-            }
-        }
+    let asked = match confirmed(session, asked).await {
+        Ok(asked) => asked,
+        Err(refusal) => return (Plan::Refused(refusal), asked.clone()),
+    };
+    if asked.has_strangers() && session.may_show_own(&asked) {
+        let plan = Plan::compile(session, &asked, description, Unseen::Clear);
+        return (plan, asked);
     }
-    let plan = Plan::compile(session, &asked, description);
+    let plan = Plan::compile(session, &asked, description, Unseen::Refused);
     if !matches!(plan, Plan::Refused(PlanRefusal::StaleCatalog { .. })) {
         return (plan, asked);
     }
     // The catalog is being read again.
     match again(session, &asked).await {
-        Some(newer) => (Plan::compile(session, &newer, description), newer),
+        Some(newer) => (
+            Plan::compile(session, &newer, description, Unseen::Refused),
+            newer,
+        ),
         None => (plan, asked),
     }
 }
 
+/// What becomes of the data that COPY sends: nothing describes where they are from.
+pub async fn copy_plan(session: &Session, asked: &Rc<Asked>) -> Plan {
+    match confirmed(session, asked).await {
+        Err(refusal) => Plan::Refused(refusal),
+        Ok(asked) if asked.is_masked(session) && asked.has_strangers() && !session.may_show_own(&asked) => {
+            Plan::Refused(PlanRefusal::StaleCatalog { index: 0 })
+        }
+        Ok(_) => Plan::Plain,
+    }
+}
+
+/// The statement as it is decided with a catalog that was looked at since the server described its result, where that may
+/// make a difference.
+async fn confirmed(session: &Session, asked: &Rc<Asked>) -> Result<Rc<Asked>, PlanRefusal> {
+    const STALE: PlanRefusal = PlanRefusal::StaleCatalog { index: 0 };
+    if !asked.is_masked(session) || !asked.is_to_be_confirmed() {
+        return Ok(asked.clone());
+    }
+    if !session.confirm_catalog().await {
+        return Err(STALE);
+    }
+    if session.is_current(asked.epoch) {
+        return Ok(asked.clone());
+    }
+    again(session, asked).await.ok_or(STALE)
+}
+
 /// The statement as it would be decided now, if it would still be sent.
 async fn again(session: &Session, asked: &Asked) -> Option<Rc<Asked>> {
-    let (decision, epoch) = session.decide(&asked.text).await;
-    let stands = match (&decision.verdict, &asked.decision.verdict) {
+    let newer = session.asked(asked.text.clone(), asked.is_read).await;
+    let stands = match (&newer.decision.verdict, &asked.decision.verdict) {
         (Verdict::Allow, _) | (Verdict::Hold(_), Verdict::Hold(_)) => true,
         (Verdict::Deny(_) | Verdict::Hold(_), _) => false,
     };
-    if !stands {
-        return None;
-    }
-    let named = session.named(&decision).await;
-    let may_show_label = asked.may_show_label || decision.touches(session.prepared_touched.get());
-    Some(Rc::new(Asked {
-        number: asked.number,
-        text: asked.text.clone(),
-        epoch,
-        may_show_label,
-        charges: asked.charges.clone(),
-        decision,
-        named,
-    }))
+    stands.then(|| asked.like(&newer))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_name_that_was_given_twice_stands_for_nothing() {
-        let fresh = Fresh::default();
-        let name = |text: &str| Named::Prepared(text.to_owned());
-        let (one, two): (Rc<[u8]>, Rc<[u8]>) = (Rc::from(&b"SELECT 1"[..]), Rc::from(&b"SELECT 2"[..]));
-        fresh.name(name("a"), Some(&one));
-        fresh.name(name("a"), Some(&one));
-        fresh.name(name("b"), Some(&one));
-        fresh.name(name("b"), Some(&two));
-        fresh.name(name("b"), Some(&two));
-        fresh.name(Named::Cursor("a".into()), Some(&two));
-        assert_eq!(fresh.text(&name("a")), Some(one.clone()));
-        assert_eq!(fresh.text(&name("b")), None);
-        assert_eq!(fresh.text(&Named::Cursor("a".into())), Some(two));
-        for number in 0..NAMES_MAX {
-            fresh.name(name(&number.to_string()), Some(&one));
+    fn makes(name: &str, effects: Effects) -> Statement {
+        Statement {
+            effects,
+            count: 1,
+            changes_catalog: true,
+            writes: vec![Name {
+                schema: None,
+                name: name.to_owned(),
+            }],
+            ..Statement::empty()
         }
-        assert_eq!(fresh.text(&name("a")), None, "more names than are remembered");
+    }
+
+    fn begin() -> Statement {
+        Statement {
+            effects: Effects::TRANSACTION,
+            count: 1,
+            ..Statement::empty()
+        }
+    }
+
+    #[test]
+    fn only_what_the_open_transaction_made_is_clear() {
+        let fresh = Fresh::default();
+        assert!(!fresh.is_clear());
+        fresh.forwarded(&begin(), false);
+        fresh.forwarded(&makes("a", Effects::CREATE), true);
+        assert!(
+            !fresh.is_clear(),
+            "the server has not begun yet, for all that is known"
+        );
+        fresh.ready(false, true);
+        assert!(fresh.is_clear());
+        let named = |schema: Option<&str>, name: &str| {
+            fresh.has_made(&Name {
+                schema: schema.map(str::to_owned),
+                name: name.to_owned(),
+            })
+        };
+        assert!(named(None, "a") && named(Some("pg_temp"), "a") && !named(None, "b"));
+        fresh.ready(true, true);
+        assert!(!fresh.is_clear(), "the transaction is over");
+    }
+
+    #[test]
+    fn whatever_moves_names_about_leaves_doubt() {
+        let fresh = Fresh::default();
+        fresh.forwarded(&makes("a", Effects::CREATE), true);
+        fresh.forwarded(&makes("a", Effects::ALTER), false);
+        assert!(!fresh.is_clear());
+        fresh.ready(true, true);
+        fresh.forwarded(&makes("b", Effects::CREATE), true);
+        assert!(fresh.is_clear());
+        fresh.forwarded(&Statement::unreadable(), false);
+        assert!(!fresh.is_clear());
+        let fresh = Fresh::default();
+        fresh.forwarded(&makes("a", Effects::ALTER), false);
+        fresh.ready(true, false);
+        fresh.forwarded(&makes("b", Effects::CREATE), true);
+        assert!(
+            !fresh.is_clear(),
+            "what is still on its way counts for the next transaction"
+        );
+        for number in 0..=MADE_MAX {
+            fresh.forwarded(&makes(&number.to_string(), Effects::CREATE), true);
+        }
+        assert!(!fresh.is_clear());
     }
 }

@@ -36,8 +36,12 @@ const LIMITS: Limits = Limits {
 pub enum Opened {
     /// A client that wants a session.
     Client(Box<Client>),
-    /// A CancelRequest.
-    Cancel { process_id: u32, secret: Vec<u8> },
+    /// A CancelRequest. Its link stays open until the server has heard: clients take its end for the answer.
+    Cancel {
+        link: Box<Link>,
+        process_id: u32,
+        secret: Vec<u8>,
+    },
 }
 
 /// A client that has said what it wants.
@@ -95,7 +99,7 @@ impl Client {
             say::error_response(&mut bytes, "FATAL", sqlstate, message, None, None);
             let _ = self.tell(bytes).await;
         }
-        self.link.writer.finish().await;
+        self.link.writer.farewell().await;
     }
 }
 
@@ -155,6 +159,7 @@ pub async fn open(core: &Rc<Core>, target: &Target, mut link: Link) -> Result<Op
                 return Ok(Opened::Cancel {
                     process_id,
                     secret: secret.to_vec(),
+                    link: Box::new(link),
                 });
             }
             StartupStep::Startup { bytes, startup } => {

@@ -139,7 +139,7 @@ fn request(
         lease: session.lease.id.clone(),
         chain: session.lease.chain.clone(),
         target: session.target.config.name.clone(),
-        statement: shown(&asked.text),
+        statement: with_what_runs(asked),
         parameters: parameters
             .iter()
             .map(|value| value.as_ref().map(|bytes| shown(bytes)))
@@ -160,6 +160,15 @@ fn request(
     }
 }
 
+/// The statement and, where it only names what it runs, that as well.
+fn with_what_runs(asked: &Asked) -> String {
+    let text = shown(&asked.text);
+    match &asked.named {
+        Some(run) => format!("{text}\n-- which runs:\n{}", shown(&run.text)),
+        None => text,
+    }
+}
+
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).into_owned();
     if bytes.len() > SHOWN_BYTES_MAX {
@@ -177,6 +186,7 @@ fn digest(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> S
         hash.update(bytes);
     };
     part(&asked.text);
+    part(asked.named.as_ref().map_or(&[][..], |run| &run.text[..]));
     part(&(parameters.len() as u64).to_le_bytes());
     for parameter in parameters {
         part(&[u8::from(parameter.is_some())]);

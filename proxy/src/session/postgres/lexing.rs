@@ -9,6 +9,7 @@
 use std::cell::Cell;
 
 use codecs::postgres::backend::ParameterStatus;
+use linegate_identity::Effects;
 use linegate_policy::Statement;
 
 /// Text that no reader reads: what a statement is decided as while it is not known how the server will read it.
@@ -84,10 +85,11 @@ fn may_change(statement: &Statement) -> bool {
     statement.settings.iter().any(|setting| {
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
         match name {
-            "*" => statement
-                .functions
-                .iter()
-                .any(|function| function.name == "set_config"),
+            "*" => {
+                let mut functions = statement.functions.iter();
+                statement.effects.contains(Effects::FUNCTION_CALL)
+                    || functions.any(|function| function.name == "set_config")
+            }
             _ => !is_read(name, value),
         }
     })

@@ -1,8 +1,8 @@
 //! A PostgreSQL session: its shared state, its two loops, its end.
 //!
-//! `front_door` lets a client in, `back_door` logs in at the server, `ask` carries what the client says, `answer` what the
+//! `front_door` lets a client in, `startup_settings` reads what it sets while it logs in, `back_door` logs in at the server, `ask` carries what the client says, `answer` what the
 //! server says, `budget` counts what that costs, `hold` waits for a person, `pipeline` keeps the order, `results` masks rows,
-//! `scrub` everything else that the server says, `lexing` knows whether statements can be read.
+//! `scrub` everything else that the server says, `lexing` knows whether statements can be read, `names` what runs by name.
 
 pub mod answer;
 pub mod ask;
@@ -14,10 +14,12 @@ pub mod fresh;
 pub mod front_door;
 pub mod hold;
 pub mod lexing;
+pub mod names;
 pub mod pipeline;
 pub mod results;
 pub mod scrub;
 pub mod serve;
+pub mod startup_settings;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -46,6 +48,7 @@ use self::budget::Spending;
 use self::fresh::Fresh;
 use self::hold::HoldOutcome;
 use self::lexing::Lexing;
+use self::names::Names;
 use self::pipeline::Pipeline;
 use self::results::Plan;
 
@@ -171,6 +174,18 @@ impl FrontTurn<'_> {
     }
 }
 
+/// A text as it was decided.
+pub struct Decided {
+    /// What was decided.
+    pub decision: Arc<Decision>,
+    /// The epoch that it was decided at.
+    pub epoch: u64,
+    /// The text was read; else it is not known how the server reads it.
+    pub is_read: bool,
+    /// What the session was allowed and saw masked then.
+    pub standing: Arc<Standing>,
+}
+
 /// What the two loops, the hold and the core's events share.
 pub struct Session {
     /// Its id.
@@ -209,7 +224,9 @@ pub struct Session {
     pub ended: RefCell<Option<Ended>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
     pub prepared_touched: Cell<bool>,
-    /// What it prepared by name, and when it asked for the catalog.
+    /// What it prepared and declared, by name.
+    pub names: Names,
+    /// What it made in the open transaction, and when it asked for the catalog.
     pub fresh: Fresh,
     /// Whether the server reads statements as they are read here.
     pub lexing: Lexing,
@@ -245,10 +262,20 @@ impl Session {
         !standing.masks.is_empty() || standing.subject.needs_catalog()
     }
 
+    /// Whether what is in the catalog may change what this session may do, or what its statements are charged to.
+    pub fn relies_on_catalog(&self) -> bool {
+        let standing = self.standing.borrow();
+        !standing.masks.is_empty() || !standing.subject.may_everything()
+    }
+
     /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
     /// such a session waits until the changes that are known now are shown; what comes later belongs to later statements.
     /// For others an outdated catalog can only miss a name, and any will do.
     pub fn catalog_view(&self) -> Soon<'_, Option<Arc<CatalogView>>> {
+        // Sessions that do not rely on it leave their changes unread.
+        if self.catalog.is_unread() && self.relies_on_catalog() {
+            self.wish_catalog();
+        }
         let view = if self.needs_catalog() {
             self.catalog.current()
         } else {
@@ -276,25 +303,58 @@ impl Session {
         }
     }
 
-    /// Decides a statement with what is in force now. Where the session would not be opened any more, it is refused.
-    pub async fn decide(&self, text: &[u8]) -> (Arc<Decision>, u64) {
+    fn is_standing(&self) -> bool {
         let version = self.core.shared.policy.load().version;
-        let in_force = self.standing.borrow().is_in_force(version, clock::now());
-        if !in_force {
-            match Box::pin(self.core.open(&self.lease, &self.database)).await {
-                Ok(standing) => *self.standing.borrow_mut() = standing,
-                Err(reason) => return (Arc::new(refused(reason)), 0),
+        self.standing.borrow().is_in_force(version, clock::now())
+    }
+
+    /// Decides a statement with what is in force now, all of it from one version of the policies. Where the session would not
+    /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
+    pub async fn decide(&self, text: &[u8], may_read: bool) -> Decided {
+        let mut may_precede = may_read;
+        loop {
+            if !self.is_standing() {
+                match Box::pin(self.core.open(&self.lease, &self.database)).await {
+                    Ok(standing) => *self.standing.borrow_mut() = standing,
+                    Err(reason) => {
+                        return Decided {
+                            decision: Arc::new(refused(reason)),
+                            epoch: 0,
+                            is_read: false,
+                            standing: self.standing.borrow().clone(),
+                        };
+                    }
+                }
+            }
+            let beside = if may_precede {
+                self.catalog_beside_changes()
+            } else {
+                None
+            };
+            let (catalog, shown) = match beside {
+                Some((catalog, shown)) => (Some(catalog), Some(shown)),
+                None => (self.catalog_view().await, None),
+            };
+            if !self.is_standing() {
+                continue; // policies were loaded while it waited
+            }
+            let standing = self.standing.borrow().clone();
+            let epoch = self.epoch(&standing, catalog.as_deref());
+            let is_read = may_read && self.lexing.is_known();
+            let text = if is_read { text } else { lexing::UNREADABLE };
+            if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
+                if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {
+                    may_precede = false; // a change may be about it: wait until that is shown
+                    continue;
+                }
+                return Decided {
+                    decision,
+                    epoch,
+                    is_read,
+                    standing,
+                };
             }
         }
-        let catalog = self.catalog_view().await;
-        let standing = self.standing.borrow().clone();
-        let epoch = self.epoch(&standing, catalog.as_deref());
-        let text = if self.lexing.is_known() {
-            text
-        } else {
-            lexing::UNREADABLE
-        };
-        (self.core.decide(epoch, &standing, catalog, text).await, epoch)
     }
 
     /// Whether a decision of that epoch would be the same now: neither policy nor catalog have changed, nor has the time

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use codecs::postgres::backend::{TransactionStatus, tag};
+use linegate_identity::Effects;
 
 use super::asked::Asked;
 
@@ -34,6 +35,8 @@ pub enum Expect {
     Sync,
     /// Everything up to and with ReadyForQuery.
     Query { asked: Rc<Asked> },
+    /// FunctionCallResponse, then ReadyForQuery.
+    FunctionCall { asked: Rc<Asked>, result_format: i16 },
     /// Bytes of linegate's own, emitted when everything before them was answered.
     Local(Vec<u8>),
     /// The error that linegate provoked so that the server leaves an implicit transaction: replaced by these bytes.
@@ -110,6 +113,29 @@ impl Pipeline {
         self.queue.len()
     }
 
+    /// Whether the server looks at nothing before Sync, after an error.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Whether the server waits for COPY data whose end was not forwarded.
+    pub fn is_copying_in(&self) -> bool {
+        self.copying_in
+    }
+
+    /// Whether something is unanswered that may have the server wait for COPY data.
+    pub fn may_copy_in(&self) -> bool {
+        let copies = |asked: &Asked| {
+            let effects = asked.decision.effects;
+            effects.intersects(Effects::COPY_IN.with(Effects::UNREADABLE))
+        };
+        self.copying_in
+            || self.queue.iter().any(|expect| match expect {
+                Expect::Query { asked } | Expect::Execute { asked, .. } => copies(asked),
+                _ => false,
+            })
+    }
+
     /// Whether Executes were forwarded that no Sync has ended.
     pub fn has_open_executes(&self) -> bool {
         self.executes_open > 0
@@ -122,7 +148,8 @@ impl Pipeline {
             | Expect::Bind { asked, .. }
             | Expect::DescribePortal { asked, .. }
             | Expect::Execute { asked, .. }
-            | Expect::Query { asked } => Some(asked),
+            | Expect::Query { asked }
+            | Expect::FunctionCall { asked, .. } => Some(asked),
             _ => None,
         }
     }
@@ -156,7 +183,7 @@ impl Pipeline {
                     return;
                 }
             }
-            Expect::Query { .. } | Expect::Own | Expect::Finish | Expect::Undo => {}
+            Expect::Own | Expect::Finish | Expect::Undo => {}
             _ if self.skipping => return, // the server will not look at it
             Expect::Execute { .. } => self.executes_open += 1,
             _ => {}
@@ -202,7 +229,9 @@ impl Pipeline {
     /// What runs now: the statement whose rows are arriving.
     pub fn running(&self) -> Option<&Rc<Asked>> {
         match self.queue.front()? {
-            Expect::Query { asked } | Expect::Execute { asked, .. } => Some(asked),
+            Expect::Query { asked } | Expect::Execute { asked, .. } | Expect::FunctionCall { asked, .. } => {
+                Some(asked)
+            }
             _ => None,
         }
     }
@@ -223,7 +252,8 @@ impl Pipeline {
                 self.confirm_head();
                 Ok(Answer::Pass)
             }
-            (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement)) => Ok(Answer::Pass),
+            (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement))
+            | (tag::FUNCTION_CALL_RESPONSE, Some(Expect::FunctionCall { .. })) => Ok(Answer::Pass),
             (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribeStatement)) => {
                 self.queue.pop_front();
                 Ok(Answer::Pass)
@@ -275,7 +305,13 @@ impl Pipeline {
             }
             (
                 tag::READY_FOR_QUERY,
-                Some(Expect::Sync | Expect::Query { .. } | Expect::Finish | Expect::Undo),
+                Some(
+                    Expect::Sync
+                    | Expect::Query { .. }
+                    | Expect::FunctionCall { .. }
+                    | Expect::Finish
+                    | Expect::Undo,
+                ),
             ) => {
                 self.queue.pop_front();
                 self.copying_in = false;
@@ -324,7 +360,7 @@ impl Pipeline {
         self.copying_in = false;
         if matches!(
             self.queue.front(),
-            None | Some(Expect::Query { .. } | Expect::Sync | Expect::Finish)
+            None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync | Expect::Finish)
         ) {
             return Answer::Pass;
         }
@@ -371,6 +407,40 @@ mod tests {
         pipeline.push(Expect::Query { asked: asked() });
         drive(&mut pipeline, b"TCTCEZ");
         assert!(pipeline.is_idle());
+    }
+
+    #[test]
+    fn a_function_call_ends_with_ready_for_query_also_after_an_error() {
+        let call = || Expect::FunctionCall {
+            asked: asked(),
+            result_format: 1,
+        };
+        let mut pipeline = Pipeline::default();
+        pipeline.push(call());
+        pipeline.push(call());
+        assert!(pipeline.running().is_some());
+        drive(&mut pipeline, b"NVZEZ");
+        assert!(pipeline.is_idle());
+        pipeline.push(Expect::Query { asked: asked() });
+        assert!(
+            pipeline.answer(tag::FUNCTION_CALL_RESPONSE, None).is_err(),
+            "nobody called a function"
+        );
+    }
+
+    #[test]
+    fn a_function_call_behind_an_error_waits_for_sync() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push(Expect::Parse {
+            name: name(""),
+            asked: asked(),
+        });
+        drive(&mut pipeline, b"E");
+        pipeline.push(Expect::FunctionCall {
+            asked: asked(),
+            result_format: 0,
+        });
+        assert!(pipeline.is_idle(), "the server ignores what comes before Sync");
     }
 
     #[test]

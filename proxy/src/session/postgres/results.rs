@@ -5,7 +5,7 @@ mod watch;
 pub mod whole;
 
 use codecs::postgres::backend::RowDescription;
-use codecs::postgres::rows::{CellSink, Hop, Piece, Place, find};
+use codecs::postgres::rows::{CellSink, Hop, Piece, Place, Stop, find};
 use codecs::postgres::{Limits, PostgresError};
 use linegate_policy::redact::Redactor;
 use linegate_policy::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal, mask_plan};
@@ -38,14 +38,29 @@ pub struct Masked {
     columns_count: u16,
 }
 
+/// What becomes of columns whose relation the newest catalog does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// The result is refused.
+    Refused,
+    /// They are like computed ones: the open transaction made the relation, and it holds nothing labelled.
+    Clear,
+}
+
 impl Plan {
     /// Compiles the plan for a RowDescription that answers `asked`.
-    pub fn compile(session: &Session, asked: &Asked, description: &RowDescription<'_>) -> Self {
+    pub fn compile(
+        session: &Session,
+        asked: &Asked,
+        description: &RowDescription<'_>,
+        unseen: Unseen,
+    ) -> Self {
         let standing = session.standing.borrow().clone();
-        if standing.masks.is_empty() {
+        let masks = asked.masks(&standing);
+        if masks.is_empty() {
             return Self::Plain;
         }
-        let fields: Vec<FieldOrigin> = description
+        let mut fields: Vec<FieldOrigin> = description
             .fields()
             .map(|field| FieldOrigin {
                 table_oid: field.table_oid,
@@ -57,9 +72,20 @@ impl Plan {
         let touches = asked.may_show_label;
         let compiled = match session.catalog.latest() {
             Some(view) => {
+                let is_unseen =
+                    |field: &&mut FieldOrigin| view.labels.known_by_oid(field.table_oid).is_none();
+                if unseen == Unseen::Clear {
+                    for field in fields.iter_mut().filter(is_unseen) {
+                        (field.table_oid, field.attribute) = (0, 0);
+                    }
+                }
                 let statement = &asked.decision.statement;
-                let (output, lineage) = (statement.output.as_deref(), asked.lineage());
-                mask_plan::compile(&fields, &view.labels, &standing.masks, touches, output, lineage)
+                let output = statement.output.as_deref();
+                // Of relations that are not known, nothing that was computed is known.
+                let is_strange = asked.has_strangers() && unseen == Unseen::Refused;
+                let lineage = asked.lineage().filter(|_| !is_strange);
+                let touches = touches || is_strange;
+                mask_plan::compile(&fields, &view.labels, &masks, touches, output, lineage)
             }
             None => Err(PlanRefusal::StaleCatalog { index: 0 }),
         };
@@ -156,7 +182,8 @@ impl CellSink for Sink<'_> {
 }
 
 impl Masked {
-    /// Finds up to a collector full of cells from the start of `bytes` and overwrites them. Call again on Stop::Full.
+    /// Finds the masked cells of all rows at the start of `bytes` and overwrites them, a collector full at a time: what was
+    /// just found is still in the nearest cache. Never answers with [`Stop::Full`].
     pub fn apply(
         &self,
         bytes: &mut [u8],
@@ -164,14 +191,28 @@ impl Masked {
         cells: &mut Vec<Cell>,
         limits: &Limits,
     ) -> Result<Hop, PostgresError> {
-        cells.clear();
-        let mut sink = Sink {
-            cells,
-            redactions: &self.redactions,
-        };
-        let hop = find(bytes, place, &self.columns, self.columns_count, &mut sink, limits)?;
-        masking_simd::apply(bytes, cells);
-        Ok(hop)
+        let (mut at, mut rows) = (0, 0);
+        loop {
+            cells.clear();
+            let mut sink = Sink {
+                cells,
+                redactions: &self.redactions,
+            };
+            let rest = &mut bytes[at..];
+            let hop = find(rest, place, &self.columns, self.columns_count, &mut sink, limits)?;
+            masking_simd::apply(rest, cells);
+            at += hop.bytes;
+            rows += hop.rows;
+            if hop.stop != Stop::Full {
+                let (bytes, copy_rows) = (at, hop.copy_rows);
+                return Ok(Hop {
+                    bytes,
+                    rows,
+                    copy_rows,
+                    stop: hop.stop,
+                });
+            }
+        }
     }
 }
 

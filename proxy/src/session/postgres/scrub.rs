@@ -63,7 +63,7 @@ impl Scrub<'_> {
     /// Whether a problem's words are withheld: they may quote values of what is running, of what the open transaction
     /// touched, or of whatever stored code has read.
     fn withholds(&self, problem: &Problem<'_>) -> bool {
-        if !self.session.is_masked() {
+        if !self.is_masked() {
             return false;
         }
         let pipeline = self.session.pipeline.borrow();
@@ -73,8 +73,15 @@ impl Scrub<'_> {
         about_label || self.transaction_touched || problem.is_from_stored_code(copies_in)
     }
 
+    /// Whether something is masked: now, or when what runs was decided.
+    fn is_masked(&self) -> bool {
+        let pipeline = self.session.pipeline.borrow();
+        let asked = pipeline.head_asked();
+        asked.map_or_else(|| self.session.is_masked(), |asked| asked.is_masked(self.session))
+    }
+
     fn problem(&self, message: u8, payload: &[u8]) -> Result<Option<Vec<u8>>, PostgresError> {
-        if !self.session.is_masked() {
+        if !self.is_masked() {
             return Ok(None);
         }
         let fields = ErrorFields::read(payload)?;

@@ -17,7 +17,9 @@ use super::budget::Spending;
 use super::fresh::Fresh;
 use super::front_door::{self, Client, Opened, Proven};
 use super::lexing::Lexing;
+use super::names::Names;
 use super::pipeline::Pipeline;
+use super::startup_settings::Settings;
 use super::{Ended, Front, Session, answer, ask, back_door, cancel, scrub};
 use crate::clock;
 use crate::core::{Core, Deadline};
@@ -38,7 +40,14 @@ pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: So
         Deadline::Login(link.switch.clone(), logged_in.clone()),
     );
     match front_door::open(&core, &target, link).await {
-        Ok(Opened::Cancel { process_id, secret }) => cancel::request(&core, process_id, secret),
+        Ok(Opened::Cancel {
+            mut link,
+            process_id,
+            secret,
+        }) => {
+            cancel::request(&core, process_id, secret).await;
+            link.writer.farewell().await;
+        }
         Ok(Opened::Client(client)) => welcome(&core, target, *client, peer, &logged_in).await,
         Err((mut link, ended)) => {
             core.counters.login_refused.one();
@@ -47,7 +56,7 @@ pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: So
                 say::error_response(&mut bytes, "FATAL", sqlstate, message, None, None);
                 let _ = link.writer.write_vec(bytes).await;
             }
-            link.writer.finish().await;
+            link.writer.farewell().await;
         }
     }
     logged_in.set(true);
@@ -116,15 +125,11 @@ async fn open(
         .iter()
         .find(|(name, _)| name == "application_name")
         .map(|(_, value)| value.clone());
-    let backend = login(
-        core,
-        target,
-        client,
-        &lease,
-        &database,
-        !standing.masks.is_empty(),
-    )
-    .await?;
+    let catalog = core.shared.catalog(&target.config.name, &database);
+    let mut settings = Settings::read(&client.parameters)?;
+    settings.decide(core, &standing, &catalog).await?;
+    let is_masked = !standing.masks.is_empty();
+    let backend = login(core, target, &lease, &database, &settings, is_masked).await?;
     core.counters.logged_in.one();
     let id = SessionId::from_random(clock::random());
     let entry = Entry::SessionOpened {
@@ -142,16 +147,14 @@ async fn open(
         level: level(target.config.record),
     };
     core.record(id, entry).await;
+    let statements = settings.count();
+    settings.record(core, id).await;
     target.sessions.fetch_add(1, Ordering::Relaxed);
     let meter = {
         let leases = lock(&core.shared.leases);
         core.shared.meters.open(&leases, &lease, clock::now())
     };
-    let (core, target, catalog) = (
-        core.clone(),
-        target.clone(),
-        core.shared.catalog(&target.config.name, &database),
-    );
+    let (core, target) = (core.clone(), target.clone());
     let limits = Limits {
         frame_bytes_max: frame_bytes_max(&target),
     };
@@ -176,13 +179,14 @@ async fn open(
             cancel_key,
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
+            names: Names::default(),
             fresh: Fresh::default(),
             lexing: Lexing::default(),
             at_boundary: Cell::new(true),
             drained: RefCell::new(None),
             hold: RefCell::new(None),
             epoch: Cell::new(((u64::MAX, u64::MAX, u64::MAX), 0)),
-            statements: Cell::new(0),
+            statements: Cell::new(statements),
             totals: Cell::new((0, 0, 0)),
         })
     });
@@ -206,45 +210,16 @@ fn level(level: RecordLevel) -> Level {
     }
 }
 
-/// Startup parameters that go through to the server. `options` could set anything, so it does not.
+/// Logs in at the server with what the client set, as far as it may.
 async fn login(
     core: &Rc<Core>,
     target: &Target,
-    client: &Client,
     lease: &linegate_identity::LeaseGrant,
     database: &str,
+    settings: &Settings,
     is_masked: bool,
 ) -> Result<back_door::Backend, Ended> {
-    const PASSED: [&str; 6] = [
-        "client_encoding",
-        "DateStyle",
-        "TimeZone",
-        "IntervalStyle",
-        "extra_float_digits",
-        "search_path",
-    ];
-    if client
-        .parameters
-        .iter()
-        .any(|(name, value)| name == "options" && !value.trim().is_empty())
-    {
-        return Err(Ended::saying(
-            b"42501",
-            "linegate: startup options are not passed on; use SET",
-        ));
-    }
-    let mut parameters: Vec<(String, String)> = client
-        .parameters
-        .iter()
-        .filter(|(name, _)| PASSED.iter().any(|passed| passed.eq_ignore_ascii_case(name)))
-        .cloned()
-        .collect();
-    if parameters
-        .iter()
-        .any(|(name, value)| name.eq_ignore_ascii_case("client_encoding") && !is_utf8(value))
-    {
-        return Err(Ended::saying(b"22023", "linegate: client_encoding must be UTF8"));
-    }
+    let mut parameters = settings.pairs.clone();
     if is_masked {
         // Whatever the server's or the role's defaults are: statements are read under these.
         for (name, value) in [("client_encoding", "UTF8"), ("standard_conforming_strings", "on")] {
@@ -255,11 +230,6 @@ async fn login(
     parameters.push(("application_name".into(), lease.chain.application_name(&lease.id)));
     let backend = back_door::connect(target, &core.pool, database, &parameters).await;
     backend.inspect_err(|_| core.counters.backend_failed.one())
-}
-
-fn is_utf8(name: &str) -> bool {
-    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    matches!(name.to_ascii_lowercase().as_str(), "utf8" | "unicode" | "auto")
 }
 
 async fn run(core: Rc<Core>, ready: Ready, client: Client) {

@@ -51,11 +51,11 @@ fn look_ups_by_equality() {
         ),
         (
             "SELECT c.id FROM app.customers c JOIN app.newsletter n ON n.email = c.email",
-            "- | lookup email",
+            "- | probe email",
         ),
         (
             "SELECT c.id FROM app.customers c JOIN app.newsletter n USING (email)",
-            "- | lookup email",
+            "- | probe email",
         ),
         (
             "SELECT c.id FROM app.customers c, app.customers d WHERE c.ssn = d.card_number",
@@ -63,19 +63,19 @@ fn look_ups_by_equality() {
         ),
         (
             "SELECT c.id FROM app.customers c WHERE EXISTS (SELECT 1 FROM app.newsletter n WHERE n.email = c.email)",
-            "- | lookup email",
+            "- | probe email",
         ),
         (
             "SELECT id FROM app.customers WHERE ssn IN (SELECT note FROM app.orders)",
-            "- | lookup ssn",
+            "- | probe ssn",
         ),
         (
             "SELECT id FROM app.newsletter WHERE email IN (SELECT email FROM app.customers)",
-            "- | lookup email",
+            "- | probe email",
         ),
         (
             "SELECT id FROM app.customers WHERE ssn = (SELECT note FROM app.orders LIMIT 1)",
-            "- | lookup ssn",
+            "- | probe ssn",
         ),
         (
             "SELECT id FROM app.customers JOIN (VALUES ('a'), ('b')) v(x) ON x = ssn",
@@ -95,7 +95,7 @@ fn look_ups_by_equality() {
         ),
         (
             "SELECT id FROM app.customers WHERE email = current_setting('a.b')",
-            "- | lookup email",
+            "- | probe email",
         ),
         (
             "UPDATE app.orders SET note = 'x' FROM app.customers c WHERE c.email = $1 AND orders.id = 1",
@@ -337,5 +337,123 @@ fn guesses_by_the_dozen_are_probes() {
             "SELECT id FROM app.customers, generate_series(0, 9) i WHERE ssn = CASE i WHEN 0 THEN '0' ELSE '1' END || 'x'",
             "- | probe ssn",
         ),
+    ]);
+}
+
+/// Whether it fails is an answer, wherever it stands.
+#[test]
+fn what_may_not_be_evaluated_tells_about_what_came_before() {
+    check(&[
+        (
+            "SELECT coalesce(nullif(left(ssn, 1), '5'), (1 / (id - 1))::text) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT left(ssn, 1) = '5' AND 1 / (id - 1) = 1 FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT left(ssn, 1) IN ('5', (1 / (id - 1))::text) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT left(ssn, 1) BETWEEN '5' AND (1 / (id - 1))::text FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT (left(ssn, 1), 1) < ('5', 1 / (id - 1)) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT coalesce(nullif(email, ''), phone, name, 'none') FROM app.customers",
+            "~email+phone",
+        ),
+        (
+            "SELECT email = 'x' OR lower(phone) LIKE 'a%' FROM app.customers",
+            "~email+phone",
+        ),
+        ("SELECT email IS NOT NULL AND 1 / id = 1 FROM app.customers", "-"),
+        ("SELECT ssn LIKE '5\\' FROM app.customers", "~ssn | probe ssn"),
+        (
+            "SELECT id FROM app.customers WHERE ssn = 'a' COLLATE app.weird",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array(repeat('1,', 9), ','))",
+            "- | probe ssn",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1, ','))",
+            "- | lookup ssn",
+        ),
+    ]);
+}
+
+#[test]
+fn operations_that_fail_by_the_value_are_probes() {
+    check(&[
+        (
+            "SELECT (btrim(ssn, '5')).int8::text FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT x.int8::text FROM app.customers c, LATERAL btrim(c.ssn, '5') x",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT date(left(ssn, 4))::text FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT repeat(ssn, 100000000) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT json_object_agg(nullif(ssn, '5'), 1) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT json_object_agg(id, ssn) FROM app.customers", "~ssn"),
+        (
+            "SELECT ARRAY[string_to_array(ssn, '5'), ARRAY['a']] FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT ARRAY[regexp_match(ssn, '5'), ARRAY['a']] FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT ARRAY[ssn, left(email, 2), lower(phone)::text] FROM app.customers",
+            "~email+ssn+phone",
+        ),
+        (
+            "SELECT array_agg(regexp_match(ssn, '5')) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT array_agg(ssn), array_agg(left(ssn, 2)) FROM app.customers",
+            "~ssn ~ssn",
+        ),
+        (
+            "SELECT JSON_OBJECT(left(ssn, 1): 1) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT JSON_OBJECT('k': ssn) FROM app.customers", "~ssn"),
+        (
+            "SELECT JSON_OBJECTAGG(left(ssn, 1): 1 WITH UNIQUE KEYS) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT JSON_ARRAY(ssn FORMAT JSON) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT JSON_ARRAY(ssn RETURNING varchar(4)) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT JSON_ARRAYAGG(ssn RETURNING varchar(4)) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT JSON_ARRAY(ssn) FROM app.customers", "~ssn"),
     ]);
 }

@@ -189,6 +189,7 @@ fn computed_values() {
 #[test]
 fn whole_rows() {
     let all = "~email+ssn+card_number+phone+profile";
+    let failing = "~email+ssn+card_number+phone+profile | probe email ssn card_number phone profile";
     check(&[
         ("SELECT c FROM app.customers c", all),
         ("SELECT customers FROM app.customers", all),
@@ -208,19 +209,19 @@ fn whole_rows() {
         ("SELECT c::text LIKE '%1%' FROM app.customers c", all),
         ("SELECT count(c), count(c.*) FROM app.customers c", "- -"),
         ("SELECT c IS NULL FROM app.customers c", "-"),
-        ("SELECT array_agg(c) FROM app.customers c", all),
+        ("SELECT array_agg(c) FROM app.customers c", failing),
         (
             "SELECT jsonb_agg(to_jsonb(c) - 'ssn') FROM app.customers c",
             "~email+ssn+card_number+phone+profile | probe email ssn card_number phone profile",
         ),
-        ("SELECT x.ssn FROM (SELECT c FROM app.customers c) x", all),
+        ("SELECT x.ssn FROM (SELECT c FROM app.customers c) x", failing),
         ("SELECT (x.c).ssn FROM (SELECT c FROM app.customers c) x", "=ssn"),
         (
             "SELECT o FROM app.orders o JOIN app.customers c ON c.id = o.customer_id",
             "-",
         ),
         ("SELECT row_to_json(o) FROM app.orders o, app.customers c", "-"),
-        ("SELECT c.ssn2 FROM app.customers c", all),
+        ("SELECT c.ssn2 FROM app.customers c", failing),
         ("SELECT nothing FROM app.customers c", all),
     ]);
 }
@@ -419,7 +420,10 @@ fn queries_within_queries() {
             "- -",
         ),
         ("SELECT ARRAY(SELECT ssn FROM app.customers)", "~ssn"),
-        ("SELECT 'x' IN (SELECT ssn FROM app.customers)", "~ssn"),
+        (
+            "SELECT 'x' IN (SELECT ssn FROM app.customers)",
+            "~ssn | probe ssn",
+        ),
         ("SELECT (SELECT c.ssn) FROM app.customers c", "=ssn"),
         (
             "SELECT (SELECT max(c.ssn || o.note) FROM app.orders o) FROM app.customers c",
@@ -600,6 +604,24 @@ fn aggregates_and_windows() {
 }
 
 #[test]
+fn rows_have_the_names_of_their_type_and_casts_those_of_what_they_cast() {
+    let index = super::index();
+    for text in [
+        "SELECT (s.x).email FROM (SELECT c AS x FROM app.customers c (id, email, name)) s",
+        "SELECT (SELECT ssn FROM (SELECT (SELECT ssn FROM app.customers)::text) x) FROM (SELECT 'a' AS ssn) o",
+        "SELECT (SELECT \"coalesce\" FROM (SELECT coalesce(ssn, '')::text FROM app.customers) x) \
+         FROM (SELECT 'a' AS \"coalesce\") o",
+    ] {
+        let found = super::lineage(&index, text);
+        let flows = found.outputs.unwrap_or_default();
+        assert!(
+            !flows.is_empty() && flows[0].columns().next().is_some(),
+            "{text}: {flows:?}"
+        );
+    }
+}
+
+#[test]
 fn several_statements_and_others() {
     check(&[
         ("SELECT 1; SELECT ssn FROM app.customers; SELECT 2", "?"),
@@ -628,7 +650,7 @@ fn several_statements_and_others() {
         ("SELECT (o).customer_doc FROM app.orders o", "- | unknown"),
         (
             "SELECT c.customer_doc, o.id FROM app.customers c, app.orders o",
-            "~email+ssn+card_number+phone+profile - | unknown",
+            "~email+ssn+card_number+phone+profile - | probe email ssn card_number phone profile | unknown",
         ),
         (
             "SELECT digits, phone FROM app.leads",

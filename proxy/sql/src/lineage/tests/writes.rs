@@ -85,6 +85,12 @@ fn values_that_leave_their_column() {
             "MERGE INTO app.orders o USING app.customers c ON c.id = o.customer_id WHEN MATCHED AND c.ssn LIKE '1%' THEN DELETE",
             "? | probe ssn",
         ),
+        // Without its schema, the target may be a table of that name that was made a moment ago.
+        (
+            "INSERT INTO customers (id, ssn) SELECT id, ssn FROM app.customers",
+            "? | moved ssn",
+        ),
+        ("UPDATE customers SET ssn = ssn WHERE id = 1", "? | moved ssn"),
         (
             "CREATE TEMP TABLE t AS SELECT id, ssn AS v FROM app.customers",
             "? | moved ssn",

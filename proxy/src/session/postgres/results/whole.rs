@@ -141,11 +141,14 @@ impl Whole {
         let Masks::InPlace(masked) = &self.masks else {
             return Ok(());
         };
-        let (mut at, mut place) = (0, Place::default());
-        while at < rows.len() {
-            at += masked
-                .apply(&mut rows[at..], &mut place, cells, &Limits::STREAMED)?
-                .bytes;
+        let given = rows.len();
+        let hop = masked.apply(rows, &mut Place::default(), cells, &Limits::STREAMED)?;
+        if hop.bytes != given {
+            // A batch is whole rows; what was not walked must not be sent.
+            return Err(PostgresError::FrameNotWhole {
+                declared: hop.bytes,
+                given,
+            });
         }
         Ok(())
     }

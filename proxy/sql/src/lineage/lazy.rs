@@ -1,0 +1,246 @@
+//! What the server evaluates only sometimes: AND and OR, COALESCE, IN lists, BETWEEN, rows compared from the left.
+//! Source: PostgreSQL manual, "Expression Evaluation Rules", "Conditional Expressions", "Row and Array Comparisons".
+//!
+//! Whether a later part is evaluated tells about the values before it, if that part can be seen to have been evaluated: it
+//! fails, it is counted (sequences, plans), it leaves something behind. Parts that are plain reading are quiet.
+
+use pg_raw_parse::raw::A_Expr_Kind;
+use pg_raw_parse::{ConstValue, Node, nodes};
+
+use super::value::Value;
+use super::{Reader, builtin_name, functions};
+use crate::parse::plain;
+use crate::walk::children::any_below;
+
+/// Expressions within each other that are looked into.
+const DEPTH_MAX: u32 = 24;
+
+/// Types to which a literal is made while the statement is read, so that it fails always or never.
+const LITERALS: &[&str] = &[
+    "bool",
+    "bpchar",
+    "bytea",
+    "char",
+    "date",
+    "float4",
+    "float8",
+    "int2",
+    "int4",
+    "int8",
+    "interval",
+    "json",
+    "jsonb",
+    "name",
+    "numeric",
+    "oid",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+    "varchar",
+];
+
+/// Functions that fail for no arguments.
+const QUIET: &[&str] = &[
+    "ascii",
+    "bit_length",
+    "btrim",
+    "char_length",
+    "character_length",
+    "concat",
+    "concat_ws",
+    "initcap",
+    "left",
+    "length",
+    "lower",
+    "ltrim",
+    "md5",
+    "now",
+    "octet_length",
+    "reverse",
+    "right",
+    "rtrim",
+    "starts_with",
+    "strpos",
+    "upper",
+];
+
+impl Reader<'_> {
+    /// Parts of which each may be skipped by the values of those before it.
+    pub(super) fn lazily<'n>(&mut self, parts: impl IntoIterator<Item = Node<'n>>, values: &[Value]) {
+        let last = parts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, part)| !is_quiet(*part, 0))
+            .map(|(index, _)| index)
+            .last();
+        for value in values.iter().take(last.unwrap_or(0)) {
+            self.probe(value);
+        }
+    }
+
+    /// An operation whose right side, or parts of whose rows, may not be looked at.
+    pub(super) fn in_turn(&mut self, expr: &nodes::A_Expr) {
+        let (left, right) = (expr.lexpr(), expr.rexpr());
+        let (may_stop, sides): (bool, Vec<Node<'_>>) = match (expr.kind, right) {
+            (A_Expr_Kind::AEXPR_IN, Node::NodeList(list)) => (list.len() > 1, list.iter().collect()),
+            (
+                A_Expr_Kind::AEXPR_BETWEEN
+                | A_Expr_Kind::AEXPR_NOT_BETWEEN
+                | A_Expr_Kind::AEXPR_BETWEEN_SYM
+                | A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM,
+                Node::NodeList(bounds),
+            ) => (true, bounds.iter().collect()),
+            (_, right) => (false, vec![right]),
+        };
+        // The left side may be evaluated again for every element.
+        let again = may_stop && !is_quiet(left, 0) && any_below(left, may_act);
+        let skips = may_stop && sides.iter().any(|side| !is_quiet(*side, 0));
+        let in_row = [left].iter().chain(&sides).any(|side| match side {
+            Node::RowExpr(row) => row.args().iter().skip(1).any(|part| !is_quiet(part, 0)),
+            _ => false,
+        });
+        if again || skips || in_row {
+            for node in [left, right] {
+                let value = self.value(node);
+                self.probe(&value);
+            }
+        }
+    }
+}
+
+/// A function that may fail or leave something behind each time it is called, or a query.
+fn may_act(node: Node<'_>) -> bool {
+    match node {
+        Node::FuncCall(call) => !builtin_name(call.funcname()).is_some_and(functions::is_steady),
+        Node::SubLink(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether nobody can tell if an expression was evaluated.
+pub(super) fn is_quiet(node: Node<'_>, depth: u32) -> bool {
+    if depth > DEPTH_MAX {
+        return false;
+    }
+    let quiet = |node: Node<'_>| is_quiet(node, depth + 1);
+    match node {
+        Node::None
+        | Node::A_Const(_)
+        | Node::ParamRef(_)
+        | Node::SQLValueFunction(_)
+        | Node::GroupingFunc(_) => true,
+        // `x.f` may be f(x).
+        Node::ColumnRef(column) => {
+            let last = column.fields().iter().next_back().and_then(Node::as_str);
+            column.fields().len() == 1 || last.is_some_and(|name| !is_function(name))
+        }
+        Node::NullTest(test) => quiet(test.arg()),
+        Node::BooleanTest(test) => quiet(test.arg()),
+        Node::CollateClause(collate) => quiet(collate.arg()),
+        Node::BoolExpr(expr) => expr.args().iter().all(quiet),
+        Node::CoalesceExpr(coalesce) => coalesce.args().iter().all(quiet),
+        Node::MinMaxExpr(expr) => expr.args().iter().all(quiet),
+        Node::RowExpr(row) => row.args().iter().all(quiet),
+        Node::NodeList(list) => list.iter().all(quiet),
+        Node::CaseExpr(case) => {
+            quiet(case.arg())
+                && quiet(case.defresult())
+                && case.args().iter().all(|when| match when {
+                    Node::CaseWhen(when) => quiet(when.expr()) && quiet(when.result()),
+                    _ => false,
+                })
+        }
+        Node::TypeCast(cast) => {
+            let Some(kind) = cast.type_name() else {
+                return false;
+            };
+            let name = builtin_name(plain(kind.names())).filter(|_| kind.array_bounds().is_empty());
+            match cast.arg() {
+                Node::A_Const(_) => name.is_some_and(|name| LITERALS.contains(&name)),
+                arg => matches!(name, Some("text" | "varchar" | "bpchar")) && quiet(arg),
+            }
+        }
+        Node::A_Expr(expr) => is_quiet_operator(expr) && quiet(expr.lexpr()) && quiet(expr.rexpr()),
+        Node::FuncCall(call) => match builtin_name(call.funcname()) {
+            // Aggregates and window functions are computed before anything else is.
+            Some(name) if functions::is_aggregate(name) || call.over().is_some() => true,
+            Some(name) => QUIET.contains(&name) && call.args().iter().all(quiet),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether the server has a function of that name that is no type as well.
+fn is_function(name: &str) -> bool {
+    !matches!(name, "date" | "name" | "text" | "time" | "timestamp")
+        && (linegate_policy::builtins::is_allowed(name) || linegate_policy::builtins::is_refused(name))
+}
+
+fn is_quiet_operator(expr: &nodes::A_Expr) -> bool {
+    let name = builtin_name(expr.name());
+    match expr.kind {
+        A_Expr_Kind::AEXPR_OP => match name {
+            Some("=" | "<>" | "<" | ">" | "<=" | ">=") => true,
+            Some("->" | "->>") => matches!(expr.rexpr(), Node::A_Const(_)),
+            // An array may not fit another; a text literal or a text is none.
+            Some("||") => [expr.lexpr(), expr.rexpr()].into_iter().any(is_text),
+            _ => false,
+        },
+        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => is_whole_pattern(expr.rexpr()),
+        A_Expr_Kind::AEXPR_DISTINCT
+        | A_Expr_Kind::AEXPR_NOT_DISTINCT
+        | A_Expr_Kind::AEXPR_NULLIF
+        | A_Expr_Kind::AEXPR_IN
+        | A_Expr_Kind::AEXPR_BETWEEN
+        | A_Expr_Kind::AEXPR_NOT_BETWEEN
+        | A_Expr_Kind::AEXPR_BETWEEN_SYM
+        | A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM => true,
+        _ => false,
+    }
+}
+
+/// A value that is text for certain.
+pub(super) fn is_text(node: Node<'_>) -> bool {
+    is_text_below(node, 0)
+}
+
+fn is_text_below(node: Node<'_>, depth: u32) -> bool {
+    match node {
+        // No array is written like that.
+        Node::A_Const(constant) => {
+            matches!(constant.val(), Some(ConstValue::String(text)) if !text.trim_start().starts_with(['{', '[']))
+        }
+        Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
+            let name = builtin_name(plain(kind.names()));
+            kind.array_bounds().is_empty() && matches!(name, Some("text" | "varchar" | "bpchar"))
+        }),
+        Node::FuncCall(call) => matches!(
+            builtin_name(call.funcname()),
+            Some("concat" | "concat_ws" | "initcap" | "lower" | "md5" | "upper")
+        ),
+        Node::A_Expr(expr) if depth < 8 => {
+            expr.kind == A_Expr_Kind::AEXPR_OP
+                && builtin_name(expr.name()) == Some("||")
+                && (is_text_below(expr.rexpr(), depth + 1) || is_text_below(expr.lexpr(), depth + 1))
+        }
+        _ => false,
+    }
+}
+
+/// A LIKE pattern that is not cut off in the middle of an escape. The server finds that out only where the text matches so
+/// far.
+pub(super) fn is_whole_pattern(node: Node<'_>) -> bool {
+    let text = match node {
+        Node::A_Const(constant) => match constant.val() {
+            Some(ConstValue::String(text)) => text,
+            _ => return true,
+        },
+        Node::TypeCast(cast) => return is_whole_pattern(cast.arg()),
+        _ => return false,
+    };
+    let escapes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    escapes % 2 == 0
+}

@@ -1,0 +1,170 @@
+//! What a statement does besides what it says, in a database whose foreign keys, views and functions are known. Each was seen
+//! on a server first (`tests/differential`).
+
+use linegate_identity::Effects;
+use linegate_policy::catalog::{Cascade, Reactions};
+use linegate_policy::{Catalog, Column, LabelIndex, Relation, Statement};
+
+use super::{read, read_with};
+
+fn relation(oid: u32, name: &str, kind: u8, sources: &[u32]) -> Relation {
+    let column = |(number, name): (i16, &str)| Column {
+        number,
+        name: name.to_owned(),
+        type_oid: 23,
+    };
+    let columns = (1..).zip(["id", "title"]).map(column).collect();
+    Relation {
+        sources: sources.to_vec(),
+        ..Relation::new(oid, "app", name, kind, columns)
+    }
+}
+
+/// `lines` points at `orders`, without an action; `open` shows `orders`, and `late` shows `open`; `counted` and, through it,
+/// `shown` call `wipe`; `uses` goes with the rows of `parts_1`, a partition of `all_parts`.
+fn index() -> LabelIndex {
+    let key = Cascade {
+        relation: 20_001,
+        deletes_on_delete: false,
+        updates_on_delete: false,
+        updates_on_update: false,
+    };
+    let catalog = Catalog {
+        relations: vec![
+            Relation {
+                reactions: Reactions {
+                    cascades: vec![key],
+                    ..Reactions::default()
+                },
+                ..relation(20_000, "orders", b'r', &[])
+            },
+            relation(20_001, "lines", b'r', &[]),
+            relation(20_002, "open", b'v', &[20_000]),
+            relation(20_003, "late", b'v', &[20_002]),
+            Relation {
+                reactions: Reactions {
+                    calls: true,
+                    ..Reactions::default()
+                },
+                ..relation(20_004, "counted", b'v', &[20_001])
+            },
+            relation(20_005, "shown", b'v', &[20_004]),
+            relation(20_010, "all_parts", b'p', &[20_011]),
+            Relation {
+                reactions: Reactions {
+                    cascades: vec![Cascade {
+                        relation: 20_012,
+                        deletes_on_delete: true,
+                        ..key
+                    }],
+                    ..Reactions::default()
+                },
+                ..relation(20_011, "parts_1", b'r', &[20_010])
+            },
+            relation(20_012, "uses", b'r', &[]),
+        ],
+        user_functions: ["wipe".to_owned(), "title".to_owned()].into(),
+        ..Catalog::default()
+    };
+    LabelIndex::resolve(&catalog, &[]).0
+}
+
+fn known(text: &str) -> Statement {
+    read_with(text.as_bytes(), Some(&index()))
+}
+
+fn written(text: &str) -> String {
+    let statement = known(text);
+    let names: Vec<String> = statement.writes.iter().map(ToString::to_string).collect();
+    format!("{}: {}", statement.effects, names.join(" "))
+}
+
+#[test]
+fn truncate_empties_what_points_at_it() {
+    assert_eq!(
+        written("TRUNCATE app.orders CASCADE"),
+        "truncate: app.lines app.orders"
+    );
+    assert_eq!(written("TRUNCATE app.lines"), "truncate: app.lines");
+    assert_eq!(
+        written("DELETE FROM app.orders"),
+        "delete: app.orders",
+        "a key without an action holds it back"
+    );
+}
+
+#[test]
+fn keys_to_partitions_count_for_the_whole_table() {
+    assert_eq!(
+        written("DELETE FROM app.all_parts WHERE id = 1"),
+        "delete: app.all_parts app.uses"
+    );
+    assert_eq!(
+        written("UPDATE app.all_parts SET id = 1"),
+        "update+delete: app.all_parts app.uses",
+        "a row may move to another partition"
+    );
+    assert_eq!(written("UPDATE app.lines SET id = 1"), "update: app.lines");
+}
+
+#[test]
+fn cascade_takes_along_what_depends_on_it() {
+    assert_eq!(
+        written("DROP TABLE app.orders CASCADE"),
+        "drop: app.late app.lines app.open app.orders"
+    );
+    assert_eq!(written("DROP VIEW app.open CASCADE"), "drop: app.late app.open");
+    assert_eq!(written("DROP TABLE app.orders"), "drop: app.orders");
+    assert_eq!(
+        written("ALTER TABLE app.orders DROP COLUMN title CASCADE"),
+        "alter+drop: app.late app.lines app.open app.orders"
+    );
+    assert_eq!(
+        written("ALTER TABLE app.lines DROP COLUMN title CASCADE"),
+        "alter+drop: app.counted app.lines app.shown"
+    );
+    assert_eq!(
+        written("ALTER TABLE app.shown DROP COLUMN title CASCADE"),
+        "alter: app.shown"
+    );
+    let unknown = read(b"ALTER TABLE app.orders DROP COLUMN title CASCADE");
+    assert_eq!(unknown.effects, Effects::ALTER.with(Effects::DROP));
+}
+
+#[test]
+fn what_no_name_tells_is_opaque() {
+    for text in [
+        "DROP SCHEMA app CASCADE",
+        "DROP TYPE app.kind CASCADE",
+        "DROP FUNCTION app.wipe() CASCADE",
+        "DROP OWNED BY somebody",
+        "ALTER SCHEMA app RENAME TO other",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA app TO somebody",
+        "ALTER DOMAIN app.d ADD CHECK (value NOT LIKE '1%')",
+        "ALTER DOMAIN app.d SET NOT NULL",
+        "ALTER DOMAIN app.d VALIDATE CONSTRAINT c",
+        "ALTER TYPE app.kind ALTER ATTRIBUTE a TYPE text CASCADE",
+        "SELECT brin_summarize_new_values('app.i')",
+        "SELECT app.wipe()",
+        "SELECT wipe(1)",
+        "SELECT o.wipe FROM app.orders o",
+        "SELECT (o).wipe FROM app.orders o",
+        "SELECT * FROM app.counted",
+        "SELECT * FROM app.shown",
+        "DELETE FROM app.orders WHERE id IN (SELECT id FROM shown)",
+    ] {
+        assert!(!known(text).opaque.is_empty(), "{text}");
+    }
+    for text in [
+        "DROP TABLE app.orders CASCADE",
+        "DROP SCHEMA app",
+        "ALTER DOMAIN app.d DROP NOT NULL",
+        "GRANT SELECT ON app.orders TO somebody",
+        "SELECT o.title FROM app.orders o",
+        "SELECT * FROM app.open",
+        "SELECT lower('X')",
+        "INSERT INTO app.lines VALUES (1)",
+    ] {
+        assert!(known(text).opaque.is_empty(), "{text}");
+    }
+}

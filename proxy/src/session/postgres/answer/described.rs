@@ -1,0 +1,66 @@
+//! A result's description, on its way to the client: what becomes of the rows behind it.
+
+use std::rc::Rc;
+
+use codecs::postgres::backend::RowDescription;
+use linegate_config::RecordLevel;
+use linegate_recording::Entry;
+
+use super::{Flow, Result};
+use crate::session::postgres::asked::Asked;
+use crate::session::postgres::pipeline::Expect;
+use crate::session::postgres::results::Plan;
+use crate::session::postgres::{Ended, fresh};
+
+impl Flow {
+    /// A RowDescription: compiles the mask plan for whatever it describes.
+    pub(super) async fn described(&mut self, payload: &[u8]) -> std::result::Result<(), Ended> {
+        let description = RowDescription::read(payload).map_err(|error| self.server_fault(&error))?;
+        let head = self.session.pipeline.borrow().head().cloned();
+        match head {
+            Some(Expect::DescribePortal { portal, asked, .. }) => {
+                let plan = self.plan(&asked, &description).await;
+                self.session.plans.borrow_mut().insert(portal, plan);
+            }
+            Some(Expect::Query { asked }) => {
+                let plan = self.plan(&asked, &description).await;
+                self.result = Result {
+                    plan: Some(plan.clone()),
+                    ..Result::default()
+                };
+                self.query_plan = Some(plan);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn plan(&mut self, asked: &Rc<Asked>, description: &RowDescription<'_>) -> Rc<Plan> {
+        let (plan, asked) = fresh::plan(&self.session, asked, description).await;
+        self.transaction_touched |= asked.touches_mask(&self.session);
+        self.record_columns(description, &plan, &asked);
+        Rc::new(plan)
+    }
+
+    fn record_columns(&self, description: &RowDescription<'_>, plan: &Plan, asked: &Asked) {
+        if self.session.target.config.record < RecordLevel::Shape {
+            return;
+        }
+        let entry = Entry::Columns {
+            statement: asked.number,
+            names: description
+                .fields()
+                .map(|field| String::from_utf8_lossy(field.name).into_owned())
+                .collect(),
+            types: description.fields().map(|field| field.type_oid).collect(),
+            masked: plan.masked_columns(),
+            formats: description
+                .fields()
+                .map(|field| u8::from(field.format == 1))
+                .collect(),
+        };
+        if !self.session.core.record_now(self.session.id, entry) {
+            tracing::warn!(session = %self.session.id, "column names are not on record: the recorder is behind");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The extended protocol: Parse, Bind, Describe and Execute.
+//!
+//! Source: PostgreSQL manual, "Message Flow": Extended Query. A statement is decided at Parse, so that a refusal comes early,
+//! and again at Bind and Execute where policy, catalog, time or what it runs by name have changed since. A name that SQL has
+//! given as well is decided as EXECUTE or FETCH of that name (`names`).
+
+use std::rc::Rc;
+
+use codecs::postgres::build::frontend as tell;
+use linegate_identity::Effects;
+use linegate_policy::{Named, Verdict};
+use linegate_recording::Protocol;
+
+use super::Asking;
+use super::counted::limits_changes;
+use crate::session::postgres::Ended;
+use crate::session::postgres::asked::Asked;
+use crate::session::postgres::pipeline::Expect;
+
+impl Asking {
+    /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
+    /// parameters are known.
+    pub(super) async fn parse(&mut self, name: &[u8], text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        if !name.is_empty() && self.session.pipeline.borrow().knows_statement(name) {
+            // The server decides whether the name is still taken; until it has, two statements could go by it.
+            self.settle().await?;
+        }
+        let asked = self.decide(text).await;
+        if let Verdict::Deny(reason) = &asked.decision.verdict {
+            let refused = asked.running(self.session.next_statement());
+            self.record(&refused, Protocol::Extended, None).await;
+            self.session.core.counters.denied.one();
+            self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+            return Ok(());
+        }
+        if !name.is_empty() {
+            self.session.spending.keep(&asked);
+            self.session.remember(&asked, Some(prepared(name)));
+        }
+        let name = Rc::from(name);
+        self.forward(whole, Some(Expect::Parse { name, asked }));
+        Ok(())
+    }
+
+    pub(super) async fn bind(
+        &mut self,
+        portal: &[u8],
+        statement: &[u8],
+        parameters: Vec<Option<Vec<u8>>>,
+        whole: &[u8],
+    ) -> Result<(), Ended> {
+        let known = if self.session.names.is_by_sql(|| prepared(statement)) {
+            None
+        } else {
+            self.session.pipeline.borrow().statement(statement)
+        };
+        let asked = match known {
+            Some(asked) => self.session.renewed(&asked).await,
+            // Not prepared through the protocol, or not only: what SQL's EXECUTE of that name would be.
+            None => self.decide(&by_name(b"EXECUTE", statement)).await,
+        };
+        let asked = asked.running(self.session.next_statement());
+        let asked = match self.clear(asked, Protocol::Extended, &parameters).await? {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+                return Ok(());
+            }
+        };
+        if !portal.is_empty() {
+            self.session.spending.keep(&asked);
+            self.session.remember(&asked, Some(cursor(portal)));
+        }
+        self.note(&asked);
+        let portal: Rc<[u8]> = Rc::from(portal);
+        self.described.retain(|described| *described != portal);
+        self.forward(whole, Some(Expect::Bind { portal, asked }));
+        Ok(())
+    }
+
+    /// The statement behind a portal as it was decided, unless SQL may have made another one of that name.
+    fn portal(&self, name: &[u8]) -> Option<Rc<Asked>> {
+        if !name.is_empty() && self.session.names.is_by_sql(|| cursor(name)) {
+            return None;
+        }
+        self.session.pipeline.borrow().portal(name)
+    }
+
+    pub(super) async fn describe_portal(&mut self, name: &[u8], whole: &[u8]) {
+        let asked = match self.portal(name) {
+            Some(asked) => self.session.renewed(&asked).await,
+            None => self.decide(&by_name(b"FETCH ALL FROM", name)).await,
+        };
+        self.describe(name, asked, false, whole);
+    }
+
+    fn describe(&mut self, name: &[u8], asked: Rc<Asked>, own: bool, whole: &[u8]) {
+        let portal: Rc<[u8]> = Rc::from(name);
+        self.described.push(portal.clone());
+        self.forward(whole, Some(Expect::DescribePortal { portal, asked, own }));
+    }
+
+    /// A masked session's rows need their RowDescription: where the client did not ask for it since the portal was bound, or
+    /// the statement is decided in another way now, linegate does.
+    pub(super) async fn execute(&mut self, portal: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        let known = self.portal(portal);
+        let asked = match &known {
+            Some(asked) => self.session.renewed(asked).await,
+            None => {
+                let asked = self.decide(&by_name(b"FETCH ALL FROM", portal)).await;
+                asked.running(self.session.next_statement())
+            }
+        };
+        let was_cleared = known.as_ref().is_some_and(|known| {
+            // What waited for a person at Bind has been approved.
+            let verdicts = (&asked.decision.verdict, &known.decision.verdict);
+            matches!(
+                verdicts,
+                (Verdict::Allow, _) | (Verdict::Hold(_), Verdict::Hold(_))
+            )
+        });
+        let asked = if was_cleared {
+            asked
+        } else {
+            match self.clear(asked, Protocol::Extended, &[]).await? {
+                Ok(asked) => {
+                    self.note(&asked);
+                    asked
+                }
+                Err(refusal) => {
+                    self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+                    return Ok(());
+                }
+            }
+        };
+        let is_same = known.is_some_and(|known| Rc::ptr_eq(&known, &asked));
+        let is_described = is_same && self.described.iter().any(|described| **described == *portal);
+        if asked.is_masked(&self.session) && !is_described {
+            let mut question = Vec::new();
+            tell::describe_portal(&mut question, portal);
+            self.describe(portal, asked.clone(), true, &question);
+        }
+        let session = &self.session;
+        session.spending.sent(session, &asked);
+        if limits_changes(&asked) && !asked.decision.effects.contains(Effects::COPY_IN) {
+            session.spending.unsettled.set(true);
+        }
+        let portal = Rc::from(portal);
+        self.forward(whole, Some(Expect::Execute { portal, asked }));
+        Ok(())
+    }
+}
+
+fn prepared(name: &[u8]) -> Named {
+    Named::Prepared(String::from_utf8_lossy(name).into_owned())
+}
+
+fn cursor(name: &[u8]) -> Named {
+    Named::Cursor(String::from_utf8_lossy(name).into_owned())
+}
+
+/// `VERB "name"`: what running something by name is in SQL.
+fn by_name(verb: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut text = [verb, b" \""].concat();
+    for byte in name {
+        if *byte == b'"' {
+            text.push(b'"');
+        }
+        text.push(*byte);
+    }
+    text.push(b'"');
+    text
+}
