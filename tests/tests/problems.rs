@@ -128,13 +128,22 @@ fn what_stored_code_says_is_withheld_even_where_no_label_is_named() {
     let answer = under.client.query("INSERT INTO app.scratch VALUES (1)");
     assert_shows_no_card("a trigger's notice and notification", &answer);
     let told: Vec<u8> = answer.iter().map(|message| message.tag).collect();
-    if error_of(&answer).is_none() {
-        assert!(
-            told.contains(&b'N') && told.contains(&b'A'),
-            "both are told without their words: {:?}",
-            String::from_utf8_lossy(&told)
-        );
-    }
+    assert_eq!(
+        error_of(&answer),
+        None,
+        "the trigger's words are withheld, not its work"
+    );
+    assert!(
+        told.contains(&b'N') && told.contains(&b'A'),
+        "both are told without their words: {:?}",
+        String::from_utf8_lossy(&told)
+    );
+    assert_eq!(
+        under
+            .postgres
+            .sql("SELECT count(*) FROM app.scratch WHERE id = 1"),
+        "1"
+    );
     let answer = under.client.query("INSERT INTO app.scratch VALUES (13)");
     assert_shows_no_card("a trigger's error", &answer);
     assert!(error_of(&answer).is_some());
@@ -196,23 +205,21 @@ fn settings_that_change_how_text_is_read_do_not_pass_a_masked_session_by() {
          GRANT ALL ON app.scratch TO PUBLIC",
     );
     client.send(b'Q', b"INSERT INTO app.scratch VALUES (1)\0");
-    let mut refused = false;
-    while let Ok(message) = client.read() {
-        match message.tag {
-            b'E' => {
-                refused = true;
-                let words = message.field(b'M').unwrap_or_default();
-                let is_fatal = message.field(b'V').as_deref() == Some("FATAL");
-                assert!(
-                    !is_fatal || words.contains("standard_conforming_strings"),
-                    "{words}"
-                );
-            }
-            b'Z' => break,
-            _ => {}
-        }
-    }
-    assert!(refused, "the statement is refused or the session ends");
+    let end = client.read_to_end();
+    assert!(
+        !end.iter().any(|message| message.tag == b'Z'),
+        "the client is never told that the server is ready"
+    );
+    let last = error(&end);
+    assert_eq!(last.field(b'V').as_deref(), Some("FATAL"));
+    assert_eq!(
+        error_of(&end),
+        Some((
+            "22023".into(),
+            "linegate: standard_conforming_strings must be on in a session with masked columns; it ends"
+                .into()
+        ))
+    );
     under.linegate.assert_unharmed();
 }
 

@@ -28,6 +28,8 @@ CREATE VIEW vault.badge AS SELECT id, name || ' <' || email || '>' AS badge FROM
 CREATE VIEW vault.second_hand AS SELECT tel AS note, id FROM vault.contact;
 CREATE MATERIALIZED VIEW vault.directory AS SELECT id, name, ssn AS ref FROM vault.people;
 CREATE FUNCTION vault.mail_of(int) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT email FROM vault.people WHERE id = $1';
+CREATE FUNCTION vault.fixed_mail(int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT email FROM vault.people WHERE id = $1';
+CREATE FUNCTION vault.holder(text) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM vault.people WHERE ssn = $1';
 CREATE FUNCTION vault.search(text) RETURNS SETOF vault.people LANGUAGE sql STABLE
     AS 'SELECT * FROM vault.people WHERE name LIKE $1';
 CREATE FUNCTION vault.listing() RETURNS TABLE (k int, v text) LANGUAGE sql STABLE AS 'SELECT id, card FROM vault.people';
