@@ -14,8 +14,10 @@ build: setup ## The three programs, release.
 demo: build ## The main job, end to end, on a real PostgreSQL.
 	@tests/demo/run "$(CARGO_TARGET_DIR)/release"
 
-test: setup ## Unit, property, end-to-end and tidy tests; ends with the runner's summary.
+test: setup ## PostgreSQL's own tests in part, then unit, property, end-to-end and tidy tests; ends with the runner's summary.
 	cargo build --workspace --bins --locked
+	@tests/regress/run --quick --bin "$(CARGO_TARGET_DIR)/debug" || { status=$$?; [ $$status = 3 ] || exit $$status; \
+	  echo "SKIPPED: PostgreSQL's regression tests were not run, for want of what is named above." >&2; }
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked --no-fail-fast; \
 	else \
