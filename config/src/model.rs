@@ -204,6 +204,8 @@ pub struct TargetConfig {
     pub address: HostPort,
     /// The database to open whatever the client asks for; `None` opens what it asks for.
     pub database: Option<String>,
+    /// The channel on which the database tells of changes of its catalog; `None` listens to none.
+    pub catalog_channel: Option<String>,
     /// TLS towards the server.
     pub tls: TlsMode,
     /// PEM file of the authorities that [`TlsMode::VerifyFull`] trusts; `None` trusts the system's.

@@ -20,6 +20,7 @@ pub(crate) const TARGET_KEYS: &[&str] = &[
     "listen",
     "address",
     "database",
+    "catalog_channel",
     "tls",
     "tls_ca",
     "credential",
@@ -61,6 +62,7 @@ pub(crate) fn read_target(
     }
     let address = section.needed(walk, "address", "\"10.0.0.5:5432\"", values::host_port);
     let database = section.text(walk, "database");
+    let catalog_channel = section.parsed(walk, "catalog_channel", values::channel);
     let modes = [
         ("disable", TlsMode::Disable),
         ("prefer", TlsMode::Prefer),
@@ -110,6 +112,7 @@ pub(crate) fn read_target(
         listen: listen?.0,
         address: address?.0,
         database: database.map(|(database, _)| database.to_owned()),
+        catalog_channel: catalog_channel.map(|(channel, _)| channel),
         tls,
         tls_ca: tls_ca.map(|(path, _)| path),
         credential: credential?,

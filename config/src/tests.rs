@@ -187,6 +187,7 @@ fn defaults() {
             port: 5432,
         },
         database: None,
+        catalog_channel: None,
         tls: TlsMode::Prefer,
         tls_ca: None,
         credential: Credential {

@@ -35,6 +35,19 @@ pub(crate) fn name(text: &str) -> Result<String, Wrong> {
     ))
 }
 
+/// A channel of LISTEN, written as an SQL identifier that needs no quotes.
+pub(crate) fn channel(text: &str) -> Result<String, Wrong> {
+    let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let starts_well = !text.starts_with(|first: char| first.is_ascii_digit());
+    if !text.is_empty() && starts_well && text.bytes().all(is_fine) && text.len() <= NAME_BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new(
+        format!("{} cannot be a channel", quoted(text)),
+        "small letters, digits and `_`, no digit first; at most 63, such as `linegate_catalog`",
+    ))
+}
+
 /// An address to listen on.
 pub(crate) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
     text.parse().map_err(|_| {

@@ -1,7 +1,7 @@
 //! The catalog thread: reads what databases hold over side connections, off the hot path.
 //!
 //! A catalog is read when the first session opens its database, when a session changed names or shapes, when a result
-//! showed an unknown relation, and every 30 seconds; where the server's catalogs still say of themselves what they said then,
+//! showed an unknown relation, when the database tells of a change (`catalog_listener`), and every 30 seconds; where the server's catalogs still say of themselves what they said then,
 //! that is all that is asked. Where no verdict can depend on it, a change only waits for a quiet moment (`CatalogCell::is_due`).
 //! A connection is kept for some seconds after it was used. The thread also resolves targets' names again.
 //!
@@ -21,6 +21,7 @@ use codecs::postgres::{Limits, Step, frame};
 use linegate_policy::{Catalog, LabelIndex};
 use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
 
+use crate::catalog_listener::Listening;
 use crate::clock;
 use crate::rt::{self, Driver, sync::CoreBell};
 use crate::session::postgres::back_door::{self, Backend};
@@ -102,6 +103,7 @@ pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Re
                 let Ok(mut bell) = bell.listen() else { return };
                 let pool = Pool::new(256 << 20);
                 let sides = Sides::default();
+                let listening = Listening::default();
                 let sweeper = sides.clone();
                 rt::spawn(async move {
                     loop {
@@ -126,6 +128,7 @@ pub fn start(shared: Arc<Shared>, driver: Driver, bell: CoreBell) -> std::io::Re
                 });
                 loop {
                     while let Some(wish) = shared.catalog_wishes.take() {
+                        listening.begin(&shared, &pool, &wish);
                         serve(&shared, &pool, &sides, wish).await;
                     }
                     if bell.rest(|| !shared.catalog_wishes.is_empty()).await.is_err() {

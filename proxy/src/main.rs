@@ -2,6 +2,7 @@
 
 mod alloc;
 mod catalog;
+mod catalog_listener;
 mod clock;
 mod control_link;
 mod core;

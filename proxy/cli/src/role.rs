@@ -270,7 +270,28 @@ fn sql(wanted: &Wanted<'_>) -> String {
     grants(&mut text, wanted, &role);
     labelled(&mut text, wanted);
     text.push_str("COMMIT;\n");
+    if let Some(channel) = &wanted.target.catalog_channel {
+        changes(&mut text, channel);
+    }
     text
+}
+
+/// The event triggers by which the database tells of changes that are made around linegate. A notification tells nothing but
+/// that something changed.
+fn changes(text: &mut String, channel: &str) {
+    let _ = write!(
+        text,
+        "\n-- Tells linegate at once when shapes change around it. Event triggers are a superuser's.\n\
+         BEGIN;\n\
+         CREATE OR REPLACE FUNCTION public.linegate_catalog_changed() RETURNS event_trigger LANGUAGE plpgsql AS $linegate$\n\
+         BEGIN PERFORM pg_catalog.pg_notify({channel}, ''); END $linegate$;\n\
+         DROP EVENT TRIGGER IF EXISTS linegate_changed;\n\
+         DROP EVENT TRIGGER IF EXISTS linegate_dropped;\n\
+         CREATE EVENT TRIGGER linegate_changed ON ddl_command_end EXECUTE FUNCTION public.linegate_catalog_changed();\n\
+         CREATE EVENT TRIGGER linegate_dropped ON sql_drop EXECUTE FUNCTION public.linegate_catalog_changed();\n\
+         COMMIT;\n",
+        channel = literal(channel),
+    );
 }
 
 fn functions(text: &mut String, role_text: &str) {
