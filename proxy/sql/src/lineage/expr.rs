@@ -12,7 +12,7 @@ use linegate_policy::Name;
 use super::from::listed;
 use super::scope::Shape;
 use super::value::{Field, Source, Value};
-use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths};
+use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths, types};
 use crate::parse::plain;
 use crate::walk::children::any_below;
 use crate::walk::names;
@@ -79,36 +79,6 @@ impl Reader<'_> {
     fn made_of(&mut self, list: &NodeList) -> Value {
         let values = self.values_of(list);
         Value::computed(&values)
-    }
-
-    /// `ARRAY[…]`: elements that are arrays themselves have to be of one size, and the server says when they are not.
-    fn array(&mut self, array: &nodes::A_ArrayExpr) -> Value {
-        let values = self.values_of(array.elements());
-        for (node, value) in array.elements().iter().zip(&values) {
-            if !self.is_scalar(node, value) {
-                self.probe(value);
-            }
-        }
-        Value::computed(&values)
-    }
-
-    /// Whether it is certain that an expression yields no array, row or NULL array.
-    fn is_scalar(&self, node: Node<'_>, value: &Value) -> bool {
-        if let Value::Exactly(column) = value {
-            return self
-                .index
-                .type_oid(*column)
-                .is_some_and(|kind| is_text(kind) || is_json(kind) || is_number_or_time(kind));
-        }
-        match node {
-            Node::A_Const(_) => true,
-            Node::FuncCall(call) => builtin_name(call.funcname()).is_some_and(functions::yields_scalar),
-            Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
-                let name = builtin_name(plain(kind.names()));
-                kind.array_bounds().is_empty() && matches!(name, Some("text" | "varchar" | "bpchar" | "name"))
-            }),
-            _ => false,
-        }
     }
 
     /// The same, where the server stops as soon as it knows the result.
@@ -256,12 +226,17 @@ impl Reader<'_> {
     /// A cast keeps a value as it is between the types that are characters, and within JSON.
     fn cast(&mut self, cast: &nodes::TypeCast) -> Value {
         let value = self.value(cast.arg());
-        if matches!(value, Value::Clean(_)) {
-            return value;
-        }
         let Some(kind) = cast.type_name() else {
             return self.anything(STRANGE_NODE);
         };
+        if matches!(value, Value::Clean(_)) {
+            // A type that somebody made may compare as it likes.
+            return if types::is_built_in(kind) {
+                value
+            } else {
+                Value::OTHER
+            };
+        }
         let is_scalar = kind.array_bounds().is_empty() && !kind.setof && !kind.pct_type;
         let name = builtin_name(plain(kind.names())).filter(|_| is_scalar);
         let exact = name.filter(|_| kind.typmods().is_empty());
@@ -332,6 +307,11 @@ impl Reader<'_> {
                     Some(key) if !index.is_slice => self.under(&value, &[key]),
                     _ => {
                         let bounds = [self.value(index.lidx()), self.value(index.uidx())];
+                        let is_fixed = [index.lidx(), index.uidx()].into_iter().all(lazy::is_fixed);
+                        if !value.is_plain() && !is_fixed {
+                            // Of a NULL array no subscript is evaluated.
+                            self.probe(&value);
+                        }
                         Value::computed([&value, &bounds[0], &bounds[1], &Value::OTHER])
                     }
                 },
@@ -347,7 +327,7 @@ impl Reader<'_> {
             SubLinkType::EXISTS_SUBLINK => Value::OTHER,
             SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK if rows.fields.len() > 1 => rows.row(),
             SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK => rows.first(),
-            SubLinkType::ARRAY_SUBLINK => Value::computed([&Value::of_set(rows.all()), &Value::OTHER]),
+            SubLinkType::ARRAY_SUBLINK => self.array_of_rows(link, &rows),
             _ => {
                 let test = self.value(link.testexpr());
                 let rows = Value::of_set(rows.all());
@@ -408,7 +388,8 @@ impl Reader<'_> {
                     || lazy::is_text(expr.rexpr())
                     || self.is_scalar(expr.lexpr(), &value)
                     || self.is_scalar(expr.rexpr(), &right));
-            if !(fits && never_fails(expr, &right)) {
+            let is_called = !tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
+            if !(fits && is_called && never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
@@ -497,7 +478,10 @@ impl Reader<'_> {
             }
             _ => true,
         };
-        if name != "count" && !(fits && functions::is_total(name, &labelled)) {
+        let is_called = !functions::fails_by_others(name)
+            || of_arguments.is_clean()
+            || call.args().iter().all(|argument| self.keeps_null(argument));
+        if name != "count" && !(fits && is_called && functions::is_total(name, &labelled)) {
             self.probe(&of_arguments);
         }
         if functions::is_steady(name) && call.over().is_none() {
@@ -534,6 +518,12 @@ impl Reader<'_> {
     }
 }
 
+/// Whether an operator may fail by a pattern, and so tell that the text before it is not NULL.
+fn tells_null(expr: &nodes::A_Expr) -> bool {
+    expr.kind == A_Expr_Kind::AEXPR_SIMILAR
+        || matches!(builtin_name(expr.name()), Some("~" | "!~" | "~*" | "!~*"))
+}
+
 /// Whether an operator fails for no value of its labelled sides.
 fn never_fails(expr: &nodes::A_Expr, right: &Value) -> bool {
     match expr.kind {
@@ -568,16 +558,16 @@ fn narrows(aggregate: Option<&nodes::JsonAggConstructor>) -> bool {
 }
 
 /// Types whose value is its characters.
-fn is_text(type_oid: u32) -> bool {
+pub(super) fn is_text(type_oid: u32) -> bool {
     matches!(type_oid, 19 | 25 | 1042 | 1043)
 }
 
-fn is_json(type_oid: u32) -> bool {
+pub(super) fn is_json(type_oid: u32) -> bool {
     matches!(type_oid, 114 | 3802)
 }
 
 /// int8, int2, int4, float4, float8, date, time, timestamp, timestamptz, numeric.
-fn is_number_or_time(type_oid: u32) -> bool {
+pub(super) fn is_number_or_time(type_oid: u32) -> bool {
     matches!(
         type_oid,
         20 | 21 | 23 | 700 | 701 | 1082 | 1083 | 1114 | 1184 | 1700

@@ -143,6 +143,77 @@ const STEADY: &[&str] = &[
     "transaction_timestamp",
 ];
 
+/// Functions that may fail by their other arguments: called only where the labelled one is not NULL, they tell whether it is.
+const BY_OTHERS: &[&str] = &[
+    "date_part",
+    "date_trunc",
+    "encode",
+    "extract",
+    "lpad",
+    "overlay",
+    "regexp_count",
+    "regexp_instr",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "regexp_substr",
+    "rpad",
+    "split_part",
+    "substr",
+    "substring",
+    "timezone",
+    "to_char",
+];
+
+/// Functions whose result is NULL where an argument is, and nowhere else; aggregates: where there is none but NULL.
+const KEEP_NULL: &[&str] = &[
+    "any_value",
+    "ascii",
+    "avg",
+    "bit_length",
+    "btrim",
+    "char_length",
+    "character_length",
+    "date_trunc",
+    "encode",
+    "initcap",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "max",
+    "md5",
+    "min",
+    "octet_length",
+    "overlay",
+    "regexp_replace",
+    "replace",
+    "reverse",
+    "right",
+    "round",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "string_agg",
+    "substr",
+    "sum",
+    "to_char",
+    "translate",
+    "trunc",
+    "upper",
+];
+
+/// Whether the function may fail by arguments that are not labelled.
+pub(super) fn fails_by_others(name: &str) -> bool {
+    BY_OTHERS.contains(&name)
+}
+
+/// Whether the result is NULL only where an argument is.
+pub(super) fn keeps_null(name: &str) -> bool {
+    KEEP_NULL.contains(&name)
+}
+
 /// Whether the function keeps or sends an argument where another statement finds it.
 pub(super) fn carries(name: &str) -> bool {
     matches!(

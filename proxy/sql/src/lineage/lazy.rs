@@ -41,6 +41,23 @@ const LITERALS: &[&str] = &[
     "varchar",
 ];
 
+/// A whole number, as a literal or a column that is not text.
+fn is_number(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(constant) => matches!(constant.val(), Some(ConstValue::Integer(_))),
+        _ => false,
+    }
+}
+
+/// Whether a subscript is the same whatever a row holds, and fails always or never.
+pub(super) fn is_fixed(node: Node<'_>) -> bool {
+    match node {
+        Node::None | Node::A_Const(_) | Node::ParamRef(_) => true,
+        Node::TypeCast(cast) => is_fixed(cast.arg()),
+        _ => false,
+    }
+}
+
 /// Functions that fail for no arguments.
 const QUIET: &[&str] = &[
     "ascii",
@@ -67,6 +84,39 @@ const QUIET: &[&str] = &[
 ];
 
 impl Reader<'_> {
+    /// Whether an expression is NULL only where what is stored is: no labelled value decides it. A function that is not
+    /// called for NULL, and fails when it is called, would tell.
+    pub(super) fn keeps_null(&mut self, node: Node<'_>) -> bool {
+        if !self.enter() {
+            return false;
+        }
+        let keeps = match node {
+            Node::None | Node::A_Const(_) | Node::ParamRef(_) => true,
+            Node::TypeCast(cast) => self.keeps_null(cast.arg()),
+            Node::CollateClause(collate) => self.keeps_null(collate.arg()),
+            Node::CoalesceExpr(coalesce) => coalesce.args().iter().all(|part| self.keeps_null(part)),
+            Node::A_Expr(expr)
+                if expr.kind == A_Expr_Kind::AEXPR_OP && builtin_name(expr.name()) == Some("||") =>
+            {
+                self.keeps_null(expr.lexpr()) && self.keeps_null(expr.rexpr())
+            }
+            Node::FuncCall(call) => {
+                let keeps = match builtin_name(call.funcname()) {
+                    // By a pattern, it is NULL where that is not found.
+                    Some("substring") => call.args().iter().skip(1).all(is_number),
+                    Some(name) => functions::keeps_null(name),
+                    None => false,
+                };
+                let is_simple = call.over().is_none() && matches!(call.agg_filter(), Node::None);
+                keeps && is_simple && call.args().iter().all(|part| self.keeps_null(part))
+                    || self.value(node).is_clean()
+            }
+            node => self.value(node).is_plain(),
+        };
+        self.leave();
+        keeps
+    }
+
     /// Parts of which each may be skipped by the values of those before it.
     pub(super) fn lazily<'n>(&mut self, parts: impl IntoIterator<Item = Node<'n>>, values: &[Value]) {
         let last = parts

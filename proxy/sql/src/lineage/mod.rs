@@ -12,6 +12,7 @@
 //!   probes; `lazy`: what is evaluated only sometimes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
 //!   `spread`: views and SQL functions of the catalog.
 
+mod arrays;
 mod condition;
 mod expr;
 mod from;
@@ -22,6 +23,7 @@ mod query;
 mod scope;
 mod spread;
 mod statement;
+mod types;
 mod value;
 mod write;
 
@@ -52,6 +54,7 @@ const TOO_DEEP: &str = "a query that is nested too deeply or too large";
 const STRANGE_NODE: &str = "an expression that is not known here";
 const PREPARED_EXPLAINED: &str = "the plan of a prepared statement";
 const PREPARED_KEPT: &str = "rows of a prepared statement, kept";
+const SHADOWS: &str = "a domain, a collation, or a built-in type's name";
 const DERIVED: &str = "a view that could not be followed";
 
 /// The lineage of a parsed text. `statement` is what the walker found in it.
@@ -85,6 +88,10 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
     if keeps_prepared {
         reader.unknown(PREPARED_KEPT);
     }
+    let shadows = statements.iter().any(types::shadows);
+    if shadows {
+        reader.unknown(SHADOWS);
+    }
     let shows = |name: &Name| {
         let meanings = index.meanings(name).unwrap_or_default();
         meanings.iter().any(|meaning| !meaning.touched.is_empty())
@@ -97,7 +104,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
     };
     let is_quiet = !names().any(|name| index.touches(name)) && !statement.functions.iter().any(shows);
     if is_quiet && !(index.has_user_functions() && any_below(Node::NodeList(statements), may_call)) {
-        reader.found.followed = !keeps_prepared && !explains;
+        reader.found.followed = !keeps_prepared && !explains && !shadows;
         return reader.found;
     }
     reader.text(statements);

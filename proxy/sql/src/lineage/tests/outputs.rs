@@ -512,7 +512,7 @@ fn recursion_settles() {
         (
             "WITH RECURSIVE t(n, s) AS (SELECT 1, ssn FROM app.customers UNION ALL SELECT n + 1, substr(s, 2) FROM t WHERE n < 5) \
              SELECT n, s FROM t",
-            "- ~ssn",
+            "- ~ssn | probe ssn",
         ),
         (
             "WITH RECURSIVE t(a, b) AS (SELECT 'x', ssn FROM app.customers UNION ALL SELECT b, a FROM t) SELECT a, b FROM t",

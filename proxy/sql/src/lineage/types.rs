@@ -1,0 +1,165 @@
+//! Types by their names, and definitions that could give a name another meaning.
+//! Source: PostgreSQL manual, "The Schema Search Path" (`pg_temp` is searched before `pg_catalog` for types and relations),
+//! "Domain Types", "Nondeterministic Collations".
+//!
+//! A cast to `text` keeps a value as it is because of what `text` means. Whoever could make a type of that name in front of
+//! it would decide what is kept, and which values fail; whoever could compare under a collation of their own would decide
+//! what is equal. A domain brings both, so that under a mask none is made, and no relation or type takes a built-in type's
+//! name (a relation's name is a type's as well).
+
+use pg_raw_parse::raw::ObjectType;
+use pg_raw_parse::{Node, nodes};
+
+use linegate_policy::Name;
+
+use super::builtin_name;
+use crate::parse::plain;
+use crate::walk::names;
+
+/// Types of `pg_catalog` that statements name, as the grammar or people spell them.
+const BUILT_IN: &[&str] = &[
+    "aclitem",
+    "bit",
+    "bool",
+    "box",
+    "bpchar",
+    "bytea",
+    "char",
+    "cid",
+    "cidr",
+    "circle",
+    "date",
+    "daterange",
+    "float4",
+    "float8",
+    "inet",
+    "int2",
+    "int4",
+    "int4range",
+    "int8",
+    "int8range",
+    "interval",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "name",
+    "numeric",
+    "numrange",
+    "oid",
+    "path",
+    "pg_lsn",
+    "point",
+    "polygon",
+    "refcursor",
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+    "text",
+    "tid",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "tsquery",
+    "tsrange",
+    "tstzrange",
+    "tsvector",
+    "unknown",
+    "uuid",
+    "varbit",
+    "varchar",
+    "xid",
+    "xid8",
+    "xml",
+];
+
+/// Whether a type is one of the server's own, or an array of them.
+pub(super) fn is_built_in(kind: &nodes::TypeName) -> bool {
+    !kind.pct_type && builtin_name(plain(kind.names())).is_some_and(is_built_in_name)
+}
+
+fn is_built_in_name(name: &str) -> bool {
+    BUILT_IN.binary_search(&name).is_ok()
+}
+
+/// Whether a statement makes or renames something that casts and comparisons could then mean.
+pub(super) fn shadows(node: Node<'_>) -> bool {
+    let takes = |name: Option<Name>| name.is_some_and(|name| is_built_in_name(&name.name));
+    let relation = |var: Option<&nodes::RangeVar>| takes(var.map(names::relation));
+    match node {
+        Node::RawStmt(raw) => shadows(raw.stmt()),
+        Node::ExplainStmt(explain) => shadows(explain.query()),
+        Node::PrepareStmt(prepare) => shadows(prepare.query()),
+        Node::CreateSchemaStmt(create) => create.schema_elts().iter().any(shadows),
+        Node::CreateDomainStmt(_)
+        | Node::AlterDomainStmt(_)
+        | Node::AlterCollationStmt(_)
+        | Node::CreateConversionStmt(_)
+        | Node::AlterTSDictionaryStmt(_)
+        | Node::AlterTSConfigurationStmt(_) => true,
+        Node::DefineStmt(define) => matches!(
+            define.kind,
+            ObjectType::OBJECT_COLLATION
+                | ObjectType::OBJECT_TSPARSER
+                | ObjectType::OBJECT_TSDICTIONARY
+                | ObjectType::OBJECT_TSTEMPLATE
+                | ObjectType::OBJECT_TSCONFIGURATION
+                | ObjectType::OBJECT_TYPE
+        ),
+        Node::CompositeTypeStmt(create) => relation(create.typevar()),
+        Node::CreateEnumStmt(create) => takes(names::qualified(plain(create.type_name()))),
+        Node::CreateRangeStmt(create) => takes(names::qualified(plain(create.type_name()))),
+        Node::CreateStmt(create) => relation(create.relation()),
+        Node::ViewStmt(view) => relation(view.view()),
+        Node::CreateTableAsStmt(create) => relation(create.into().and_then(|into| into.rel())),
+        Node::SelectStmt(select) => relation(select.into_clause().and_then(|into| into.rel())),
+        Node::RenameStmt(rename) => {
+            rename.newname().is_some_and(is_built_in_name) && renames_type(rename.rename_type)
+        }
+        Node::AlterObjectSchemaStmt(alter) => {
+            relation(alter.relation())
+                || names::object(alter.object_type, alter.object())
+                    .iter()
+                    .any(|name| is_built_in_name(&name.name))
+        }
+        _ => false,
+    }
+}
+
+/// Whether what is renamed is a type, or has one of its name.
+fn renames_type(kind: ObjectType::Type) -> bool {
+    !matches!(
+        kind,
+        ObjectType::OBJECT_COLUMN
+            | ObjectType::OBJECT_ATTRIBUTE
+            | ObjectType::OBJECT_TABCONSTRAINT
+            | ObjectType::OBJECT_DOMCONSTRAINT
+            | ObjectType::OBJECT_INDEX
+            | ObjectType::OBJECT_POLICY
+            | ObjectType::OBJECT_RULE
+            | ObjectType::OBJECT_TRIGGER
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_order() {
+        assert!(BUILT_IN.is_sorted());
+    }
+}
