@@ -347,7 +347,7 @@ impl Linegate {
     /// Makes the small disk of [`Options::disk_megabytes`] larger.
     pub fn enlarge_disk(&self, megabytes: u32) {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.child.id().to_string(), "--mount"]);
+        command.args(["--target", &self.child.id().to_string(), "--mount", "--root"]);
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }
