@@ -41,7 +41,7 @@ struct Arguments {
     state_dir: PathBuf,
 }
 
-/// Colours are for people who look at a terminal and did not refuse them (https://no-color.org).
+/// Colours are for people who look at a terminal and did not refuse them (<https://no-color.org>).
 fn may_colour(no_color: Option<OsString>, is_terminal: bool) -> bool {
     is_terminal && no_color.is_none_or(|value| value.is_empty())
 }
