@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::*;
 
 mod checks_tests;
+mod label_tests;
 
 const EXAMPLE: &str = include_str!("../linegate.example.toml");
 

@@ -2,9 +2,10 @@
 //! The table: `cargo test -p masking-simd --test detect -- --nocapture precision`.
 
 mod corpus;
+mod levels;
 
 use corpus::{Labelled, corpus};
-use masking_simd::{Detectors, Entity, Hit, Level, Span, detect, detect_cells_with, detect_reference};
+use masking_simd::{Detectors, Entity, Hit, detect};
 
 const SEED: u64 = 7;
 const PER_ENTITY: usize = 300;
@@ -119,30 +120,5 @@ fn precision_and_recall_keep_their_floors() {
 #[test]
 fn every_level_finds_what_the_reference_finds_in_the_corpus() {
     let cells = corpus(SEED + 1, 12);
-    let (mut buffer, mut spans, mut expect) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, cell) in cells.iter().enumerate() {
-        let text = cell.text.as_bytes();
-        buffer.extend_from_slice(&(text.len() as u32).to_be_bytes()); // may look like text to a filter
-        let at = buffer.len() as u32;
-        spans.push(Span {
-            at,
-            bytes: text.len() as u32,
-        });
-        buffer.extend_from_slice(text);
-        let mut hits = Vec::new();
-        detect_reference(text, Detectors::ALL, &mut hits);
-        expect.extend(hits.into_iter().map(|hit| Hit {
-            cell: index as u32,
-            at: hit.at + at,
-            ..hit
-        }));
-    }
-    expect.sort_unstable();
-    assert!(expect.len() > 200, "the corpus has something to find");
-    for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
-        let mut hits = Vec::new();
-        detect_cells_with(level, &buffer, &spans, Detectors::ALL, &mut hits);
-        hits.sort_unstable();
-        assert_eq!(hits, expect, "{level:?}");
-    }
+    levels::find_what_the_reference_finds(cells.iter().map(|cell| cell.text.as_ref()));
 }

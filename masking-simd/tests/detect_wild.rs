@@ -1,11 +1,12 @@
 //! What the detectors find on a second labelled corpus that they were not written beside, with floors under the figures.
 //! The tables: `cargo test -p masking-simd --test detect_wild -- --nocapture --test-threads 1`.
 
+mod levels;
 mod wild;
 
 use std::collections::BTreeMap;
 
-use masking_simd::{Detectors, Entity, Hit, Level, Span, detect, detect_cells_with, detect_reference};
+use masking_simd::{Detectors, Entity, Hit, detect};
 use wild::{Labelled, Section, corpus};
 
 const SEED: u64 = 1;
@@ -179,31 +180,6 @@ fn labels_stand_on_what_they_name() {
 
 #[test]
 fn every_level_finds_what_the_reference_finds() {
-    let (mut buffer, mut spans, mut expect) = (Vec::new(), Vec::new(), Vec::new());
     let cells = [Section::Open, Section::HeldOut].map(|section| corpus(SEED + 1, section, 6));
-    for (index, cell) in cells.iter().flatten().enumerate() {
-        let text = cell.text.as_bytes();
-        buffer.extend_from_slice(&(text.len() as u32).to_be_bytes()); // may look like text to a filter
-        let at = buffer.len() as u32;
-        spans.push(Span {
-            at,
-            bytes: text.len() as u32,
-        });
-        buffer.extend_from_slice(text);
-        let mut hits = Vec::new();
-        detect_reference(text, Detectors::ALL, &mut hits);
-        expect.extend(hits.into_iter().map(|hit| Hit {
-            cell: index as u32,
-            at: hit.at + at,
-            ..hit
-        }));
-    }
-    expect.sort_unstable();
-    assert!(expect.len() > 200, "the corpus has something to find");
-    for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
-        let mut hits = Vec::new();
-        detect_cells_with(level, &buffer, &spans, Detectors::ALL, &mut hits);
-        hits.sort_unstable();
-        assert_eq!(hits, expect, "{level:?}");
-    }
+    levels::find_what_the_reference_finds(cells.iter().flatten().map(|cell| cell.text.as_ref()));
 }

@@ -12,12 +12,14 @@ pub mod attack_detect;
 pub mod attack_fixture;
 pub mod attack_judge;
 pub mod linegate;
+pub mod masked;
 pub mod places;
 pub mod postgres;
 pub mod shop;
 pub mod wire;
 
 pub use linegate::{Lease, Linegate, Options, Said};
+pub use masked::Masked;
 pub use postgres::Postgres;
 pub use wire::{Message, RawClient};
 

@@ -2,26 +2,7 @@
 
 use linegate_tests::shop::{CARDS, SSNS};
 use linegate_tests::wire::{self, error_of, rows};
-use linegate_tests::{Linegate, Message, Postgres, RawClient};
-
-struct Under {
-    _postgres: Postgres,
-    linegate: Linegate,
-    client: RawClient,
-}
-
-/// A client of a principal under the mask.
-fn under_the_mask() -> Under {
-    let postgres = Postgres::start();
-    let linegate = Linegate::start(&postgres);
-    let lease = linegate.lease("workload:ci-runner", &["migrate"], "all");
-    let client = linegate.client(&lease);
-    Under {
-        _postgres: postgres,
-        linegate,
-        client,
-    }
-}
+use linegate_tests::{Masked, Message};
 
 fn assert_nothing_raw(what: &str, messages: &[Message]) {
     for message in messages {
@@ -47,7 +28,7 @@ fn assert_nothing_raw(what: &str, messages: &[Message]) {
 
 #[test]
 fn text_rows_are_masked_in_every_shape_of_query() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     for sql in [
         "SELECT * FROM app.customers ORDER BY id",
         "SELECT c.card_number FROM app.customers AS c WHERE id = 1",
@@ -78,7 +59,7 @@ fn text_rows_are_masked_in_every_shape_of_query() {
 
 #[test]
 fn what_is_not_labelled_comes_through_unchanged() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let names = rows(
         &under
             .client
@@ -101,7 +82,7 @@ fn what_is_not_labelled_comes_through_unchanged() {
 
 #[test]
 fn types_that_cannot_hold_a_redaction_become_null_in_text_and_binary() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     for format in [0, 1] {
         let sql = "SELECT id, secret_int, secret_text, secret_json FROM app.typed WHERE id = 1";
         let conversation = [
@@ -121,7 +102,7 @@ fn types_that_cannot_hold_a_redaction_become_null_in_text_and_binary() {
 
 #[test]
 fn binary_text_cells_are_masked_too() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let sql = "SELECT card_number, id FROM app.customers WHERE id = $1::text::int";
     let conversation = [
         wire::parse("s", sql),
@@ -146,7 +127,7 @@ fn binary_text_cells_are_masked_too() {
 
 #[test]
 fn an_execute_without_describe_is_masked_and_nothing_extra_is_seen() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let sql = "SELECT card_number FROM app.customers ORDER BY id";
     let conversation = [
         wire::parse("", sql),
@@ -166,7 +147,7 @@ fn an_execute_without_describe_is_masked_and_nothing_extra_is_seen() {
 
 #[test]
 fn rows_in_portions_cursors_and_prepared_statements_stay_masked() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let sql = "SELECT card_number FROM app.customers ORDER BY id";
     under.client.query("BEGIN");
     let conversation = [
@@ -202,7 +183,7 @@ fn rows_in_portions_cursors_and_prepared_statements_stay_masked() {
 
 #[test]
 fn copy_of_a_labelled_relation_is_refused_and_of_others_works() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     for sql in [
         "COPY app.customers TO STDOUT",
         "COPY app.customers (card_number) TO STDOUT WITH BINARY",
@@ -219,7 +200,7 @@ fn copy_of_a_labelled_relation_is_refused_and_of_others_works() {
 
 #[test]
 fn errors_and_notices_lose_their_data_and_keep_their_code() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     for (sql, state) in [
         (
             "INSERT INTO app.customers VALUES (9, 'x', 'nine@example.com', '000-00-0000', '4111111111111111')",
@@ -254,7 +235,7 @@ fn errors_and_notices_lose_their_data_and_keep_their_code() {
 
 #[test]
 fn roads_around_statements_are_closed() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     // FunctionCall of md5(text): no argument formats, one argument, text result.
     let mut body = 2311u32.to_be_bytes().to_vec();
     body.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1, b'x', 0, 0]);

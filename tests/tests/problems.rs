@@ -2,25 +2,7 @@
 
 use linegate_tests::shop::CARDS;
 use linegate_tests::wire::{error_of, rows};
-use linegate_tests::{Linegate, Message, Postgres, RawClient};
-
-struct Under {
-    postgres: Postgres,
-    linegate: Linegate,
-    client: RawClient,
-}
-
-fn under_the_mask() -> Under {
-    let postgres = Postgres::start();
-    let linegate = Linegate::start(&postgres);
-    let lease = linegate.lease("workload:ci-runner", &["migrate"], "all");
-    let client = linegate.client(&lease);
-    Under {
-        postgres,
-        linegate,
-        client,
-    }
-}
+use linegate_tests::{Masked, Message};
 
 fn error(messages: &[Message]) -> &Message {
     messages
@@ -42,7 +24,7 @@ fn assert_shows_no_card(what: &str, messages: &[Message]) {
 
 #[test]
 fn a_violation_on_a_labelled_column_keeps_code_and_names_and_not_the_value() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let answer = under.client.query(
         "INSERT INTO app.customers VALUES (9, 'x', 'nine@example.com', '000-00-0000', '4111111111111111')",
     );
@@ -87,7 +69,7 @@ fn a_violation_on_a_labelled_column_keeps_code_and_names_and_not_the_value() {
 
 #[test]
 fn a_mistake_in_the_text_is_explained_in_the_servers_words() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let answer = under.client.query("SELECT nothing FROM app.customers");
     let problem = error(&answer);
     assert_eq!(problem.field(b'C').as_deref(), Some("42703"));
@@ -110,7 +92,7 @@ fn a_mistake_in_the_text_is_explained_in_the_servers_words() {
 
 #[test]
 fn what_stored_code_says_is_withheld_even_where_no_label_is_named() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     under.postgres.sql(
         "CREATE FUNCTION app.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              RAISE NOTICE 'the first card is %', (SELECT min(card_number) FROM app.customers);
@@ -153,7 +135,7 @@ fn what_stored_code_says_is_withheld_even_where_no_label_is_named() {
 
 #[test]
 fn a_notification_arrives_without_its_payload() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     under.client.query("LISTEN work");
     under.postgres.sql("NOTIFY work, '4111111111111111'");
     let answer = under.client.query("SELECT 1");
@@ -180,7 +162,7 @@ fn a_notification_arrives_without_its_payload() {
 
 #[test]
 fn settings_that_change_how_text_is_read_do_not_pass_a_masked_session_by() {
-    let mut under = under_the_mask();
+    let mut under = Masked::start();
     let answer = under.client.query("SET TimeZone = 'Europe/Stockholm'");
     let reported = answer
         .iter()
@@ -225,7 +207,7 @@ fn settings_that_change_how_text_is_read_do_not_pass_a_masked_session_by() {
 
 #[test]
 fn an_unmasked_session_may_leave_the_syntax_and_is_read_again_when_it_is_back() {
-    let under = under_the_mask();
+    let under = Masked::start();
     let lease = under.linegate.lease("user:dba", &[], "all");
     let mut raw = under.linegate.client(&lease);
     raw.query("SET standard_conforming_strings = off");

@@ -6,64 +6,36 @@ use std::arch::x86_64::{
     _mm512_srli_epi16, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
 
-use super::entity::Detectors;
-use super::filter::{self, Candidates};
-use super::masks::{BLOCK_BYTES, CHUNK_BLOCKS, Classes, LEAD, Masks, Needs, READ_BYTES, TOKENS, each_block};
+use super::level::level_functions;
+use super::masks::{BLOCK_BYTES, READ_BYTES, TOKENS};
 
-/// The classes of each block of `bytes`.
-#[target_feature(enable = "avx512f,avx512bw,bmi2")]
-pub(crate) fn classify(needs: Needs, bytes: &[u8], blocks: usize, classes: &mut Classes) {
-    match needs {
-        Needs::Personal => each_block(Needs::Personal, bytes, blocks, classes, |block| {
-            one::<false>(block)
-        }),
-        Needs::All => each_block(Needs::All, bytes, blocks, classes, |block| one::<true>(block)),
-    }
-}
+level_functions!("avx512f,avx512bw,bmi2");
 
-/// [`filter::candidates`] in the registers of this level.
+/// The bytes of a block.
+type Text = __m512i;
+
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-pub(crate) fn candidates(
-    wanted: Detectors,
-    classes: &Classes,
-    starts: &[u64; CHUNK_BLOCKS],
-    blocks: usize,
-    found: &mut Candidates,
-) {
-    filter::candidates(wanted, classes, starts, blocks, found);
+fn text(block: &[u8; READ_BYTES]) -> Text {
+    load::<0>(block)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-fn one<const ALL: bool>(block: &[u8; READ_BYTES]) -> Masks {
-    let text = load::<0>(block);
-    let lower = _mm512_or_si512(text, _mm512_set1_epi8(0x20));
-    let mut masks = Masks {
-        digit: within(text, b'0', b'9'),
-        letter: within(lower, b'a', b'z'),
-        space: equal(text, b' '),
-        hyphen: equal(text, b'-'),
-        at: equal(text, b'@'),
-        plus: equal(text, b'+'),
-        mark: within(text, b'(', b'/'),
-        zero: equal(text, b'0'),
-        open: equal(text, b'('),
-        percent: equal(text, b'%'),
-        lead: equal(lower, LEAD),
-        ..Masks::default()
-    };
-    if ALL {
-        masks.dot = equal(text, b'.');
-        masks.colon = equal(text, b':');
-        masks.sign = within(text, b'=', b'>');
-        let (second, third) = (load::<1>(block), load::<2>(block));
-        let groups = _mm512_and_si512(
-            _mm512_and_si512(groups(text, 0), groups(second, 1)),
-            groups(third, 2),
-        );
-        masks.token = _mm512_test_epi8_mask(groups, groups);
-    }
-    masks
+fn lower(text: Text) -> Text {
+    _mm512_or_si512(text, _mm512_set1_epi8(0x20))
+}
+
+/// Where three bytes stand that a credential's name or prefix may start with.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+fn tokens(block: &[u8; READ_BYTES]) -> u64 {
+    let (second, third) = (load::<1>(block), load::<2>(block));
+    let groups = _mm512_and_si512(
+        _mm512_and_si512(groups(text(block), 0), groups(second, 1)),
+        groups(third, 2),
+    );
+    _mm512_test_epi8_mask(groups, groups)
 }
 
 /// 64 bytes of a block from `AT` on.
@@ -77,13 +49,13 @@ fn load<const AT: usize>(block: &[u8; READ_BYTES]) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-fn equal(text: __m512i, byte: u8) -> u64 {
+fn equal(text: Text, byte: u8) -> u64 {
     _mm512_cmpeq_epi8_mask(text, _mm512_set1_epi8(byte as i8))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-fn within(text: __m512i, first: u8, last: u8) -> u64 {
+fn within(text: Text, first: u8, last: u8) -> u64 {
     let from_first = _mm512_sub_epi8(text, _mm512_set1_epi8(first as i8)); // wraps, so bytes below become large
     _mm512_cmple_epu8_mask(from_first, _mm512_set1_epi8((last - first) as i8))
 }
@@ -91,7 +63,7 @@ fn within(text: __m512i, first: u8, last: u8) -> u64 {
 /// The token groups that each byte admits in one place.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,bmi2")]
-fn groups(text: __m512i, place: usize) -> __m512i {
+fn groups(text: Text, place: usize) -> Text {
     let (low, high) = (table(&TOKENS[place].0), table(&TOKENS[place].1));
     let nibble = _mm512_set1_epi8(15);
     let by_low = _mm512_shuffle_epi8(low, _mm512_and_si512(text, nibble));

@@ -10,6 +10,8 @@ mod entity;
 mod filter;
 mod grammar;
 mod iban;
+#[cfg(target_arch = "x86_64")]
+mod level;
 mod masks;
 mod network;
 mod numbers;

@@ -4,9 +4,9 @@ use linegate_identity::UnixMillis;
 
 use crate::labels::tests::index;
 use crate::labels::tests::specs;
-use crate::tests::{engine, name, short, statement, subject, verdict};
+use crate::tests::{compiled, engine, name, short, statement, subject, verdict};
 use crate::verdict::{Reason, Verdict};
-use crate::{Decision, Engine, GroupSpec, MaskScope, Subject, decide, may_connect};
+use crate::{Decision, Engine, MaskScope, Subject, decide, may_connect};
 
 /// The policies that ship as examples.
 fn shipped() -> Engine {
@@ -45,30 +45,12 @@ fn shipped() -> Engine {
         ),
     ];
     let groups = [
-        GroupSpec {
-            name: "ci".to_owned(),
-            members: vec!["workload:ci-runner".to_owned()],
-        },
-        GroupSpec {
-            name: "security".to_owned(),
-            members: vec!["user:auditor".to_owned()],
-        },
-        GroupSpec {
-            name: "agents".to_owned(),
-            members: vec!["workload:helper".to_owned()],
-        },
-        GroupSpec {
-            name: "contractors".to_owned(),
-            members: vec!["user:contractor".to_owned()],
-        },
+        ("ci", "workload:ci-runner"),
+        ("security", "user:auditor"),
+        ("agents", "workload:helper"),
+        ("contractors", "user:contractor"),
     ];
-    match Engine::compile(
-        &files.map(|(label, text)| (label.to_owned(), text.to_owned())),
-        &groups,
-    ) {
-        Ok(engine) => engine,
-        Err(problems) => panic!("{problems:#?}"),
-    }
+    compiled(&files, &groups)
 }
 
 #[test]

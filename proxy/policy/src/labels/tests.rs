@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::catalog::Column;
+use crate::tests::name;
 
 fn relation(oid: u32, schema: &str, name: &str, kind: u8, columns: &[&str], sources: &[u32]) -> Relation {
     let columns = (1..).zip(columns);
@@ -165,19 +166,6 @@ fn functions_of_known_extensions_are_known_unless_others_share_the_name() {
         ("levenshtein", false),
     ] {
         assert_eq!(index.knows_function(&name(text)), expected, "{text}");
-    }
-}
-
-fn name(text: &str) -> Name {
-    match text.split_once('.') {
-        Some((schema, name)) => Name {
-            schema: Some(schema.to_owned()),
-            name: name.to_owned(),
-        },
-        None => Name {
-            schema: None,
-            name: text.to_owned(),
-        },
     }
 }
 

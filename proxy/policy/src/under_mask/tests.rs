@@ -2,19 +2,7 @@
 
 use super::*;
 use crate::labels::tests::{index, specs};
-
-fn name(text: &str) -> Name {
-    match text.split_once('.') {
-        Some((schema, name)) => Name {
-            schema: Some(schema.to_owned()),
-            name: name.to_owned(),
-        },
-        None => Name {
-            schema: None,
-            name: text.to_owned(),
-        },
-    }
-}
+use crate::tests::name;
 
 fn statement(effects: Effects, reads: &[&str], writes: &[&str], functions: &[&str]) -> Statement {
     let names = |names: &[&str]| names.iter().map(|text| name(text)).collect();
