@@ -7,7 +7,7 @@
 //!
 //! Whoever holds a view of the server keeps VACUUM from its work in that database, and so changes what the planner knows. So
 //! each query is a transaction of its own, and a reading counts when the catalogs' version is the same before and after it.
-//! Where changes never pause, one reading holds a view nevertheless.
+//! A reading that met a change is followed by one that holds a view nevertheless: somebody may be waiting.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -51,8 +51,6 @@ const PINNED: &[(&str, &str)] = &[
     ("row_security", "on"),
     ("role", "none"),
 ];
-/// Readings that may meet a change before one is made in a view of its own.
-const READINGS_MAX: usize = 2;
 const LIMITS: Limits = Limits {
     frame_bytes_max: 16 << 20,
 };
@@ -313,17 +311,14 @@ async fn changed(
     backend: &mut Backend,
     version: Option<&str>,
 ) -> Result<Option<Catalog>, String> {
-    let mut before = self::version(backend).await?;
+    let before = self::version(backend).await?;
     if version.is_some() && before.as_deref() == version {
         return Ok(None);
     }
-    for _ in 0..READINGS_MAX {
-        let catalog = read(target, backend, &[]).await?;
-        let after = self::version(backend).await?;
-        if before.is_some() && before == after {
-            return Ok(Some(catalog));
-        }
-        before = after;
+    let catalog = read(target, backend, &[]).await?;
+    let after = self::version(backend).await?;
+    if before.is_some() && before == after {
+        return Ok(Some(catalog));
     }
     read(target, backend, VIEW).await.map(Some)
 }

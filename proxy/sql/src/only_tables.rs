@@ -1,9 +1,11 @@
-//! Whether a text changes nothing of the catalog but that the tables it writes come or go: CREATE TABLE of columns of its
-//! own, and DROP TABLE without CASCADE. What does not name these tables means the same before and after it.
-//! Source: PostgreSQL manual, "CREATE TABLE", "DROP TABLE".
+//! Whether a text changes nothing of the catalog but that the tables and views it writes come, go or, for views, become
+//! others: CREATE TABLE of columns of its own, CREATE VIEW, and DROP TABLE or VIEW without CASCADE. What neither names
+//! them nor goes through a definition means the same before and after it.
+//! Source: PostgreSQL manual, "CREATE TABLE", "CREATE VIEW", "DROP TABLE", "DROP VIEW".
 //!
 //! Not so: a table with a parent (whose rows come to include its own), of a type, as a partition, like another or with a
-//! foreign key (which acts on rows of the other table), a temporary table (which hides others of its name), and CASCADE.
+//! foreign key (which acts on rows of the other table), a temporary table or view (which hides others of its name), and
+//! CASCADE.
 
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{DropBehavior, ObjectType};
@@ -22,18 +24,17 @@ pub(crate) fn are(statements: &NodeList) -> bool {
 fn is(statement: Node<'_>) -> bool {
     match statement {
         Node::CreateStmt(create) => stands_alone(create),
+        Node::ViewStmt(view) => view.view().is_some_and(stays),
         Node::DropStmt(drop) => {
-            drop.remove_type == ObjectType::OBJECT_TABLE && drop.behavior != DropBehavior::DROP_CASCADE
+            matches!(drop.remove_type, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_VIEW)
+                && drop.behavior != DropBehavior::DROP_CASCADE
         }
         _ => false,
     }
 }
 
 fn stands_alone(create: &nodes::CreateStmt) -> bool {
-    let Some(relation) = create.relation() else {
-        return false;
-    };
-    names::relation(relation).schema.as_deref() != Some("pg_temp")
+    create.relation().is_some_and(stays)
         && create.inh_relations().is_empty()
         && create.partbound().is_none()
         && create.of_typename().is_none()
@@ -41,6 +42,11 @@ fn stands_alone(create: &nodes::CreateStmt) -> bool {
             Node::ColumnDef(column) => column.constraints().iter().all(is_about_itself),
             constraint => is_about_itself(constraint),
         })
+}
+
+/// It is not of the session alone.
+fn stays(relation: &nodes::RangeVar) -> bool {
+    names::relation(relation).schema.as_deref() != Some("pg_temp")
 }
 
 fn is_about_itself(constraint: Node<'_>) -> bool {
@@ -58,6 +64,9 @@ mod tests {
             "CREATE UNLOGGED TABLE IF NOT EXISTS t ()",
             "DROP TABLE IF EXISTS app.t, t2",
             "CREATE TABLE t (id int); DROP TABLE t;",
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE OR REPLACE VIEW app.v AS SELECT * FROM app.customers",
+            "DROP VIEW v, w",
         ] {
             let statement = read(text.as_bytes());
             assert!(
@@ -77,10 +86,13 @@ mod tests {
             "CREATE TABLE t AS SELECT 1",
             "SELECT 1 AS id INTO t",
             "DROP TABLE app.customers CASCADE",
-            "DROP VIEW v",
+            "DROP VIEW v CASCADE",
+            "DROP MATERIALIZED VIEW v",
+            "CREATE TEMP VIEW v AS SELECT 1",
+            "CREATE VIEW pg_temp.v AS SELECT 1",
+            "CREATE MATERIALIZED VIEW v AS SELECT 1",
             "DROP SCHEMA app",
             "ALTER TABLE t RENAME TO u",
-            "CREATE VIEW v AS SELECT 1",
             "CREATE FOREIGN TABLE t (id int) SERVER s",
             "CREATE SCHEMA s CREATE TABLE t (id int)",
             "CREATE TABLE t (id int); ALTER TABLE t ADD c int",
