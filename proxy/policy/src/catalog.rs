@@ -38,6 +38,21 @@ pub struct Relation {
     /// Columns that tell rows apart, by number: those of primary keys and unique indexes, the first of every index, and those
     /// of foreign keys.
     pub keys: Vec<i16>,
+    /// Constraints that look at values when rows change.
+    pub tests: Vec<Test>,
+}
+
+/// A CHECK or exclusion constraint. Whether it holds is an answer about what it looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Test {
+    /// `pg_constraint.oid`.
+    pub oid: u32,
+    /// Other rows are compared with the one that changes.
+    pub of_others: bool,
+    /// Columns whose change has it tested, by number; 0 is the whole row.
+    pub columns: Vec<i16>,
+    /// Those of which it tells more than whether they are equal.
+    pub tells: Vec<i16>,
 }
 
 /// What the server does besides, when rows of a relation change.
@@ -54,11 +69,15 @@ pub struct Reactions {
     pub cascades: Vec<Cascade>,
 }
 
-/// A foreign key and its actions, if it has any, seen from the relation it points at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A foreign key, column by column, and its actions, if it has any, seen from the relation it points at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cascade {
     /// OID of the relation with the foreign key.
     pub relation: u32,
+    /// The column there, by number.
+    pub column: i16,
+    /// The column here that it points at.
+    pub referenced: i16,
     /// Deleting here deletes there.
     pub deletes_on_delete: bool,
     /// Deleting here updates there.
@@ -114,6 +133,7 @@ impl Relation {
             generated: Vec::new(),
             reactions: Reactions::default(),
             keys: Vec::new(),
+            tests: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::catalog::{Catalog, Column, Reactions, Relation};
+use crate::catalog::{Catalog, Column, Reactions, Relation, Test};
 use crate::decide;
 use crate::engine::Engine;
 use crate::statement::Name;
@@ -128,6 +128,7 @@ struct Entry {
     kind: u8,
     columns: Box<[Column]>,
     keys: Box<[i16]>,
+    tests: Box<[Test]>,
     marks: Option<Box<Marks>>,
     body: Option<Box<str>>,
     sources: Box<[u32]>,
@@ -219,6 +220,7 @@ impl LabelIndex {
                     kind: relation.kind,
                     columns: relation.columns.clone().into_boxed_slice(),
                     keys: relation.keys.clone().into_boxed_slice(),
+                    tests: relation.tests.clone().into_boxed_slice(),
                     marks: None,
                     body: relation.body.as_deref().map(Box::from),
                     sources: relation.sources.clone().into_boxed_slice(),

@@ -16,9 +16,11 @@ use crate::subject::setting_name;
 use crate::verdict::{Channel, Reason};
 
 /// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
-/// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings.
+/// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings. How much
+/// memory and disk computed values took is in `pg_backend_memory_contexts` and `pg_stat_database`.
 const VALUE_CATALOGS: &[&str] = &[
     "_pg_user_mappings",
+    "pg_backend_memory_contexts",
     "pg_authid",
     "pg_cursors",
     "pg_file_settings",
@@ -28,6 +30,7 @@ const VALUE_CATALOGS: &[&str] = &[
     "pg_prepared_statements",
     "pg_shadow",
     "pg_stat_activity",
+    "pg_stat_database",
     "pg_stat_statements",
     "pg_stat_subscription",
     "pg_stat_wal_receiver",
@@ -273,6 +276,8 @@ fn is_harmless(setting: &str) -> bool {
         // Below notice, the server tells the client what only its log should hold.
         "client_min_messages" => matches!(value.as_str(), "notice" | "warning" | "error"),
         "role" | "session_authorization" => false,
+        // Whether a value fits would be a question that the client chooses.
+        "temp_file_limit" | "max_stack_depth" => false,
         // How rows are looked for decides the order in which they come: an index's, a merge join's.
         "seq_page_cost" | "random_page_cost" => false,
         _ if name.starts_with("cpu_") && name.ends_with("_cost") => false,

@@ -22,7 +22,7 @@ mod queries;
 pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
 
 use linegate_policy::builtins::Judge;
-use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation};
+use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation, Test};
 
 /// Relations that are held; more is an error.
 pub const RELATIONS_MAX: usize = 500_000;
@@ -119,15 +119,16 @@ impl Loader {
             (3, 1) => self.function(&row),
             (4, 3) => self.generated(&row),
             (5, 3) => self.reaction(&row),
-            (6, 4) => self.cascade(&row),
+            (6, 6) => self.cascade(&row),
             (7, 2) => self.key(&row),
-            (8, 2) => self.extension_function(&row),
-            (9, 1) => self.version(&row),
-            (10, 3) => self.builtin(&row),
-            (11, _) => Ok(()),
-            (12, 2) => self.view(&row),
-            (13, 4) => self.body(&row),
-            (0..=13, count) => Err(CatalogError::Cells { query_index, count }),
+            (8, 4) => self.test(&row),
+            (9, 2) => self.extension_function(&row),
+            (10, 1) => self.version(&row),
+            (11, 3) => self.builtin(&row),
+            (12, _) => Ok(()),
+            (13, 2) => self.view(&row),
+            (14, 4) => self.body(&row),
+            (0..=14, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -209,10 +210,13 @@ impl Loader {
         let (oid, relation): (u32, u32) = (row.number(0)?, row.number(1)?);
         row.room(self.sources_count, SOURCES_MAX)?;
         let (on_delete, on_update) = (row.text(2)?, row.text(3)?);
+        let (column, referenced) = (row.number(4)?, row.number(5)?);
         if let Some(&place) = self.places.get(&oid) {
             self.sources_count += 1;
             self.catalog.relations[place].reactions.cascades.push(Cascade {
                 relation,
+                column,
+                referenced,
                 deletes_on_delete: on_delete == "c",
                 updates_on_delete: matches!(on_delete, "n" | "d"),
                 updates_on_update: matches!(on_update, "c" | "n" | "d"),
@@ -227,6 +231,31 @@ impl Loader {
         if let Some(&place) = self.places.get(&oid) {
             self.sources_count += 1;
             self.catalog.relations[place].keys.push(column);
+        }
+        Ok(())
+    }
+
+    fn test(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        let (relation, oid, column): (u32, u32, i16) = (row.number(0)?, row.number(1)?, row.number(3)?);
+        let kind = row.text(2)?;
+        row.room(self.sources_count, SOURCES_MAX)?;
+        let Some(&place) = self.places.get(&relation) else {
+            return Ok(());
+        };
+        self.sources_count += 1;
+        let tests = &mut self.catalog.relations[place].tests;
+        if tests.last().is_none_or(|last| last.oid != oid) && !tests.iter().any(|test| test.oid == oid) {
+            tests.push(Test {
+                oid,
+                of_others: kind != "c",
+                ..Test::default()
+            });
+        }
+        if let Some(test) = tests.iter_mut().rev().find(|test| test.oid == oid) {
+            test.columns.push(column);
+            if kind != "e" {
+                test.tells.push(column);
+            }
         }
         Ok(())
     }
@@ -312,6 +341,11 @@ impl Loader {
             relation.reactions.cascades.sort_unstable();
             relation.keys.sort_unstable();
             relation.keys.dedup();
+            for test in &mut relation.tests {
+                test.columns.sort_unstable();
+                test.tells.sort_unstable();
+            }
+            relation.tests.sort_unstable();
         }
         self.catalog
             .relations
@@ -418,21 +452,26 @@ mod tests {
         feed(&mut loader, 4, &["200", "3", "1"]).unwrap();
         feed(&mut loader, 5, &["200", "1", "0"]).unwrap();
         feed(&mut loader, 5, &["300", "0", "1"]).unwrap();
-        feed(&mut loader, 6, &["200", "201", "c", "n"]).unwrap();
-        feed(&mut loader, 6, &["999", "201", "c", "a"]).unwrap();
+        feed(&mut loader, 6, &["200", "201", "c", "n", "2", "1"]).unwrap();
+        feed(&mut loader, 6, &["999", "201", "c", "a", "2", "1"]).unwrap();
         feed(&mut loader, 7, &["200", "2"]).unwrap();
         feed(&mut loader, 7, &["200", "1"]).unwrap();
         feed(&mut loader, 7, &["201", "1"]).unwrap();
-        feed(&mut loader, 8, &["ext", "Similarity"]).unwrap();
-        feed(&mut loader, 9, &["c:1"]).unwrap();
-        feed(&mut loader, 10, &["150020", "lower(text)", "fis-i"]).unwrap();
-        feed(&mut loader, 10, &["150020", "lo_get(oid)", "fvs-i"]).unwrap();
-        feed(&mut loader, 10, &["150020", "Novel(text)", "fis-i"]).unwrap();
-        feed(&mut loader, 12, &["300", "SELECT 1"]).unwrap();
-        loader.row(12, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 13, &["app", "f", "2", "SELECT $1"]).unwrap();
+        for (constraint, kind, column) in [("9", "x", "3"), ("8", "c", "2"), ("8", "c", "0"), ("9", "e", "1")]
+        {
+            feed(&mut loader, 8, &["200", constraint, kind, column]).unwrap();
+        }
+        feed(&mut loader, 8, &["999", "7", "c", "1"]).unwrap();
+        feed(&mut loader, 9, &["ext", "Similarity"]).unwrap();
+        feed(&mut loader, 10, &["c:1"]).unwrap();
+        feed(&mut loader, 11, &["150020", "lower(text)", "fis-i"]).unwrap();
+        feed(&mut loader, 11, &["150020", "lo_get(oid)", "fvs-i"]).unwrap();
+        feed(&mut loader, 11, &["150020", "Novel(text)", "fis-i"]).unwrap();
+        feed(&mut loader, 13, &["300", "SELECT 1"]).unwrap();
+        loader.row(13, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 14, &["app", "f", "2", "SELECT $1"]).unwrap();
         loader
-            .row(13, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .row(14, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {
@@ -445,6 +484,11 @@ mod tests {
         );
         assert_eq!(table.generated, [(3, 1)]);
         assert_eq!(table.keys, [1, 2]);
+        let tests = table.tests.iter();
+        let tests: Vec<_> = tests
+            .map(|test| (test.of_others, &*test.columns, &*test.tells))
+            .collect();
+        assert_eq!(tests, [(false, &[0, 2][..], &[0, 2][..]), (true, &[1, 3], &[3])]);
         assert_eq!(catalog.version.as_deref(), Some("c:1"));
         assert!(
             catalog
@@ -453,6 +497,7 @@ mod tests {
         );
         assert!(table.reactions.triggers && !table.reactions.rules && view.reactions.rules);
         let cascade = table.reactions.cascades[0];
+        assert_eq!((cascade.column, cascade.referenced), (2, 1));
         assert!(cascade.deletes_on_delete && !cascade.updates_on_delete && cascade.updates_on_update);
         assert_eq!(view.body.as_deref(), Some("SELECT 1"));
         let bodies = catalog.functions.iter().map(|f| f.sql_body.as_deref());
@@ -470,8 +515,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 14, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 14 })
+            feed(&mut loader, 15, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 15 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {

@@ -25,9 +25,7 @@ fn relation(oid: u32, name: &str, kind: u8, sources: &[u32]) -> Relation {
 fn index() -> LabelIndex {
     let key = Cascade {
         relation: 20_001,
-        deletes_on_delete: false,
-        updates_on_delete: false,
-        updates_on_update: false,
+        ..Cascade::default()
     };
     let catalog = Catalog {
         relations: vec![

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Entry, LabelIndex, MaskScope, RedactSpec};
-use crate::catalog::{Column, Reactions};
+use crate::catalog::{Column, Reactions, Test};
 use crate::lineage::{ColumnId, Flow};
 use crate::statement::Name;
 
@@ -28,6 +28,8 @@ pub struct Known<'i> {
     pub sources: &'i [u32],
     /// What a change of its rows does besides.
     pub reactions: &'i Reactions,
+    /// Constraints that look at values when its rows change.
+    pub tests: &'i [Test],
     /// Columns that tell its rows apart, by number.
     keys: &'i [i16],
 }
@@ -44,6 +46,7 @@ impl<'i> Known<'i> {
             is_derived: entry.marks.as_deref().is_some_and(|marks| marks.derived),
             sources: &entry.sources,
             reactions: &entry.reactions,
+            tests: &entry.tests,
             keys: &entry.keys,
         }
     }

@@ -41,6 +41,7 @@ pub const QUERIES: &[&str] = &[
     REACTIONS,
     CASCADES,
     KEYS,
+    TESTS,
     EXTENSION_FUNCTIONS,
     VERSION,
     BUILTINS,
@@ -50,7 +51,7 @@ pub const QUERIES: &[&str] = &[
 ];
 
 /// The first query that may fail without making the catalog useless; within one view none can run after it.
-pub const BODIES_AT: usize = 11;
+pub const BODIES_AT: usize = 12;
 
 const RELATIONS: &str = "\
 SELECT c.oid, n.nspname, c.relname, c.relkind
@@ -115,6 +116,15 @@ SELECT c.conrelid, k.number
   FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number)
  WHERE c.contype = 'f'";
 
+/// CHECK constraints (c) with the columns that they read, 0 for a whole row; exclusion constraints and keys WITHOUT OVERLAPS
+/// with the columns that they compare, for equality (e) or otherwise (x), 0 for an expression.
+const TESTS: &str = "\
+SELECT k.conrelid, k.oid, CASE WHEN k.contype = 'c' THEN 'c' WHEN o.oprname = '=' AND c.number > 0 THEN 'e' ELSE 'x' END, c.number
+  FROM pg_catalog.pg_constraint k
+ CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c(number, place)
+  LEFT JOIN pg_catalog.pg_operator o ON o.oid = k.conexclop[c.place]
+ WHERE (k.contype = 'c' OR k.conexclop IS NOT NULL) AND k.conrelid <> 0";
+
 /// One text that changes with every committed change of names, shapes, views, rules, triggers, keys and functions: rows of
 /// the catalogs are never changed in place where that matters, so the transactions that made them tell.
 pub const VERSION: &str = "\
@@ -175,8 +185,8 @@ SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class),
 
 /// Foreign keys, from the relation they point at: ON DELETE and ON UPDATE. TRUNCATE and DROP go along those without actions.
 const CASCADES: &str = "\
-SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype
-  FROM pg_catalog.pg_constraint k
+SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype, c.number, k.confkey[c.place]
+  FROM pg_catalog.pg_constraint k, LATERAL pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c(number, place)
  WHERE k.contype = 'f'";
 
 /// For the rest of the reading; [`SETTINGS`] takes it back.

@@ -12,6 +12,8 @@ use super::Reader;
 use super::builtin_name;
 use super::from::listed;
 use super::value::{Source, Value};
+use crate::parse::plain;
+use linegate_policy::ColumnId;
 
 impl Reader<'_> {
     /// WHERE, ON, HAVING: look-ups under AND and OR are look-ups.
@@ -110,6 +112,12 @@ impl Reader<'_> {
 
     /// Two values compared for equality in a condition.
     pub(super) fn equal(&mut self, one: &Value, two: &Value) {
+        let is_measured = |column: &ColumnId| self.index.type_oid(*column).is_some_and(compares_sizes);
+        if one.columns().iter().chain(&two.columns()).any(is_measured) {
+            self.probe(one);
+            self.probe(two);
+            return;
+        }
         match (one, two) {
             (Value::Row(left), Value::Row(right)) if left.len() == right.len() => {
                 for (one, two) in left.iter().zip(right.iter()) {
@@ -139,11 +147,22 @@ impl Reader<'_> {
     }
 }
 
+/// Types whose `=` compares areas or numbers of points: path, box, polygon, circle.
+fn compares_sizes(type_oid: u32) -> bool {
+    matches!(type_oid, 602 | 603 | 604 | 718)
+}
+
 /// An array whose values stand in the text or in one parameter: not one that an expression makes many of.
 pub(super) fn is_listed(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) => true,
-        Node::TypeCast(cast) => is_listed(cast.arg()),
+        Node::TypeCast(cast) => {
+            // Budgets count values by the commas between them, and these have none.
+            let name = cast
+                .type_name()
+                .and_then(|kind| builtin_name(plain(kind.names())));
+            !matches!(name, Some("box" | "int2vector" | "oidvector" | "tsvector")) && is_listed(cast.arg())
+        }
         Node::A_ArrayExpr(array) => array.elements().iter().all(is_listed),
         Node::FuncCall(call) => {
             // Budgets count values by the commas between them.

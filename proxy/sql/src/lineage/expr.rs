@@ -25,6 +25,10 @@ impl Reader<'_> {
         }
         let value = self.value_here(node);
         self.leave();
+        if self.measures && matches!(value, Value::Tainted(_)) {
+            // How large it is stands in the plan.
+            self.probe(&value);
+        }
         value
     }
 
@@ -452,9 +456,9 @@ impl Reader<'_> {
                 return self.under(document, &keys);
             }
         }
-        let shows_nothing = functions::shows_nothing(name)
-            || matches!(name, "count" | "num_nulls" | "num_nonnulls")
-                && arguments.iter().all(Value::is_plain);
+        // Of an array that is spread out, how many elements there are.
+        let counts = name == "count" || matches!(name, "num_nulls" | "num_nonnulls") && !call.func_variadic;
+        let shows_nothing = functions::shows_nothing(name) || counts && arguments.iter().all(Value::is_plain);
         if shows_nothing {
             return Value::computed([&chosen_by, &Value::OTHER]);
         }
@@ -467,6 +471,11 @@ impl Reader<'_> {
             }
             // A text is read, and may not be one.
             "date" => arguments.iter().all(|argument| match argument {
+                Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
+                value => value.is_clean(),
+            }),
+            // Of intervals and money, a sum may be too large; so may one with what the client adds.
+            "avg" | "sum" => arguments.iter().all(|argument| match argument {
                 Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
                 value => value.is_clean(),
             }),

@@ -10,6 +10,7 @@
 //! - `value`: what one value may hold; `scope`: names to values; `from`: FROM items; `query`: SELECT and set operations;
 //!   `write`: data changes and what keeps a query's rows; `expr`: every expression node by name; `condition`: look-ups and
 //!   probes; `lazy`: what is evaluated only sometimes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
+//!   `tested`: what constraints tell about the rows that are there;
 //!   `spread`: views and SQL functions of the catalog.
 
 mod arrays;
@@ -23,6 +24,7 @@ mod query;
 mod scope;
 mod spread;
 mod statement;
+mod tested;
 mod types;
 mod value;
 mod write;
@@ -80,7 +82,8 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
             .functions
             .iter()
             .any(|name| index.meanings(name).is_some());
-    let explains = index.has_user_functions() && statements.iter().any(statement::explains_prepared);
+    let explains = index.has_user_functions() && statements.iter().any(statement::explains_prepared)
+        || statements.iter().any(statement::measures_prepared);
     if explains {
         reader.unknown(PREPARED_EXPLAINED);
     }
@@ -102,8 +105,12 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         Node::A_Indirection(path) => ends_in_function(path.indirection(), index),
         _ => false,
     };
-    let is_quiet = !names().any(|name| index.touches(name)) && !statement.functions.iter().any(shows);
-    if is_quiet && !(index.has_user_functions() && any_below(Node::NodeList(statements), may_call)) {
+    let is_referred_to = |name: &Name| !tested::references(index, name).is_empty();
+    let is_about_labels = names().any(|name| index.touches(name))
+        || statement.functions.iter().any(shows)
+        || changes && statement.writes.iter().any(is_referred_to);
+    let may_be_called = || index.has_user_functions() && any_below(Node::NodeList(statements), may_call);
+    if !(is_about_labels || may_be_called()) {
         reader.found.followed = !keeps_prepared && !explains && !shadows;
         return reader.found;
     }
@@ -128,6 +135,8 @@ struct Reader<'a> {
     in_body: bool,
     /// The plan is shown, not the result.
     explains: bool,
+    /// What its rows took is shown.
+    measures: bool,
     /// Somewhere in the text, a text of any length is made.
     grows: bool,
     depth: u32,
@@ -143,6 +152,7 @@ impl<'a> Reader<'a> {
             ctes: Vec::new(),
             in_body: false,
             explains: false,
+            measures: false,
             grows: false,
             depth: 0,
             nodes: 0,

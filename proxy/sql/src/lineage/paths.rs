@@ -39,8 +39,16 @@ impl Reader<'_> {
         let Some((column, mut place)) = self.place(document) else {
             return Value::computed([document, &Value::OTHER]);
         };
-        place.extend(keys.iter().filter(|key| is_name(key)).cloned());
         let paths = self.index.paths(column).unwrap_or_default();
+        for key in keys {
+            if paths.iter().any(|path| place.starts_with(&names_of(path))) {
+                // Below a labelled place, which members and elements there are is a part of the value.
+                return Value::computed([document, &Value::OTHER]);
+            }
+            if is_name(key) {
+                place.push(key.clone());
+            }
+        }
         let parts_ways = |path: &&[String]| {
             let names = path.iter().filter(|key| is_name(key));
             names.zip(&place).any(|(one, two)| one != two)
@@ -64,6 +72,10 @@ impl Reader<'_> {
             _ => Value::computed([document, key, &Value::OTHER]),
         }
     }
+}
+
+fn names_of(path: &[String]) -> Vec<String> {
+    path.iter().filter(|key| is_name(key)).cloned().collect()
 }
 
 /// A step to a member, not into an array. The server reads an index with `strtol`: space before it does not count.

@@ -60,6 +60,7 @@ impl Reader<'_> {
             Node::MergeStmt(merge) => rows_if(self.query(node), merge.returning_clause()),
             Node::ExplainStmt(explain) => {
                 self.explains = true;
+                self.measures |= measures(explain);
                 self.statement(explain.query());
                 Answer::Rows(Shape::of(vec![super::value::Field::new(
                     Some("QUERY PLAN"),
@@ -93,10 +94,13 @@ impl Reader<'_> {
                 self.copy_out(copy);
                 Answer::Nothing
             }
+            Node::CopyStmt(copy) => {
+                self.copied_in(copy);
+                Answer::Nothing
+            }
             Node::FetchStmt(fetch) if fetch.ismove => Answer::Nothing,
             Node::FetchStmt(_) | Node::VariableShowStmt(_) | Node::CallStmt(_) => Answer::SomeRows,
-            Node::CopyStmt(_)
-            | Node::TransactionStmt(_)
+            Node::TransactionStmt(_)
             | Node::VariableSetStmt(_)
             | Node::ListenStmt(_)
             | Node::NotifyStmt(_)
@@ -166,6 +170,21 @@ fn creates(select: &nodes::SelectStmt) -> bool {
             Some(left) if current.op != SetOperation::SETOP_NONE => current = left,
             _ => return false,
         }
+    }
+}
+
+/// EXPLAIN ANALYZE: how much memory and disk the rows took, and how many bytes they were, stands in the plan.
+fn measures(explain: &nodes::ExplainStmt) -> bool {
+    let names = explain.options().iter().filter_map(|option| option.defname());
+    names.into_iter().any(|name| name.eq_ignore_ascii_case("analyze"))
+}
+
+/// EXPLAIN ANALYZE EXECUTE: what a statement that is not in this text took.
+pub(super) fn measures_prepared(node: Node<'_>) -> bool {
+    match node {
+        Node::RawStmt(raw) => measures_prepared(raw.stmt()),
+        Node::ExplainStmt(explain) => measures(explain) && explains_prepared(node),
+        _ => false,
     }
 }
 

@@ -10,14 +10,15 @@ use pg_raw_parse::{Node, nodes};
 
 use super::from::{beside, listed};
 use super::scope::{Item, Shape};
-use super::value::{Field, Source, Value};
+use super::tested::{self, Written};
+use super::value::{Field, Value};
 use super::{Reader, STRANGE_NODE};
 use crate::parse::plain;
 use crate::walk::names;
 
 /// The relation that a statement changes.
-struct Target {
-    name: Name,
+pub(super) struct Target {
+    pub(super) name: Name,
     /// The name its columns go by.
     shown: String,
     shape: Shape,
@@ -83,6 +84,7 @@ impl Reader<'_> {
             self.moves(&Value::of_set(source.all()));
         }
         let mut proposed = Vec::new();
+        let mut written: Vec<Written> = Vec::new();
         let is_listed = match insert.select_stmt() {
             Node::SelectStmt(select) => !select.values_lists().is_empty(),
             _ => true,
@@ -100,7 +102,9 @@ impl Reader<'_> {
                 self.many(&target, column.as_deref(), &field.value);
             }
             proposed.push(Field::new(column.as_deref(), field.value.clone()));
+            written.push((column, (!is_part).then(|| field.value.clone())));
         }
+        self.tested(&target.name, &written, true);
         if let Some(conflict) = insert.on_conflict_clause() {
             self.open();
             self.show(&target.shown, &target.shape);
@@ -154,6 +158,7 @@ impl Reader<'_> {
         self.show(&target.shown, &target.shape);
         let others = self.read_items(delete.using_clause());
         self.condition(delete.where_clause());
+        self.referred_to(&target.name, None);
         let star = beside(target.shape.clone(), others);
         let shape = self.returning(delete.returning_clause(), &star, &target);
         self.close();
@@ -179,6 +184,9 @@ impl Reader<'_> {
                 continue;
             };
             self.condition(when.condition());
+            if when.command_type == CmdType::CMD_DELETE {
+                self.referred_to(&target.name, None);
+            }
             if when.command_type == CmdType::CMD_INSERT {
                 self.merge_insert(&target, when);
             } else {
@@ -195,6 +203,7 @@ impl Reader<'_> {
     }
 
     fn merge_insert(&mut self, target: &Target, when: &nodes::MergeWhenClause) {
+        let mut written: Vec<Written> = Vec::new();
         for (index, value) in when.values().iter().enumerate() {
             let value = self.value(value);
             let column = if when.target_list().is_empty() {
@@ -213,12 +222,15 @@ impl Reader<'_> {
             };
             self.assign(target, column.as_deref(), &value);
             self.many(target, column.as_deref(), &value);
+            written.push((column, Some(value)));
         }
+        self.tested(&target.name, &written, true);
     }
 
     /// SET lists.
     fn assignments(&mut self, target: &Target, list: &NodeList) {
         let mut source: Option<Value> = None;
+        let mut written: Vec<Written> = Vec::new();
         for node in list {
             let Node::ResTarget(column) = node else {
                 self.unknown(STRANGE_NODE);
@@ -247,37 +259,21 @@ impl Reader<'_> {
                 }
                 value => self.value(value),
             };
+            let name = column.name().map(str::to_owned);
             if column.indirection().is_empty() {
                 self.assign(target, column.name(), &value);
+                if tested::goes_by_row(column.val()) {
+                    self.many(target, column.name(), &value);
+                }
+                written.push((name, Some(value)));
             } else {
                 // A part of a value.
                 self.moves(&value);
+                written.push((name, None));
             }
         }
-    }
-
-    /// Values of many rows on their way into a column that takes each value once: whether it has one of them already is an
-    /// answer about all of them.
-    fn many(&mut self, target: &Target, column: Option<&str>, value: &Value) {
-        if !matches!(value, Value::Clean(Source::Other | Source::Stored)) {
-            return;
-        }
-        let Some(column) = column else { return };
-        let known = self
-            .index
-            .known(&target.name)
-            .filter(|known| known.is_key(column));
-        let into: Vec<ColumnId> = known
-            .filter_map(|known| {
-                let number = known.columns.iter().find(|known| known.name == column)?.number;
-                Some(ColumnId {
-                    relation: known.oid,
-                    attribute: number,
-                })
-            })
-            .filter(|into| self.index.is_labelled(*into))
-            .collect();
-        self.found.probes.extend(into);
+        self.tested(&target.name, &written, false);
+        self.referred_to(&target.name, Some(&written));
     }
 
     /// A value on its way into a column.

@@ -12,6 +12,7 @@ mod conditions;
 mod outputs;
 mod random;
 mod spread;
+mod tested;
 mod writes;
 
 const INT4: u32 = 23;

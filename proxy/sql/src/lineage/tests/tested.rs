@@ -1,0 +1,274 @@
+//! What constraints, sizes and counts tell.
+
+use linegate_policy::catalog::{Cascade, Test};
+use linegate_policy::{Column, LabelIndex, LabelSpec, RedactSpec, Relation};
+
+use super::{catalog, check, line, lineage, relation, specs};
+
+const INTERVAL: u32 = 1186;
+const BOX: u32 = 603;
+
+/// Salaries: `CHECK (least <= salary)`, spans that must not overlap within a room, and a table below with a check of its own.
+fn index() -> LabelIndex {
+    let mut catalog = catalog();
+    let test = |oid, of_others, columns: &[i16], tells: &[i16]| Test {
+        oid,
+        of_others,
+        columns: columns.to_vec(),
+        tells: tells.to_vec(),
+    };
+    let mut pay = relation(
+        400,
+        "pay",
+        b'r',
+        "id:int least:int salary:int room:int span lasts area note",
+    );
+    for (number, type_oid) in [(6, INTERVAL), (7, BOX)] {
+        pay.columns[number - 1].type_oid = type_oid;
+    }
+    pay.tests = vec![
+        test(1, false, &[2, 3], &[2, 3]),
+        test(2, true, &[4, 5], &[5]),
+        test(3, false, &[3], &[3]),
+    ];
+    pay.sources = vec![401];
+    let mut below = Relation {
+        oid: 401,
+        name: "pay_abroad".to_owned(),
+        sources: vec![400],
+        tests: vec![test(4, false, &[3, 9], &[3, 9])],
+        ..pay.clone()
+    };
+    below.columns.push(Column {
+        number: 9,
+        name: "tax".to_owned(),
+        type_oid: 23,
+    });
+    let through = Relation {
+        sources: vec![400],
+        body: Some("SELECT id, least AS lo, salary FROM app.pay".to_owned()),
+        ..relation(402, "pay_view", b'v', "id:int lo:int salary:int")
+    };
+    let refers = |column, referenced| Cascade {
+        relation: 400,
+        column,
+        referenced,
+        ..Cascade::default()
+    };
+    // Salaries refer to grades, which carry no label.
+    let mut grades = relation(403, "grades", b'r', "grade:int title");
+    grades.reactions.cascades = vec![refers(3, 1), refers(4, 2)];
+    let shown = Relation {
+        sources: vec![403],
+        body: Some("SELECT grade AS g FROM app.grades".to_owned()),
+        ..relation(404, "grades_view", b'v', "g:int")
+    };
+    catalog.relations.extend([pay, below, through, grades, shown]);
+    let mut specs = specs();
+    specs.push(LabelSpec {
+        name: "pay".to_owned(),
+        columns: ["salary", "span", "lasts", "area"]
+            .iter()
+            .map(|column| ("app".to_owned(), "pay".to_owned(), (*column).to_owned()))
+            .collect(),
+        paths: Vec::new(),
+        redact: RedactSpec::Null,
+    });
+    let (mut index, missing) = LabelIndex::resolve(&catalog, &specs);
+    assert_eq!(missing, Vec::<String>::new());
+    crate::lineage::follow(&mut index);
+    index
+}
+
+fn check_pay(cases: &[(&str, &str)]) {
+    let index = index();
+    let mut wrong = String::new();
+    for (text, expected) in cases {
+        let found = line(&index, &lineage(&index, text));
+        if found != *expected {
+            wrong.push_str(&format!("\n{text}\n  found    {found}\n  expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_check_compares_what_is_written_with_what_stays() {
+    check_pay(&[
+        (
+            "UPDATE app.pay SET least = 5 WHERE id = 1",
+            "? | probe pay.salary",
+        ),
+        ("UPDATE app.pay SET least = 5, salary = 7 WHERE id = 1", "?"),
+        ("UPDATE app.pay SET note = 'x' WHERE id = 1", "?"),
+        (
+            "UPDATE app.pay_abroad SET tax = 5 WHERE id = 1",
+            "? | probe pay_abroad.salary",
+        ),
+        (
+            "UPDATE app.pay_view SET lo = 5 WHERE id = 1",
+            "? | probe pay.salary pay.span pay_abroad.salary",
+        ),
+        ("INSERT INTO app.pay (id, least, salary) VALUES (9, 5, 7)", "?"),
+        (
+            "INSERT INTO app.pay_abroad (id, least, salary, tax) SELECT id + 9, 5, salary, 1 FROM app.pay_abroad",
+            "? | probe pay.salary pay_abroad.salary",
+        ),
+        (
+            "MERGE INTO app.pay p USING (VALUES (1)) v (i) ON p.id = v.i WHEN MATCHED THEN UPDATE SET least = 5",
+            "? | probe pay.salary",
+        ),
+        (
+            "INSERT INTO app.pay (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET least = 5",
+            "? | probe pay.salary",
+        ),
+    ]);
+}
+
+#[test]
+fn an_exclusion_constraint_compares_with_other_rows() {
+    check_pay(&[
+        ("UPDATE app.pay SET room = 5 WHERE id = 1", "? | probe pay.span"),
+        (
+            "UPDATE app.pay SET span = '[1,2)' WHERE id = 1",
+            "? | probe pay.span",
+        ),
+        ("COPY app.pay (id, span) FROM STDIN", "? | probe pay.span"),
+        ("COPY app.pay FROM STDIN", "? | probe pay.span"),
+        ("COPY app.pay (id, least) FROM STDIN", "?"),
+        (
+            "INSERT INTO app.pay (id, span) VALUES (9, '[1,2)')",
+            "? | probe pay.span",
+        ),
+        ("COPY app.orders FROM STDIN", "?"),
+    ]);
+}
+
+#[test]
+fn what_refers_to_a_row_shows_when_it_goes() {
+    check_pay(&[
+        ("DELETE FROM app.grades WHERE grade > 5", "? | probe pay.salary"),
+        ("DELETE FROM app.grades_view WHERE g > 5", "? | probe pay.salary"),
+        (
+            "UPDATE app.grades SET grade = 0 WHERE grade = 5",
+            "? | probe pay.salary",
+        ),
+        ("UPDATE app.grades SET title = 'x' WHERE grade = 5", "?"),
+        (
+            "MERGE INTO app.grades g USING (VALUES (1)) v (i) ON g.grade = v.i WHEN MATCHED THEN DELETE",
+            "? | probe pay.salary",
+        ),
+        ("INSERT INTO app.grades VALUES (5, 'x')", "?"),
+        ("SELECT * FROM app.grades", "?"),
+        ("DELETE FROM app.products WHERE id = 5", "?"),
+    ]);
+}
+
+#[test]
+fn many_values_in_a_column_that_takes_each_once() {
+    let mut catalog = catalog();
+    catalog.relations[0].keys = vec![1, 3, 4];
+    let (index, _) = LabelIndex::resolve(&catalog, &specs());
+    for (text, is_search) in [
+        (
+            "UPDATE app.customers SET ssn = '5' || id WHERE id IN (1, 2)",
+            true,
+        ),
+        (
+            "UPDATE app.customers SET ssn = nextval('s')::text WHERE id IN (1, 2)",
+            true,
+        ),
+        (
+            "UPDATE app.customers SET (name, ssn) = (SELECT note, note FROM app.orders LIMIT 1)",
+            true,
+        ),
+        (
+            "INSERT INTO app.customers (id) VALUES (1), (2) ON CONFLICT (id) DO UPDATE SET ssn = 'x' || excluded.id",
+            true,
+        ),
+        (
+            "UPDATE app.customers SET ssn = '5', email = $1 WHERE id = 1",
+            false,
+        ),
+        (
+            "UPDATE app.customers SET email = gen_random_uuid()::text || '@mail.example' WHERE id < 9",
+            false,
+        ),
+        (
+            "INSERT INTO app.customers (id, ssn) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn",
+            false,
+        ),
+        ("UPDATE app.customers SET notes = name || id WHERE id = 1", false),
+    ] {
+        assert_eq!(!lineage(&index, text).probes.is_empty(), is_search, "{text}");
+    }
+}
+
+#[test]
+fn sizes_stand_in_a_plan_that_was_measured() {
+    check(&[
+        ("EXPLAIN SELECT left(ssn, 3) FROM app.customers", "-"),
+        (
+            "EXPLAIN ANALYZE SELECT left(ssn, 3) FROM app.customers",
+            "- | probe ssn",
+        ),
+        (
+            "EXPLAIN (COSTS OFF, Analyze) SELECT count(*) FROM app.customers GROUP BY name",
+            "-",
+        ),
+        (
+            "EXPLAIN (ANALYZE) SELECT name, ssn FROM app.customers WHERE ssn = 'x'",
+            "- | lookup ssn",
+        ),
+        (
+            "EXPLAIN (ANALYZE) SELECT x.r FROM (SELECT substring(ssn from '^5') r, id FROM app.customers) x ORDER BY id",
+            "- | probe ssn",
+        ),
+        ("EXPLAIN ANALYZE EXECUTE p", "- | unknown"),
+    ]);
+}
+
+#[test]
+fn counts_and_sums() {
+    check(&[
+        ("SELECT num_nonnulls(ssn, email) FROM app.customers", "-"),
+        (
+            "SELECT num_nonnulls(VARIADIC string_to_array(ssn, '-')) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT profile->'home'->'street' IS NULL FROM app.customers", "-"),
+        (
+            "SELECT profile->'home'->'street'->0 IS NULL FROM app.customers",
+            "~profile",
+        ),
+        (
+            "SELECT profile->'tax_id'->'a' IS NULL FROM app.customers",
+            "~profile",
+        ),
+        (
+            "SELECT count(profile#>'{tax_id,0}') FROM app.customers",
+            "~profile",
+        ),
+        ("SELECT profile->'home'->'city'->0 FROM app.customers", "-"),
+    ]);
+    check_pay(&[
+        ("SELECT sum(salary) FROM app.pay", "~pay.salary"),
+        ("SELECT sum(lasts) FROM app.pay", "~pay.lasts | probe pay.lasts"),
+        (
+            "SELECT sum(v) FROM (SELECT salary AS v FROM app.pay UNION ALL SELECT 5) x",
+            "~pay.salary | probe pay.salary",
+        ),
+        (
+            "SELECT id FROM app.pay WHERE area = '(0,0),(1,1)'",
+            "- | probe pay.area",
+        ),
+        (
+            "SELECT id FROM app.pay WHERE salary = ANY ('{1,2}'::int[])",
+            "- | lookup pay.salary",
+        ),
+        (
+            "SELECT id FROM app.pay WHERE salary = ANY ('1 2'::oidvector)",
+            "- | probe pay.salary",
+        ),
+    ]);
+}
