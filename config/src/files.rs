@@ -56,7 +56,17 @@ impl Config {
                 Some(SecretSource::File(path)) => Some(path),
                 _ => None,
             };
-            target.tls_ca.as_mut().into_iter().chain(secret)
+            let identity = target.credential.certificate.iter_mut();
+            let identity = identity.flat_map(|tls| [&mut tls.cert, &mut tls.key]);
+            let shown = target.client_identity.iter_mut();
+            let identity = identity.chain(shown.flat_map(|tls| [&mut tls.cert, &mut tls.key]));
+            let clients = target.client_certificates.iter_mut().map(|asked| &mut asked.ca);
+            target
+                .tls_ca
+                .iter_mut()
+                .chain(secret)
+                .chain(identity)
+                .chain(clients)
         });
         for path in tls.chain(targets) {
             *path = config_dir.join(&*path); // an absolute path stays what it is

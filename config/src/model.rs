@@ -20,7 +20,7 @@ pub struct Config {
     pub data: DataConfig,
     /// `[[issuer]]`, in file order; names are unique.
     pub issuers: Vec<IssuerConfig>,
-    /// `[[target]]`, in file order; names and addresses to listen on are unique.
+    /// `[[target]]`, in file order; names are unique, and targets that listen at one place are told apart.
     pub targets: Vec<TargetConfig>,
     /// `[[label]]`, in file order; one name may occur several times.
     pub labels: Vec<LabelConfig>,
@@ -198,17 +198,21 @@ pub struct TargetConfig {
     pub name: String,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Where clients dial.
-    pub listen: SocketAddr,
+    /// Where clients dial; several targets may share a place.
+    pub listen: Listen,
+    /// Server names (SNI) that lead here, small letters; empty: any, where no other target has the client's.
+    pub server_names: Vec<String>,
+    /// Databases that a client asks for to come here; empty: any, where no other target has the client's.
+    pub database_names: Vec<String>,
     /// Where the server is.
-    pub address: HostPort,
+    pub address: Address,
     /// The database to open whatever the client asks for; `None` opens what it asks for.
     pub database: Option<String>,
     /// The channel on which the database tells of changes of its catalog; `None` listens to none.
     pub catalog_channel: Option<String>,
     /// TLS towards the server.
     pub tls: TlsMode,
-    /// PEM file of the authorities that [`TlsMode::VerifyFull`] trusts; `None` trusts the system's.
+    /// PEM file of the authorities that [`TlsMode::VerifyCa`] and [`TlsMode::VerifyFull`] trust; `None` trusts the system's.
     pub tls_ca: Option<PathBuf>,
     /// How linegate logs in at the server.
     pub credential: Credential,
@@ -216,6 +220,12 @@ pub struct TargetConfig {
     pub record: RecordLevel,
     /// TLS towards clients.
     pub client_tls: ClientTls,
+    /// Certificate for clients that ask for one of [`Self::server_names`]; `None` shows them that of `[data]`.
+    pub client_identity: Option<TlsIdentity>,
+    /// What is asked of clients' certificates; `None` asks for none.
+    pub client_certificates: Option<ClientCertificates>,
+    /// Who is asked for a token by OAUTHBEARER; `None` asks nobody.
+    pub oauth: Option<OauthConfig>,
     /// How long a statement may wait for a person.
     pub hold_seconds: u32,
     /// What happens to a statement that would wait inside an open transaction.
@@ -266,6 +276,87 @@ pub enum Protocol {
     Postgres,
 }
 
+/// A Unix socket, named as PostgreSQL's clients name it: `.s.PGSQL.PORT` in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnixSocket {
+    /// The directory, absolute.
+    pub directory: PathBuf,
+    /// The number at the end of its name.
+    pub port: u16,
+}
+
+impl UnixSocket {
+    /// The socket's path.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(format!(".s.PGSQL.{}", self.port))
+    }
+}
+
+impl fmt::Display for UnixSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.path().display())
+    }
+}
+
+/// Where clients dial.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(UnixSocket),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(socket) => socket.fmt(f),
+        }
+    }
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host and a port.
+    Tcp(HostPort),
+    /// A Unix socket.
+    Unix(UnixSocket),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(socket) => socket.fmt(f),
+        }
+    }
+}
+
+/// What a target asks of its clients' certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// PEM file of the authorities that sign them.
+    pub ca: PathBuf,
+    /// Whether a client without one is refused.
+    pub is_required: bool,
+    /// Whom a certificate stands for where the client names no lease, such as `workload:{uri}`; `None`: nobody, it is asked for
+    /// besides a lease or token.
+    pub principal: Option<String>,
+}
+
+/// Who is asked for a token by OAUTHBEARER.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OauthConfig {
+    /// The `[[issuer]]` that clients are sent to.
+    pub issuer: String,
+    /// The scope that they ask it for.
+    pub scope: String,
+    /// The user name that is asked so; `None`: every name that is no lease's.
+    pub user: Option<String>,
+}
+
 /// A host (name, IPv4 or IPv6 address without brackets) and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
@@ -294,6 +385,8 @@ pub enum TlsMode {
     Prefer,
     /// Always; the certificate is not checked.
     Require,
+    /// Always; the certificate must come from a trusted authority, whatever its name.
+    VerifyCa,
     /// Always; chain and host name are checked.
     VerifyFull,
 }
@@ -305,6 +398,8 @@ pub struct Credential {
     pub user: String,
     /// Where its password is; `None` where the server asks for none.
     pub password: Option<SecretSource>,
+    /// The certificate that linegate shows the server; `None` shows none.
+    pub certificate: Option<TlsIdentity>,
 }
 
 /// How much of a session is recorded; each level holds the ones before.

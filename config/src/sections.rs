@@ -1,12 +1,12 @@
 //! The sections and their keys: `[control]`, `[data]`, `[[issuer]]`, `[[group]]`, `[policy]`, and how they come
 //! together. `[[target]]` and `[[label]]` are in `target`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::doors::Doors;
 use crate::mistake::{Mistakes, Show, listed, nearest, quoted};
 use crate::model::{
     Algorithm, Config, ControlConfig, DataConfig, GroupConfig, IssuerConfig, PolicyConfig, RecordingFull,
@@ -112,8 +112,8 @@ fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Option<Config> {
     let [control, data, policy] = ["control", "data", "policy"].map(|name| single(walk, root, name));
     let control = control.unwrap_or((&empty, 0..0));
     let data = data.unwrap_or((&empty, 0..0));
-    let mut listens = Listens::default();
-    let control = read_control(walk, &mut listens, control.1, control.0);
+    let mut doors = Doors::default();
+    let control = read_control(walk, &mut doors, control.1, control.0);
     let data = read_data(walk, data.1, data.0);
     let has_tls = data.as_ref().is_none_or(|data| data.tls.is_some());
 
@@ -123,7 +123,7 @@ fn read(walk: &mut Walk<'_>, root: &DeTable<'_>) -> Option<Config> {
     });
     let mut targets = Taken::default();
     let targets_read = read_each(walk, root, "target", target::TARGET_KEYS, |walk, section| {
-        target::read_target(walk, section, &mut targets, &mut listens, has_tls)
+        target::read_target(walk, section, &mut targets, &mut doors, &names, has_tls)
     });
     let mut columns = target::Labelled::default();
     let labels = read_each(walk, root, "label", target::LABEL_KEYS, |walk, section| {
@@ -214,43 +214,16 @@ fn read_each<'t, T>(
     is_whole.then_some(all)
 }
 
-/// Addresses that are listened on, and where they were asked for.
-#[derive(Default)]
-pub(crate) struct Listens(Vec<(SocketAddr, u32)>);
-
-impl Listens {
-    /// Takes an address, or notes that another section has it. Port 0 is a new one each time.
-    pub(crate) fn take(&mut self, walk: &mut Walk<'_>, address: SocketAddr, span: &Span) {
-        let overlaps = |other: &SocketAddr| {
-            other.port() == address.port()
-                && address.port() != 0
-                && (other.ip() == address.ip()
-                    || other.ip().is_unspecified()
-                    || address.ip().is_unspecified())
-        };
-        if let Some((other, line)) = self.0.iter().find(|(other, _)| overlaps(other)) {
-            let what = if *other == address {
-                format!("`{address}` is listened on by line {line} already")
-            } else {
-                format!("`{address}` overlaps with `{other}` on line {line}")
-            };
-            walk.say(span, Show::Line, what, Some("give each its own port".to_owned()));
-        }
-        let line = walk.line_of(span);
-        self.0.push((address, line));
-    }
-}
-
 fn read_control(
     walk: &mut Walk<'_>,
-    listens: &mut Listens,
+    doors: &mut Doors,
     span: Span,
     table: &DeTable<'_>,
 ) -> Option<ControlConfig> {
     let section = Section::of(walk, "[control]", span, table, CONTROL_KEYS);
     let listen = section.parsed(walk, "listen", values::listen);
     if let Some((listen, span)) = &listen {
-        listens.take(walk, *listen, span);
+        doors.take_control(walk, *listen, span);
     }
     let state = section.parsed(walk, "state", values::state);
     let default = StateStore::Sqlite(PathBuf::from("state.db"));
@@ -311,8 +284,9 @@ fn read_data(walk: &mut Walk<'_>, span: Span, table: &DeTable<'_>) -> Option<Dat
 
 fn read_issuer(walk: &mut Walk<'_>, section: &Section<'_, '_>, names: &mut Taken) -> Option<IssuerConfig> {
     let name = section.needed(walk, "name", "\"github\"", values::name);
-    if let Some((name, span)) = &name {
-        names.take(walk, name, span, "an issuer's name");
+    match &name {
+        Some((name, span)) => names.take(walk, name, span, "an issuer's name"),
+        None => names.is_partial = true,
     }
     let url = section.needed(walk, "url", "\"https://…\"", values::url);
     let audience = section.needed_text(walk, "audience", "\"linegate\"");

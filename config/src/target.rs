@@ -4,20 +4,22 @@ use std::collections::HashMap;
 
 use masking_simd::{Detectors, Entity};
 
+use crate::doors::{self, Doors};
 use crate::mistake::{Show, listed, nearest, quoted};
 use crate::model::{
-    ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, OnDetect, Protocol, RecordLevel,
-    TargetConfig, TlsMode,
+    Address, ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, OnDetect, Protocol,
+    RecordLevel, TargetConfig, TlsIdentity, TlsMode,
 };
 use crate::redact::{self, Redact};
 use crate::section::{Section, Taken, Walk, Wrong, one_of};
-use crate::sections::Listens;
 use crate::values;
 
 pub(crate) const TARGET_KEYS: &[&str] = &[
     "name",
     "protocol",
     "listen",
+    "server_names",
+    "database_names",
     "address",
     "database",
     "catalog_channel",
@@ -26,6 +28,12 @@ pub(crate) const TARGET_KEYS: &[&str] = &[
     "credential",
     "record",
     "client_tls",
+    "client_tls_cert",
+    "client_tls_key",
+    "client_ca",
+    "client_certificate",
+    "principal_from_certificate",
+    "oauth",
     "hold_seconds",
     "hold_in_transaction",
     "connect_seconds",
@@ -37,17 +45,18 @@ pub(crate) const TARGET_KEYS: &[&str] = &[
     "on_detect",
 ];
 pub(crate) const LABEL_KEYS: &[&str] = &["name", "target", "columns", "paths", "redact"];
-const CREDENTIAL_KEYS: &[&str] = &["user", "password"];
+const CREDENTIAL_KEYS: &[&str] = &["user", "password", "tls_cert", "tls_key"];
 
 /// Protocols that are planned: a wish for one of them is not a slip.
 const LATER_PROTOCOLS: &[&str] = &["mysql", "mariadb", "ssh", "kubernetes", "git"];
 
-/// Reads a target. `has_tls` says whether clients can be offered TLS.
+/// Reads a target. `issuers` are the names of those there are; `has_tls` says whether clients can be offered TLS.
 pub(crate) fn read_target(
     walk: &mut Walk<'_>,
     section: &Section<'_, '_>,
     names: &mut Taken,
-    listens: &mut Listens,
+    doors: &mut Doors,
+    issuers: &Taken,
     has_tls: bool,
 ) -> Option<TargetConfig> {
     let name = section.needed(walk, "name", "\"prod\"", values::target_name);
@@ -56,23 +65,17 @@ pub(crate) fn read_target(
         None => names.is_partial = true,
     }
     let protocol = section.needed(walk, "protocol", "\"postgres\"", protocol);
-    let listen = section.needed(walk, "listen", "\"0.0.0.0:6432\"", values::listen);
-    if let Some((listen, span)) = &listen {
-        listens.take(walk, *listen, span);
-    }
-    let address = section.needed(walk, "address", "\"10.0.0.5:5432\"", values::host_port);
+    let listen = doors::read_listen(walk, section, doors, has_tls);
+    let door = listen.as_ref().map(|(listen, _)| listen);
+    let address = section.needed(walk, "address", "\"10.0.0.5:5432\"", values::address);
     let database = section.text(walk, "database");
     let catalog_channel = section.parsed(walk, "catalog_channel", values::channel);
-    let modes = [
-        ("disable", TlsMode::Disable),
-        ("prefer", TlsMode::Prefer),
-        ("require", TlsMode::Require),
-        ("verify-full", TlsMode::VerifyFull),
-    ];
-    let tls = section.choice(walk, "tls", &modes, TlsMode::Prefer);
+    let is_local = matches!(&address, Some((Address::Unix(_), _)));
+    let tls = read_tls(walk, section, is_local);
     let tls_ca = section.parsed(walk, "tls_ca", values::file);
-    if let (Some((_, span)), false) = (&tls_ca, tls == TlsMode::VerifyFull) {
-        let hint = "set `tls = \"verify-full\"`, or leave `tls_ca` out".to_owned();
+    let is_checked = matches!(tls, TlsMode::VerifyCa | TlsMode::VerifyFull);
+    if let (Some((_, span)), false) = (&tls_ca, is_checked) {
+        let hint = "set `tls = \"verify-full\"` (or \"verify-ca\"), or leave `tls_ca` out".to_owned();
         walk.say(
             span,
             Show::Line,
@@ -80,7 +83,12 @@ pub(crate) fn read_target(
             Some(hint),
         );
     }
-    let credential = read_credential(walk, section);
+    if let (Some(value), TlsMode::VerifyCa, None) = (section.value("tls"), tls, &section.value("tls_ca")) {
+        let what = "`verify-ca` without `tls_ca` would take anybody with a certificate of a public authority";
+        let hint = "name the authority: `tls_ca = \"tls/prod-ca.pem\"`, or set `verify-full`";
+        walk.absent(&value.span(), what.to_owned(), Some(hint.to_owned()));
+    }
+    let credential = read_credential(walk, section, tls);
     let levels = [
         ("statements", RecordLevel::Statements),
         ("shape", RecordLevel::Shape),
@@ -94,6 +102,9 @@ pub(crate) fn read_target(
         let what = "no client could connect: TLS is required but there is no certificate".to_owned();
         walk.absent(&value.span(), what, Some(hint));
     }
+    let client_identity = doors::read_client_identity(walk, section, has_tls);
+    let client_certificates = doors::read_client_certificates(walk, section, door, has_tls);
+    let oauth = doors::read_oauth(walk, section, issuers, door, has_tls);
     let inside = [
         ("refuse", HoldInTransaction::Refuse),
         ("wait", HoldInTransaction::Wait),
@@ -106,10 +117,13 @@ pub(crate) fn read_target(
     let row_bytes_max_mb = section.number(walk, "row_bytes_max_mb", 1..=1024, 64);
     let statement_bytes_max_mb = section.number(walk, "statement_bytes_max_mb", 1..=1024, 16);
     let (detect, on_detect) = read_detectors(walk, section);
+    let (listen, names) = listen?;
     Some(TargetConfig {
         name: name?.0,
         protocol: protocol?.0,
-        listen: listen?.0,
+        listen,
+        server_names: names.server,
+        database_names: names.database,
         address: address?.0,
         database: database.map(|(database, _)| database.to_owned()),
         catalog_channel: catalog_channel.map(|(channel, _)| channel),
@@ -118,6 +132,9 @@ pub(crate) fn read_target(
         credential: credential?,
         record,
         client_tls,
+        client_identity,
+        client_certificates,
+        oauth,
         hold_seconds,
         hold_in_transaction,
         connect_seconds,
@@ -128,6 +145,35 @@ pub(crate) fn read_target(
         detect,
         on_detect,
     })
+}
+
+/// TLS towards the server.
+fn read_tls(walk: &mut Walk<'_>, section: &Section<'_, '_>, is_local: bool) -> TlsMode {
+    const MODES: [(&str, TlsMode); 5] = [
+        ("disable", TlsMode::Disable),
+        ("prefer", TlsMode::Prefer),
+        ("require", TlsMode::Require),
+        ("verify-ca", TlsMode::VerifyCa),
+        ("verify-full", TlsMode::VerifyFull),
+    ];
+    let read = |text: &str| match text {
+        "allow" => Err(Wrong::new(
+            "`tls` cannot be `allow`: it would show the login to everybody on the line before it tries TLS",
+            "`prefer` is as lenient, and encrypts wherever the server can",
+        )),
+        _ => one_of("tls", &MODES, text),
+    };
+    let tls = section.parsed(walk, "tls", read);
+    match tls {
+        Some((tls, span)) if is_local && tls != TlsMode::Disable => {
+            let what = "`tls` cannot be had over a Unix socket".to_owned();
+            walk.say(&span, Show::Line, what, Some("leave it out".to_owned()));
+            TlsMode::Disable
+        }
+        Some((tls, _)) => tls,
+        None if is_local => TlsMode::Disable,
+        None => TlsMode::Prefer,
+    }
 }
 
 /// What is looked for in text that no label covers, and what happens when it is found.
@@ -198,7 +244,7 @@ fn protocol(text: &str) -> Result<Protocol, Wrong> {
     }
 }
 
-fn read_credential(walk: &mut Walk<'_>, target: &Section<'_, '_>) -> Option<Credential> {
+fn read_credential(walk: &mut Walk<'_>, target: &Section<'_, '_>, tls: TlsMode) -> Option<Credential> {
     const EXAMPLE: &str = "{ user = \"…\", password = \"file:/path\" }";
     let Some(value) = target.value("credential") else {
         target.missing(walk, "credential", EXAMPLE);
@@ -218,9 +264,33 @@ fn read_credential(walk: &mut Walk<'_>, target: &Section<'_, '_>) -> Option<Cred
     let user = section.needed_text(walk, "user", "\"…\"");
     let password = section.parsed(walk, "password", values::secret);
     let password = password.map(|(password, _)| password);
+    let cert = section.parsed(walk, "tls_cert", values::file);
+    let key = section.parsed(walk, "tls_key", values::file);
+    for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+        match (section.value(one), section.value(other)) {
+            (Some(value), None) => {
+                let hint = Some("give both, or none to show the server no certificate".to_owned());
+                walk.say(
+                    &value.span(),
+                    Show::Nothing,
+                    format!("`{one}` without `{other}`"),
+                    hint,
+                );
+            }
+            (Some(value), _) if one == "tls_cert" && tls == TlsMode::Disable => {
+                let what = "a certificate can be shown to the server over TLS only".to_owned();
+                let hint =
+                    Some("set `tls` to `require` or more, or leave `tls_cert` and `tls_key` out".to_owned());
+                walk.say(&value.span(), Show::Nothing, what, hint);
+            }
+            _ => {}
+        }
+    }
+    let certificate = cert.zip(key);
     Some(Credential {
         user: user?.0.to_owned(),
         password,
+        certificate: certificate.map(|((cert, _), (key, _))| TlsIdentity { cert, key }),
     })
 }
 

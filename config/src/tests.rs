@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::*;
 
 mod checks_tests;
+mod doors_tests;
 mod label_tests;
 
 const EXAMPLE: &str = include_str!("../linegate.example.toml");
@@ -68,10 +69,10 @@ fn the_example_has_no_mistake_and_says_what_it_seems_to_say() {
     let prod = config.target("prod").unwrap();
     assert_eq!(
         prod.address,
-        HostPort {
+        Address::Tcp(HostPort {
             host: "10.0.0.5".into(),
             port: 5432
-        }
+        })
     );
     assert_eq!(
         (prod.record, prod.tls, prod.client_tls),
@@ -84,7 +85,8 @@ fn the_example_has_no_mistake_and_says_what_it_seems_to_say() {
         prod.credential,
         Credential {
             user: "app".into(),
-            password
+            password,
+            certificate: None,
         }
     );
     let redacts: Vec<_> = config
@@ -120,9 +122,21 @@ fn the_example_has_no_mistake_and_says_what_it_seems_to_say() {
 /// A key that is commented out must show the true default, so uncommenting all of them changes nothing.
 #[test]
 fn the_examples_commented_keys_show_the_defaults() {
+    // These have no default: without them there is none of it.
+    let shown = [
+        "jwks_url",
+        "server_names",
+        "database_names",
+        "client_tls_cert",
+        "client_tls_key",
+        "client_ca",
+        "client_certificate",
+        "principal_from_certificate",
+        "oauth",
+    ];
     let is_key = |rest: &str| {
         rest.split_once(" = ")
-            .is_some_and(|(key, _)| !key.contains(' ') && key != "jwks_url")
+            .is_some_and(|(key, _)| !key.contains(' ') && !shown.contains(&key))
     };
     let lines: Vec<&str> = EXAMPLE
         .lines()
@@ -182,11 +196,13 @@ fn defaults() {
     let target = TargetConfig {
         name: "prod".into(),
         protocol: Protocol::Postgres,
-        listen: "127.0.0.1:6432".parse().unwrap(),
-        address: HostPort {
+        listen: Listen::Tcp("127.0.0.1:6432".parse().unwrap()),
+        server_names: Vec::new(),
+        database_names: Vec::new(),
+        address: Address::Tcp(HostPort {
             host: "db.internal".into(),
             port: 5432,
-        },
+        }),
         database: None,
         catalog_channel: None,
         tls: TlsMode::Prefer,
@@ -194,9 +210,13 @@ fn defaults() {
         credential: Credential {
             user: "app".into(),
             password: None,
+            certificate: None,
         },
         record: RecordLevel::Statements,
         client_tls: ClientTls::Optional,
+        client_identity: None,
+        client_certificates: None,
+        oauth: None,
         hold_seconds: 600,
         hold_in_transaction: HoldInTransaction::Refuse,
         connect_seconds: 5,
@@ -252,10 +272,10 @@ fn values_that_are_given_are_taken() {
         let config = accepted(&target_without("address", &format!("address = '{address}'")));
         assert_eq!(
             config.targets[0].address,
-            HostPort {
+            Address::Tcp(HostPort {
                 host: host.into(),
                 port
-            }
+            })
         );
         assert_eq!(config.targets[0].address.to_string(), address);
     }

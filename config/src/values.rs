@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::mistake::quoted;
-use crate::model::{ColumnName, HostPort, Member, MemberKind, StateStore};
+use crate::model::{Address, ColumnName, HostPort, Listen, Member, MemberKind, StateStore, UnixSocket};
 use crate::secret::SecretSource;
 use crate::section::Wrong;
 
@@ -62,6 +62,92 @@ pub(crate) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
     })
 }
 
+/// Where clients dial: an address, or a Unix socket.
+pub(crate) fn door(text: &str) -> Result<Listen, Wrong> {
+    match text.strip_prefix("unix:") {
+        Some(path) => unix_socket(text, path).map(Listen::Unix),
+        None => listen(text).map(Listen::Tcp),
+    }
+}
+
+/// Where a server is: `host:port`, or a Unix socket.
+pub(crate) fn address(text: &str) -> Result<Address, Wrong> {
+    match text.strip_prefix("unix:") {
+        Some(path) => unix_socket(text, path).map(Address::Unix),
+        None if text.starts_with('/') => Err(Wrong::new(
+            format!("{} is not a server's address", quoted(text)),
+            "a Unix socket is written `unix:/run/postgresql`",
+        )),
+        None => host_port(text).map(Address::Tcp),
+    }
+}
+
+/// `/directory` or `/directory/.s.PGSQL.PORT`; clients find no other names. A path that is longer than the kernel's names
+/// of sockets could not be listened on.
+fn unix_socket(text: &str, path: &str) -> Result<UnixSocket, Wrong> {
+    const PATH_BYTES_MAX: usize = 107;
+    let wrong = |hint: &str| Wrong::new(format!("{} is not a Unix socket", quoted(text)), hint);
+    if !path.starts_with('/') || path.contains(char::is_whitespace) {
+        return Err(wrong(
+            "an absolute path without spaces, such as `unix:/run/postgresql`",
+        ));
+    }
+    let path = path.trim_end_matches('/');
+    let socket = match path.rsplit_once("/.s.PGSQL.") {
+        Some((directory, port)) => {
+            let port = port.parse::<u16>().ok().filter(|port| *port != 0);
+            UnixSocket {
+                directory: PathBuf::from(if directory.is_empty() { "/" } else { directory }),
+                port: port.ok_or_else(|| wrong("its name ends with a port, such as `.s.PGSQL.5432`"))?,
+            }
+        }
+        None if path.ends_with(".sock") || path.ends_with(".socket") => {
+            return Err(wrong(
+                "PostgreSQL's clients look for `.s.PGSQL.PORT` in a directory, such as `unix:/run/postgresql/.s.PGSQL.5432`",
+            ));
+        }
+        None => UnixSocket {
+            directory: PathBuf::from(if path.is_empty() { "/" } else { path }),
+            port: 5432,
+        },
+    };
+    if socket.path().as_os_str().len() > PATH_BYTES_MAX {
+        return Err(wrong("its path has at most 107 bytes"));
+    }
+    Ok(socket)
+}
+
+/// A server name as TLS clients send it.
+pub(crate) fn server_name(text: &str) -> Result<String, Wrong> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if !is_host_name(&name) || name.parse::<IpAddr>().is_ok() {
+        return Err(Wrong::new(
+            format!("{} is not a server name", quoted(text)),
+            "a DNS name, such as `db.example.com`; clients send no addresses and no wildcards",
+        ));
+    }
+    Ok(name)
+}
+
+/// A principal by its certificate: `user:` or `workload:`, and text with at least one field.
+pub(crate) fn certificate_template(text: &str) -> Result<String, Wrong> {
+    const HINT: &str = "`workload:{uri}` or `user:{email}`; there are {cn}, {dns}, {email} and {uri}";
+    let wrong = || Wrong::new(format!("{} names no principal", quoted(text)), HINT);
+    let (kind, mut rest) = text.split_once(':').ok_or_else(wrong)?;
+    let mut is_any = false;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (field, after) = after.split_once('}').ok_or_else(wrong)?;
+        if before.contains('}') || !["cn", "dns", "email", "uri"].contains(&field) {
+            return Err(wrong());
+        }
+        (rest, is_any) = (after, true);
+    }
+    if !["user", "workload"].contains(&kind) || !is_any || rest.contains('}') {
+        return Err(wrong());
+    }
+    Ok(text.to_owned())
+}
+
 /// A server's address, `host:port`.
 pub(crate) fn host_port(text: &str) -> Result<HostPort, Wrong> {
     let wrong = |hint: &str| Wrong::new(format!("{} is not a server's address", quoted(text)), hint);
@@ -86,20 +172,23 @@ pub(crate) fn host_port(text: &str) -> Result<HostPort, Wrong> {
     };
     let port = port.parse::<u16>().ok().filter(|port| *port != 0);
     let port = port.ok_or_else(|| wrong("the port is a number from 1 to 65535"))?;
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    let is_name = host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label);
-    if !is_name && host.parse::<IpAddr>().is_err() {
+    if !is_host_name(host) && host.parse::<IpAddr>().is_err() {
         return Err(wrong("the host is a DNS name or an IP address"));
     }
     Ok(HostPort {
         host: host.to_owned(),
         port,
     })
+}
+
+fn is_host_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
 }
 
 /// `sqlite:FILE`.

@@ -15,9 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codecs::postgres::Limits;
 use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
-use codecs::postgres::{Limits, Step, frame};
 use linegate_policy::{Catalog, LabelIndex};
 use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
 
@@ -377,36 +377,18 @@ async fn ask(
     tell::query(&mut bytes, query.as_bytes());
     let written = backend.link.writer.write_vec(bytes).await.0;
     written.map_err(|error| error.to_string())?;
-    let mut needed = 1;
     let mut is_well = true;
     loop {
-        loop {
-            match frame::step(backend.ingress.data(), &LIMITS).map_err(|error| error.to_string())? {
-                Step::Need { bytes } => {
-                    needed = needed.max(bytes);
-                    break;
-                }
-                Step::Frame(frame) => {
-                    let payload = frame.payload(backend.ingress.data());
-                    match frame.tag {
-                        tag::DATA_ROW => take(&cells(payload).ok_or("a malformed row")?)?,
-                        tag::ERROR_RESPONSE => is_well = false,
-                        _ => {}
-                    }
-                    backend.ingress.consume(frame.size.with_tag());
-                    needed = 1;
-                    if frame.tag == tag::READY_FOR_QUERY {
-                        return Ok(is_well);
-                    }
-                }
-            }
+        let frame = backend.next(&LIMITS).await?;
+        let payload = frame.payload(backend.ingress.data());
+        match frame.tag {
+            tag::DATA_ROW => take(&cells(payload).ok_or("a malformed row")?)?,
+            tag::ERROR_RESPONSE => is_well = false,
+            _ => {}
         }
-        let empty = backend.link.reader.ingress().map_err(|error| error.to_string())?;
-        let taken = std::mem::replace(&mut backend.ingress, empty);
-        let (read, back) = backend.link.reader.fill(taken, needed).await;
-        backend.ingress = back;
-        if read.map_err(|error| error.to_string())? == 0 {
-            return Err("the server closed the connection".into());
+        backend.ingress.consume(frame.size.with_tag());
+        if frame.tag == tag::READY_FOR_QUERY {
+            return Ok(is_well);
         }
     }
 }

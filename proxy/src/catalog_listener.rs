@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codecs::postgres::Limits;
 use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
-use codecs::postgres::{Limits, Step, frame};
 
 use crate::rt;
-use crate::session::postgres::back_door::{self, Backend};
+use crate::session::postgres::back_door;
 use crate::shared::{CatalogWish, Shared, Target};
 use crate::slab::Pool;
 
@@ -83,7 +83,9 @@ async fn attend(
     let written = backend.link.writer.write_vec(bytes).await.0;
     written.map_err(|error| error.to_string())?;
     loop {
-        match next(&mut backend).await? {
+        let frame = backend.next(&LIMITS).await?;
+        backend.ingress.consume(frame.size.with_tag());
+        match frame.tag {
             // What changed before anybody listened was not heard.
             tag::READY_FOR_QUERY | tag::NOTIFICATION_RESPONSE => {
                 shared.catalog(&target.config.name, database).mark_stale();
@@ -91,27 +93,6 @@ async fn attend(
             }
             tag::ERROR_RESPONSE => return Err("the server refused to be listened to".to_owned()),
             _ => {}
-        }
-    }
-}
-
-/// The next message's tag.
-async fn next(backend: &mut Backend) -> Result<u8, String> {
-    loop {
-        let step = frame::step(backend.ingress.data(), &LIMITS).map_err(|error| error.to_string())?;
-        let needed = match step {
-            Step::Frame(frame) => {
-                backend.ingress.consume(frame.size.with_tag());
-                return Ok(frame.tag);
-            }
-            Step::Need { bytes } => bytes,
-        };
-        let empty = backend.link.reader.ingress().map_err(|error| error.to_string())?;
-        let taken = std::mem::replace(&mut backend.ingress, empty);
-        let (read, back) = backend.link.reader.fill(taken, needed).await;
-        backend.ingress = back;
-        if read.map_err(|error| error.to_string())? == 0 {
-            return Err("the server closed the connection".into());
         }
     }
 }

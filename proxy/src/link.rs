@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::rt::net::{Reader, Stream, Switch, Writer};
 use crate::slab::{Ingress, Pool};
-use crate::tls::{RECORD_BYTES_MAX, SEALED_BYTES_MAX, Tls};
+use crate::tls::{Hello, RECORD_BYTES_MAX, SEALED_BYTES_MAX, Tls};
 
 /// The half that bytes come from.
 pub struct LinkReader {
@@ -52,11 +52,27 @@ impl Link {
         self.writer.tls.is_some()
     }
 
-    /// Does the TLS handshake; everything after it is encrypted. Nothing may have been read ahead.
-    pub async fn start_tls(&mut self, mut tls: Tls) -> io::Result<()> {
-        let mut cipher = self.reader.slab(SEALED_BYTES_MAX)?;
+    /// The digest that SCRAM binds to over this link: of the peer's certificate, if TLS protects it and has one.
+    pub fn peer_end_point(&self) -> Option<Vec<u8>> {
+        let (tls, _) = self.writer.tls.as_ref()?;
+        let tls = tls.borrow();
+        linegate_identity::end_point(tls.peer_certificate()?)
+    }
+
+    /// Does the TLS handshake; everything after it is encrypted. `cipher` holds what was read of it already, which is nothing
+    /// where the protocol itself said that TLS begins.
+    pub async fn start_tls(&mut self, mut tls: Tls, mut cipher: Ingress) -> io::Result<Hello> {
+        let mut hello = Hello::default();
         loop {
-            let done = tls.handshake(&mut cipher)?;
+            let done = match tls.handshake(&mut cipher, &mut hello) {
+                Ok(done) => done,
+                Err(error) => {
+                    // The peer is told why, as far as TLS has words for it.
+                    let alert = tls.take_alert(&mut cipher);
+                    let _ = self.writer.writer.write_vec(alert).await;
+                    return Err(error);
+                }
+            };
             let owed = tls.take_owed();
             if !owed.is_empty() {
                 self.writer.writer.write_vec(owed).await.0?;
@@ -83,7 +99,7 @@ impl Link {
         let held = (!cipher.data().is_empty()).then_some(cipher);
         self.reader.tls = Some((tls.clone(), held));
         self.writer.tls = Some((tls, Vec::new()));
-        Ok(())
+        Ok(hello)
     }
 }
 

@@ -7,6 +7,7 @@ mod clock;
 mod control_link;
 mod core;
 mod counters;
+mod doors;
 mod link;
 mod meters;
 mod outstanding;
@@ -17,6 +18,8 @@ mod rt;
 mod session;
 mod settings;
 mod shared;
+#[cfg(test)]
+mod sim;
 mod slab;
 mod start;
 mod tls;

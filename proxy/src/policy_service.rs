@@ -231,3 +231,30 @@ impl Service {
         }
     }
 }
+
+/// A policy thread without the thread: questions are answered when [`ByHand::step`] is called.
+#[cfg(test)]
+pub struct ByHand(Service);
+
+#[cfg(test)]
+pub fn by_hand(shared: Arc<Shared>) -> (PolicyClient, ByHand) {
+    let (questions, consumer) = ring(RING_ENTRIES, Bell::for_anyone());
+    let (replies, _) = ring(RING_ENTRIES, Bell::for_anyone());
+    let cache = Cache::new(*shared.boot_key, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX);
+    let service = Service {
+        shared,
+        cache,
+        questions: consumer,
+        replies,
+    };
+    (PolicyClient { questions }, ByHand(service))
+}
+
+#[cfg(test)]
+impl ByHand {
+    /// Answers one question, if there is one.
+    pub fn step(&mut self) -> Option<Reply> {
+        let question = self.0.questions.pop().ok()?;
+        Some(self.0.answer(question))
+    }
+}

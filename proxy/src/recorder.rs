@@ -62,7 +62,7 @@ impl Recording {
 
     /// Hands an entry over; gives it back when the ring is full.
     pub fn try_entry(&mut self, session: SessionId, entry: Box<Entry>) -> Result<(), Box<Entry>> {
-        match self.events.send(Event {
+        match self.events.send_softly(Event {
             at: clock::now(),
             session,
             what: What::Entry(entry),
@@ -207,12 +207,15 @@ impl Writer {
             if open_since.is_none() {
                 self.retry(|recorder| recorder.tick(clock::now().0));
             }
-            let rest = open_since.map_or(Duration::from_secs(5), |since| {
-                self.commit.saturating_sub(since.elapsed())
-            });
-            bell.park(rest.max(Duration::from_micros(200)), || {
-                !self.consumer.is_empty() || self.health.stop.load(Ordering::SeqCst)
-            });
+            let ready = || !self.consumer.is_empty() || self.health.stop.load(Ordering::SeqCst);
+            match open_since {
+                None => bell.park(Duration::from_secs(5), ready),
+                // Entries that come now go with the group that is open.
+                Some(since) => {
+                    let rest = self.commit.saturating_sub(since.elapsed());
+                    bell.nap(rest.max(Duration::from_micros(200)), ready);
+                }
+            }
         }
         if let Err(error) = self.recorder.seal(clock::now().0) {
             tracing::error!(%error, "the last segment could not be sealed");
@@ -270,6 +273,47 @@ impl Writer {
                     }
                     std::thread::sleep(Duration::from_millis(200));
                 }
+            }
+        }
+    }
+}
+
+/// A recorder without thread and disk: what was handed over is taken when [`ByHand::drain`] is called.
+#[cfg(test)]
+pub struct ByHand {
+    events: rtrb::Consumer<Event>,
+    buffers: rtrb::Producer<Vec<u8>>,
+    health: Arc<Health>,
+}
+
+#[cfg(test)]
+pub fn by_hand(entries: usize) -> (Recording, ByHand) {
+    let health = Arc::new(Health::default());
+    let (events, consumer) = ring(entries, Bell::for_anyone());
+    let (home, buffers) = rtrb::RingBuffer::new(BUFFERS_KEPT);
+    let recording = Recording {
+        events,
+        buffers,
+        health: health.clone(),
+    };
+    let by_hand = ByHand {
+        events: consumer,
+        buffers: home,
+        health,
+    };
+    (recording, by_hand)
+}
+
+#[cfg(test)]
+impl ByHand {
+    /// Takes everything.
+    pub fn drain(&mut self) {
+        while let Ok(event) = self.events.pop() {
+            if let What::Rows { bytes, .. } = event.what {
+                self.health
+                    .waiting_bytes
+                    .fetch_sub(bytes.len(), Ordering::Relaxed);
+                let _full = self.buffers.push(bytes);
             }
         }
     }

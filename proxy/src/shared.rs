@@ -2,7 +2,6 @@
 //! statement but two atomic loads; locks are taken at login, at its end, and when the control plane speaks.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,11 +15,13 @@ use linegate_recording::SessionId;
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::doors::{ClientChain, Door};
 use crate::meters::Meters;
 use crate::outstanding::{Outstanding, Tables};
 use crate::pseudonym_key::PseudonymKey;
+use crate::rt::net::Place;
 use crate::rt::sync::Bell;
-use crate::session::postgres::cancel::Heard;
+use crate::session::postgres::cancel::{CancelKey, Heard};
 
 /// A target as sessions use it.
 pub struct Target {
@@ -29,11 +30,13 @@ pub struct Target {
     /// Labels of this target.
     pub labels: Vec<LabelSpec>,
     /// What the target's name resolved to.
-    pub addresses: ArcSwap<Vec<SocketAddr>>,
+    pub addresses: ArcSwap<Vec<Place>>,
     /// Linegate's own password there.
     pub password: Option<Secret>,
     /// TLS towards it, unless it is disabled.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// What clients' certificates must be, where they are asked for.
+    pub clients: Option<ClientChain>,
     /// Sessions that are open on all cores.
     pub sessions: AtomicU64,
 }
@@ -297,8 +300,8 @@ pub struct Shared {
     pub config: Config,
     /// Targets by name.
     pub targets: HashMap<String, Arc<Target>>,
-    /// TLS towards clients.
-    pub client_tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where clients knock.
+    pub doors: Vec<Arc<Door>>,
     /// Policies.
     pub policy: ArcSwap<PolicyVersion>,
     /// Leases.
@@ -311,8 +314,8 @@ pub struct Shared {
     pub catalogs: Mutex<HashMap<(String, String), Arc<CatalogCell>>>,
     /// Wishes to the catalog thread.
     pub catalog_wishes: Mailbox<CatalogWish>,
-    /// Cancel keys: process id and secret as the client got them.
-    pub cancels: Mutex<HashMap<(u32, Vec<u8>), CancelEntry>>,
+    /// Cancel keys as clients got them.
+    pub cancels: Mutex<HashMap<CancelKey, CancelEntry>>,
     /// Messages to the cores.
     pub cores: Vec<Mailbox<CoreMessage>>,
     /// Messages to the control plane.

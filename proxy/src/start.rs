@@ -63,6 +63,10 @@ pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
             tracing::error!("a worker panicked");
         }
     }
+    // Other threads hold the doors until the process ends.
+    for socket in shared.doors.iter().filter_map(|door| door.socket.as_ref()) {
+        socket.leave();
+    }
     for recorder in recorders {
         recorder.stop();
     }
@@ -73,7 +77,8 @@ fn one(error: std::io::Error) -> Vec<String> {
     vec![error.to_string()]
 }
 
-fn share(
+/// What all threads share, from the configuration.
+pub(crate) fn share(
     config: Config,
     directory: &Path,
     state_dir: &Path,
@@ -82,20 +87,20 @@ fn share(
 ) -> Result<Arc<Shared>, Vec<String>> {
     let policy = settings::compile_policy(&config, directory);
     let targets = settings::targets(&config);
-    let client_tls = settings::client_tls(&config).map_err(|error| vec![format!("[data] tls: {error}")]);
-    let (policy, targets, client_tls) = match (policy, targets, client_tls) {
-        (Ok(policy), Ok(targets), Ok(client_tls)) => (policy, targets, client_tls),
-        (policy, targets, client_tls) => {
-            let lists = [policy.err(), targets.err(), client_tls.err()];
+    let (policy, targets) = match (policy, targets) {
+        (Ok(policy), Ok(targets)) => (policy, targets),
+        (policy, targets) => {
+            let lists = [policy.err(), targets.err()];
             return Err(lists.into_iter().flatten().flatten().collect());
         }
     };
+    let doors = settings::doors(&config, &targets)?;
     let pseudonym_key =
         pseudonym_key::load_or_create(&state_dir.join("pseudonym.key"), &Zeroizing::new(clock::random()))
             .map_err(one)?;
     Ok(Arc::new(Shared {
         targets,
-        client_tls,
+        doors,
         policy: ArcSwap::from_pointee(PolicyVersion {
             version: 1,
             engine: policy,

@@ -4,14 +4,17 @@
 //! is sent is encrypted straight into the buffer that is written. Answers that TLS itself owes the peer (key updates)
 //! wait in `owed` and go out before the next data.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
-use rustls::server::UnbufferedServerConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
+use rustls::sign::CertifiedKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, CommonState, ServerConfig};
 
 use crate::slab::Ingress;
 
@@ -19,6 +22,63 @@ use crate::slab::Ingress;
 pub const RECORD_BYTES_MAX: usize = 16 << 10;
 /// Room that one encrypted record may need: header, inner type, tag, and TLS 1.2's explicit nonce.
 pub const SEALED_BYTES_MAX: usize = RECORD_BYTES_MAX + 256;
+
+/// What both sides name in the handshake, so that nobody takes one protocol's bytes for another's (RFC 7301; IANA's registry).
+pub const ALPN: &[u8] = b"postgresql";
+
+/// What a client said in its handshake.
+#[derive(Debug, Default)]
+pub struct Hello {
+    /// The server name it asked for, small letters.
+    pub server_name: Option<String>,
+    /// Whether both sides named [`ALPN`].
+    pub is_postgresql: bool,
+    /// Its certificate and what stands between that and an authority. It holds the key; nothing else is known.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+thread_local! {
+    /// The server name of the handshake that is under way on this thread: rustls' unbuffered connection does not keep it.
+    static ASKED_FOR: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Certificates by the server name that a client asks for, and one for all others. Hears what they ask for.
+#[derive(Debug)]
+pub struct Certificates {
+    /// For names that have none of their own, and clients that say none.
+    pub rest: Arc<Shown>,
+    /// By name, small letters.
+    pub own: HashMap<String, Arc<Shown>>,
+}
+
+/// One certificate with its key.
+#[derive(Debug)]
+pub struct Shown {
+    /// As rustls has it.
+    pub certified: Arc<CertifiedKey>,
+    /// What SCRAM can be bound to where it was shown.
+    pub end_point: Option<Vec<u8>>,
+}
+
+impl Certificates {
+    /// The one for a client.
+    pub fn of(&self, server_name: Option<&str>) -> &Shown {
+        let own = server_name.and_then(|name| self.own.get(name));
+        own.unwrap_or(&self.rest)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(|name| {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name.to_ascii_lowercase()
+        });
+        let found = self.of(name.as_deref()).certified.clone();
+        ASKED_FOR.set(name);
+        Some(found)
+    }
+}
 
 enum Side {
     Client(Box<UnbufferedClientConnection>),
@@ -78,21 +138,55 @@ impl Tls {
         })
     }
 
+    fn common(&self) -> &CommonState {
+        match &self.side {
+            Side::Client(client) => client,
+            Side::Server(server) => server,
+        }
+    }
+
+    /// The certificate that the peer showed.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.common().peer_certificates()?.first()
+    }
+
     /// Bytes that must be written to the peer now.
     pub fn take_owed(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.owed)
     }
 
-    /// Moves the handshake on with what has arrived. True when it is over.
-    pub fn handshake(&mut self, cipher: &mut Ingress) -> io::Result<bool> {
+    /// Moves the handshake on with what has arrived; `hello` takes down what the peer says. True when it is over.
+    pub fn handshake(&mut self, cipher: &mut Ingress, hello: &mut Hello) -> io::Result<bool> {
         loop {
-            match self.turn(cipher, Work::Handshake)? {
+            ASKED_FOR.take();
+            let turn = self.turn(cipher, Work::Handshake)?;
+            if let Some(name) = ASKED_FOR.take() {
+                hello.server_name = Some(name);
+            }
+            match turn {
                 Turn::Again => {}
-                Turn::Ready => return Ok(true),
+                Turn::Ready => {
+                    hello.is_postgresql = self.common().alpn_protocol() == Some(ALPN);
+                    hello.certificates = self.common().peer_certificates().unwrap_or_default().to_vec();
+                    return Ok(true);
+                }
                 Turn::Blocked | Turn::Transmit => return Ok(false),
                 Turn::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
+    }
+
+    /// What is left to say to the peer after the handshake failed.
+    pub fn take_alert(&mut self, cipher: &mut Ingress) -> Vec<u8> {
+        // rustls hands out what it still has to say, the alert last, and then the error again.
+        let mut owed = usize::MAX;
+        while owed != self.owed.len() {
+            owed = self.owed.len();
+            if self.turn(cipher, Work::Handshake).is_err() {
+                break;
+            }
+        }
+        self.take_owed()
     }
 
     /// Decrypts what has arrived into `plain`, as far as whole records and room go. False at the end of the stream.

@@ -1,24 +1,26 @@
 //! A worker: one core's thread, its listeners, its inbox, its tick, its end.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use linegate_config::Listen;
+
 use crate::alloc;
 use crate::control_link;
 use crate::core::Core;
 use crate::counters::Counters;
+use crate::doors::Door;
 use crate::policy_service::{PolicyClient, Reply};
 use crate::recorder::Recording;
 use crate::rt::net::Listener;
 use crate::rt::sync::CoreBell;
 use crate::rt::{self, Driver};
 use crate::session::postgres::hold::HoldOutcome;
-use crate::session::postgres::{Ended, cancel, serve};
-use crate::shared::{CoreMessage, Shared, Target};
+use crate::session::postgres::{Ended, cancel, serve, silence};
+use crate::shared::{CoreMessage, Shared};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -42,8 +44,11 @@ pub struct Birth {
     pub driver: Driver,
 }
 
+/// Told where every target listens, by name.
+pub type Listening = std::sync::mpsc::Sender<Result<Vec<(String, String)>, String>>;
+
 /// Runs a worker to its end. `listening` is told the addresses of every target.
-pub fn run(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(String, SocketAddr)>, String>>) {
+pub fn run(birth: Birth, listening: Listening) {
     pin(birth.index);
     let driver = birth.driver;
     let failed = listening.clone();
@@ -67,7 +72,7 @@ fn pin(index: usize) {
     }
 }
 
-async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(String, SocketAddr)>, String>>) {
+async fn work(birth: Birth, listening: Listening) {
     let Birth {
         index,
         shared,
@@ -76,28 +81,27 @@ async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(Strin
         policy,
         replies,
         bell,
-        ..
+        driver,
     } = birth;
     let core = Core::new(index, shared.clone(), counters, recording, policy);
     let draining = Rc::new(Cell::new(false));
     let mut bound = Vec::new();
-    for target in shared.targets.values() {
-        match Listener::bind(target.config.listen) {
-            Ok(listener) => {
-                bound.push((
-                    target.config.name.clone(),
-                    listener.address().unwrap_or(target.config.listen),
-                ));
-                rt::spawn(accept(core.clone(), target.clone(), listener, draining.clone()));
-            }
+    for door in &shared.doors {
+        let listener = match listen(door, driver) {
+            Ok(listener) => listener,
             Err(error) => {
-                let _ = listening.send(Err(format!(
-                    "{} cannot be listened on: {error}",
-                    target.config.listen
-                )));
+                let why = format!("{} cannot be listened on: {error}", door.listen);
+                let _ = listening.send(Err(why));
                 return;
             }
-        }
+        };
+        let place = match listener.address() {
+            Ok(Some(address)) => address.to_string(),
+            _ => door.listen.to_string(),
+        };
+        let names = door.targets.iter().map(|target| target.config.name.clone());
+        bound.extend(names.map(|name| (name, place.clone())));
+        rt::spawn(accept(core.clone(), door.clone(), listener, draining.clone()));
     }
     let ticking = core.clone();
     rt::spawn(async move {
@@ -107,6 +111,7 @@ async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(Strin
             ticking.counters.allocations.set(alloc::of_this_thread());
         }
     });
+    rt::spawn(silence::watch(core.clone()));
     let _ = listening.send(Ok(bound));
     inbox(&core, replies, bell, &draining).await;
     drain(&core).await;
@@ -124,11 +129,19 @@ async fn work(birth: Birth, listening: std::sync::mpsc::Sender<Result<Vec<(Strin
     );
 }
 
-async fn accept(core: Rc<Core>, target: Arc<Target>, listener: Listener, draining: Rc<Cell<bool>>) {
+fn listen(door: &Door, driver: Driver) -> std::io::Result<Listener> {
+    match (&door.listen, &door.socket) {
+        (_, Some(socket)) => Listener::shared(socket.share()?, driver),
+        (Listen::Tcp(address), None) => Listener::bind(*address),
+        (Listen::Unix(_), None) => Err(std::io::ErrorKind::NotFound.into()), // a socket is opened with its door
+    }
+}
+
+async fn accept(core: Rc<Core>, door: Arc<Door>, listener: Listener, draining: Rc<Cell<bool>>) {
     loop {
         match listener.accept().await {
             Ok(_) if draining.get() => {}
-            Ok((stream, peer)) => rt::spawn(serve::serve(core.clone(), target.clone(), stream, peer)),
+            Ok((stream, peer)) => rt::spawn(serve::serve(core.clone(), door.clone(), stream, peer)),
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 rt::sleep(Duration::from_millis(50)).await; // out of descriptors, most likely: let sessions end

@@ -11,11 +11,17 @@ pub mod attack_client;
 pub mod attack_detect;
 pub mod attack_fixture;
 pub mod attack_judge;
+pub mod chance;
+pub mod doors;
+pub mod health;
+pub mod line;
 pub mod linegate;
+pub mod malformed;
 pub mod masked;
 pub mod places;
 pub mod postgres;
 pub mod shop;
+pub mod talk;
 pub mod wire;
 
 pub use linegate::{Lease, Linegate, Options, Said};

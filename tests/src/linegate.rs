@@ -126,7 +126,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    fn read(value: Value) -> Self {
+    pub(crate) fn read(value: Value) -> Self {
         let text = |field: &str| {
             value[field]
                 .as_str()

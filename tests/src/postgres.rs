@@ -30,6 +30,7 @@ pub struct Postgres {
     child: Child,
     dir: tempfile::TempDir,
     port: u16,
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -59,28 +60,57 @@ impl Postgres {
             certificate(&data);
         }
         let port = places::free_port();
-        let mut command = unprivileged(&places::postgres_bin().join("postgres"));
-        command.arg("-D").arg(&data).arg("-k").arg(dir.path()).args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-        ]);
-        for setting in settings {
-            command.args(["-c", setting]);
-        }
-        let log = File::create(dir.path().join("log")).expect("our own directory");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file handle"))
-            .stderr(log)
-            .spawn()
-            .expect("setpriv and postgres run");
-        let postgres = Self { child, dir, port };
-        eventually("PostgreSQL accepts connections", || {
-            postgres.try_sql("postgres", "SELECT 1").then_some(())
-        });
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let child = serve(dir.path(), port, &settings);
+        let postgres = Self {
+            child,
+            dir,
+            port,
+            settings,
+        };
+        postgres.wait_until_it_serves();
         postgres
+    }
+
+    fn wait_until_it_serves(&self) {
+        eventually("PostgreSQL accepts connections", || {
+            self.try_sql("postgres", "SELECT 1").then_some(())
+        });
+    }
+
+    /// Starts it again where it was, after [`Postgres::crash`].
+    pub fn start_again(&mut self) {
+        self.child = serve(self.dir.path(), self.port, &self.settings);
+        self.wait_until_it_serves();
+    }
+
+    /// Waits until it serves again after one of its processes was killed.
+    pub fn recovered(&self) {
+        self.wait_until_it_serves();
+    }
+
+    /// Stops all of its processes where they are, as a machine that freezes does.
+    pub fn freeze(&self) {
+        self.tell_all(Signal::STOP);
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.tell_all(Signal::CONT);
+    }
+
+    fn tell_all(&self, what: Signal) {
+        signal(&self.child, what);
+        let parent = format!("PPid:\t{}", self.child.id());
+        for entry in std::fs::read_dir("/proc").expect("Linux").flatten() {
+            let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid.and_then(Pid::from_raw)
+                && status.lines().any(|line| line == parent)
+            {
+                let _gone = kill_process(pid, what);
+            }
+        }
     }
 
     /// The port it listens on, loopback only.
@@ -155,8 +185,34 @@ impl Postgres {
     }
 }
 
+/// Runs the server.
+fn serve(dir: &Path, port: u16, settings: &[String]) -> Child {
+    let mut command = unprivileged(&places::postgres_bin().join("postgres"));
+    command.arg("-D").arg(dir.join("data")).arg("-k").arg(dir).args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+    ]);
+    for setting in settings {
+        command.args(["-c", setting]);
+    }
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .expect("our own directory");
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file handle"))
+        .stderr(log)
+        .spawn()
+        .expect("setpriv and postgres run")
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
+        self.thaw();
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             signal(&self.child, Signal::QUIT);
             let _ended = self.child.wait();

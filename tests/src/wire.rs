@@ -90,6 +90,11 @@ impl RawClient {
         }
     }
 
+    /// The socket itself, for what this client does not do.
+    pub fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Dials, logs in with SCRAM-SHA-256 and waits until the server is ready.
     pub fn login(port: u16, user: &str, password: &str, database: &str) -> Self {
         Self::try_login(port, user, password, database)

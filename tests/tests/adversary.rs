@@ -373,6 +373,199 @@ fn what_the_server_throws_away_leaves_no_answer_to_wait_for() {
 }
 
 #[test]
+fn answers_stay_with_their_questions_whatever_stands_among_copy_data() {
+    let under = under(shop::POLICIES);
+    let hidden = || query("SELECT card_number || '' FROM app.customers");
+    let data = |text: &str| wire::framed(b'd', text.as_bytes());
+    let end = || wire::framed(b'c', &[]);
+    // Two COPY in one Query: a Sync in the data of the second is nobody's question.
+    let copies = || query("COPY app.scratch FROM STDIN; COPY app.scratch FROM STDIN");
+    for at_once in [true, false] {
+        let mut client = under.client();
+        let parts = [vec![copies(), end()], vec![sync()], vec![data("1\n"), end()]];
+        if at_once {
+            client.send_bytes(&parts.concat().concat());
+        } else {
+            for part in parts {
+                client.send_bytes(&part.concat());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        assert_eq!(tags(&client.read_to_ready()), "GCGCZ");
+        assert_eq!(code(&client.query("SELECT 1 / 0")), "22012");
+        client.send_bytes(&[hidden(), query("SELECT 'one'")].concat());
+        assert_nothing_raw("behind two COPY", &client.read_to_ready());
+        assert_eq!(rows(&client.read_to_ready()), [["one"]]);
+    }
+    // One end of data for two COPY, and another message behind: nobody waits for ever.
+    let mut client = under.client();
+    client.send_bytes(&[copies(), end(), query("SELECT 1")].concat());
+    assert_eq!(code(&client.read_to_end()), "08P01");
+    eventually("the server has let go", || {
+        let runs = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY app.scratch%'";
+        (under.postgres.sql(runs) == "0").then_some(())
+    });
+    // A COPY that fails by its data, with a Sync among them.
+    let series = || {
+        let parts = [
+            parse("", "COPY app.scratch FROM STDIN"),
+            bind("", "", &[], 0),
+            execute("", 0),
+            data("none\n"),
+            sync(),
+        ];
+        let rest = [end(), sync(), hidden(), query("SELECT 'one'")];
+        [parts.concat(), data("1\n").repeat(2000), rest.concat()].concat()
+    };
+    for _ in 0..5 {
+        let mut client = under.client();
+        client.send_bytes(&series());
+        assert_eq!(tags(&client.read_to_ready()), "12GEZ");
+        // The first Sync is answered where the server has failed before it came.
+        let mut answer = client.read_to_ready();
+        if tags(&answer) == "Z" {
+            answer = client.read_to_ready();
+        }
+        assert_nothing_raw("behind a COPY that failed", &answer);
+        assert_eq!(rows(&answer).len(), 3);
+        assert_eq!(rows(&client.read_to_ready()), [["one"]]);
+    }
+    // What EXECUTE runs may be a COPY that was prepared by Parse.
+    let mut client = under.client();
+    let prepare = parse("k", "COPY app.scratch FROM STDIN");
+    assert_eq!(tags(&say(&mut client, &[prepare, sync()])), "1Z");
+    client.send_bytes(&[query("EXECUTE k"), data("5\n"), end(), hidden()].concat());
+    assert_eq!(tags(&client.read_to_ready()), "GCZ");
+    assert_nothing_raw("behind EXECUTE of COPY", &client.read_to_ready());
+    client.send_bytes(&[query("EXECUTE k"), hidden()].concat());
+    let answer = client.read_to_end();
+    assert!(rows(&answer).is_empty(), "{:?}", tags(&answer));
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn data_that_nobody_will_send_are_not_waited_for() {
+    let postgres = Postgres::start();
+    let linegate = Linegate::start(&postgres);
+    let lease = linegate.lease("workload:ci-runner", &["migrate"], "all");
+    let mut client = linegate.client(&lease);
+    let began = std::time::Instant::now();
+    client.send_query(
+        "SELECT 'ok' AS begin; CREATE TABLE app.lines (line text); INSERT INTO app.lines VALUES ('x'); \
+         COPY app.lines FROM STDIN; UPDATE app.lines SET line = 'y' WHERE line = 'x'; SELECT 'ok' AS done",
+    );
+    let told = client.read_to_end();
+    let errors: Vec<_> = told.iter().filter(|message| message.tag == b'E').collect();
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let last = errors.last().expect("an error");
+    let said = (last.field(b'S'), last.field(b'C'));
+    assert_eq!(
+        said,
+        (Some("FATAL".into()), Some("0A000".into())),
+        "{}",
+        tags(&told)
+    );
+    let left = || {
+        let found = postgres
+            .sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%app.lines%' AND state = 'active'");
+        (found.trim() == "1").then_some(()) // this one
+    };
+    eventually("the server's side of it ends", left);
+    let mut other = linegate.client(&lease);
+    assert_eq!(rows(&other.query("SELECT 1 AS a")), [["1"]]);
+}
+
+#[test]
+fn an_approval_is_for_what_ran_when_it_was_given() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    client.send_bytes(
+        &[
+            parse("p", "TRUNCATE app.scratch"),
+            parse("x", "EXECUTE p"),
+            bind("X", "x", &[], 0),
+            wire::framed(b'H', &[]),
+        ]
+        .concat(),
+    );
+    let approve = || {
+        let hold = under.linegate.hold();
+        let id = hold["id"].as_str().expect("a hold has an id").to_owned();
+        under
+            .linegate
+            .cli(&["approve", &id, "--as", "user:oncall"])
+            .good();
+        hold["statement"].as_str().expect("a text").to_owned()
+    };
+    assert!(approve().contains("app.scratch"));
+    client.read_to(b'2');
+    client.send_bytes(
+        &[
+            wire::framed(b'C', b"Sp\0"),
+            parse("p", "TRUNCATE app.orders"),
+            execute("X", 0),
+            sync(),
+        ]
+        .concat(),
+    );
+    let hold = under.linegate.hold();
+    let shown = hold["statement"].as_str().expect("a text");
+    assert!(
+        shown.contains("TRUNCATE app.orders"),
+        "it is asked again: {shown}"
+    );
+    let id = hold["id"].as_str().expect("a hold has an id");
+    under
+        .linegate
+        .cli(&["deny", id, "--as", "user:oncall", "--reason", "no"])
+        .good();
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+    // What was approved runs.
+    client.send_bytes(
+        &[
+            parse("", "EXECUTE p"),
+            bind("", "", &[], 0),
+            wire::framed(b'H', &[]),
+        ]
+        .concat(),
+    );
+    assert!(approve().contains("app.orders"));
+    client.send_bytes(&[execute("", 0), sync()].concat());
+    assert_eq!(tags(&client.read_to_ready()), "1N2CZ");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "0");
+}
+
+#[test]
+fn a_refused_query_stands_where_the_servers_error_would() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    let insert = |id: u32| {
+        [
+            parse("", &format!("INSERT INTO app.scratch VALUES ({id})")),
+            bind("", "", &[], 0),
+            execute("", 0),
+        ]
+        .concat()
+    };
+    // Behind an error, it is not looked at.
+    let read = [
+        parse("", "SELECT 'x'"),
+        bind("", "", &[], 0),
+        execute("", 0),
+        sync(),
+    ];
+    let refused = || query("CREATE ROLE somebody");
+    let series = [describe(b'S', "nothing"), refused(), read.concat()];
+    assert_eq!(tags(&say(&mut client, &series)), "EZ");
+    // Behind an Execute without a Sync, it undoes what ran.
+    assert_eq!(tags(&say(&mut client, &[insert(1), refused()])), "12CEZ");
+    assert_eq!(rows(&client.query("SELECT count(*) FROM app.scratch")), [["0"]]);
+    assert_eq!(tags(&say(&mut client, &[insert(2), sync()])), "12CZ");
+    assert_eq!(rows(&client.query("SELECT count(*) FROM app.scratch")), [["1"]]);
+}
+
+#[test]
 fn what_a_transaction_has_made_is_shown_and_holds_nothing_labelled() {
     let under = under(shop::POLICIES);
     let mut client = under.client();

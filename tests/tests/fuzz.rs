@@ -1,6 +1,6 @@
 //! Every fuzz target on its seeds and on a fixed series of changed seeds: what `tests/fuzz/run` goes on with for hours.
 //!
-//! Seeds are what is below, the statements of the attack cases, and every file of `tests/fuzz/seeds/TARGET`: inputs that failed
+//! Seeds are what is below, the statements of the attack cases, and every file of `tests/corpus/TARGET`: inputs that failed
 //! once.
 
 use std::fs;
@@ -56,7 +56,7 @@ fn change(seed: &[u8], other: &[u8], series: &mut Series) -> Vec<u8> {
 }
 
 fn run(target: &str, check: fn(&[u8]), mut seeds: Vec<Vec<u8>>, changes: u64) {
-    let kept = repository().join("tests/fuzz/seeds").join(target);
+    let kept = repository().join("tests/corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(kept).into_iter().flatten().flatten().collect();
     files.sort_by_key(fs::DirEntry::file_name);
     seeds.extend(files.iter().map(|file| fs::read(file.path()).expect("a seed")));

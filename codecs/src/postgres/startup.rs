@@ -1,9 +1,11 @@
 //! The first packet of a connection: the only one without a tag.
 //!
 //! Source: PostgreSQL manual, "Message Flow": Start-up, Canceling Requests in Progress, SSL and GSSAPI Session
-//! Encryption; "Message Formats": StartupMessage, CancelRequest, SSLRequest, GSSENCRequest.
+//! Encryption; "Message Formats": StartupMessage, CancelRequest, SSLRequest, GSSENCRequest, NegotiateProtocolVersion;
+//! RFC 8446, "Record Protocol" (the type of a record that carries a handshake).
 //! Shape, big-endian: size u32, counting itself | version u32, major in the upper half | rest by version.
-//! A version 3 rest is { name NUL, value NUL }* NUL, and nothing after it.
+//! A version 3 rest is { name NUL, value NUL }* NUL, and nothing after it. No packet is so long that its first byte is
+//! that of a TLS record, so a client may begin with TLS at once.
 
 use super::backend::SECRET_BYTES_MAX;
 use super::error::PostgresError;
@@ -13,6 +15,10 @@ use super::reader::Reader;
 pub const STARTUP_BYTES_MAX: u32 = 10_000;
 /// Protocol 3.0.
 pub const VERSION_3_0: u32 = 3 << 16;
+/// The newest minor version of 3 that is spoken here. It differs from 3.0 in one thing: keys of CancelRequest may be long.
+pub const MINOR_MAX: u16 = 2;
+/// The first byte of a TLS record that carries a handshake.
+pub const TLS_HANDSHAKE: u8 = 0x16;
 /// The code of CancelRequest, in the place of a version.
 pub const CANCEL_REQUEST: u32 = (1234 << 16) | 5678;
 /// The code of SSLRequest.
@@ -33,6 +39,8 @@ pub enum StartupStep<'a> {
         /// Bytes in all before another try can get further.
         bytes: usize,
     },
+    /// The client begins with TLS at once. Nothing of it has been read.
+    DirectTls,
     /// The client asks for TLS.
     SslRequest {
         /// Bytes of the packet.
@@ -66,6 +74,7 @@ impl std::fmt::Debug for StartupStep<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Need { bytes } => write!(f, "Need {bytes}"),
+            Self::DirectTls => f.write_str("TLS"),
             Self::SslRequest { .. } => f.write_str("SSLRequest"),
             Self::GssEncRequest { .. } => f.write_str("GSSENCRequest"),
             Self::Cancel { process_id, .. } => write!(f, "CancelRequest {process_id}"),
@@ -79,7 +88,7 @@ impl std::fmt::Debug for StartupStep<'_> {
 pub struct Startup<'a> {
     /// Major version; always 3.
     pub major: u16,
-    /// Minor version; newer ones than 0 are answered with NegotiateProtocolVersion.
+    /// Minor version; newer ones than [`MINOR_MAX`] are answered with NegotiateProtocolVersion.
     pub minor: u16,
     parameters: &'a [u8],
 }
@@ -137,6 +146,9 @@ fn parameter<'a>(reader: &mut Reader<'a>) -> Result<Option<(&'a str, &'a str)>, 
 /// Looks for the whole first packet at the start of the bytes. The connection's next packet, after SSLRequest or
 /// GSSENCRequest was answered, is read the same way.
 pub fn step(bytes: &[u8]) -> Result<StartupStep<'_>, PostgresError> {
+    if bytes.first() == Some(&TLS_HANDSHAKE) {
+        return Ok(StartupStep::DirectTls);
+    }
     let Some(size) = bytes.first_chunk() else {
         return Ok(StartupStep::Need { bytes: SIZE_BYTES });
     };
@@ -188,6 +200,34 @@ pub fn step(bytes: &[u8]) -> Result<StartupStep<'_>, PostgresError> {
                 },
             })
         }
+    }
+}
+
+/// What a server answers to a newer minor version, or to options of the protocol that it does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NegotiateProtocolVersion {
+    /// The newest minor version of 3 that it speaks.
+    pub minor: u16,
+    /// How many `_pq_.` options it does not know.
+    pub unknown_count: u32,
+}
+
+impl NegotiateProtocolVersion {
+    /// Reads a payload.
+    pub fn read(payload: &[u8]) -> Result<Self, PostgresError> {
+        let mut reader = Reader::new("NegotiateProtocolVersion", payload);
+        let version = reader.u32("the version")?;
+        let (major, minor) = ((version >> 16) as u16, version as u16); // the two halves
+        // The manual speaks of the minor version alone, servers send the whole one.
+        if major != 3 && major != 0 {
+            return Err(PostgresError::Version { major, minor });
+        }
+        let unknown_count = reader.u32("the count of options")?;
+        for _ in 0..unknown_count {
+            reader.string("an option")?; // each takes a byte at least, so the payload bounds the count
+        }
+        reader.end()?;
+        Ok(Self { minor, unknown_count })
     }
 }
 
@@ -256,6 +296,56 @@ mod tests {
     }
 
     #[test]
+    fn a_tls_record_is_no_packet() {
+        for bytes in [&[TLS_HANDSHAKE][..], &[TLS_HANDSHAKE, 3, 1, 2, 0, 1]] {
+            assert_eq!(step(bytes), Ok(StartupStep::DirectTls));
+        }
+        let longest = STARTUP_BYTES_MAX.to_be_bytes();
+        assert_ne!(longest[0], TLS_HANDSHAKE, "no packet begins like that");
+    }
+
+    #[test]
+    fn a_minor_version_and_a_long_key_read_back() {
+        let mut bytes = Vec::new();
+        build::startup_minor(&mut bytes, 2, [("user", "app")].into_iter());
+        let Ok(StartupStep::Startup { startup, .. }) = step(&bytes) else {
+            panic!("whole")
+        };
+        assert_eq!((startup.major, startup.minor), (3, 2));
+        for length in [4, 32, SECRET_BYTES_MAX, SECRET_BYTES_MAX + 1] {
+            let mut bytes = Vec::new();
+            build::cancel_request(&mut bytes, 9, &vec![7; length]);
+            let read = match step(&bytes) {
+                Ok(StartupStep::Cancel { secret, .. }) => Some(secret.len()),
+                _ => None,
+            };
+            assert_eq!(read, (length <= SECRET_BYTES_MAX).then_some(length), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_negotiated_version_reads_back() {
+        let mut bytes = Vec::new();
+        crate::postgres::build::backend::negotiate_protocol_version(&mut bytes, 2, &["_pq_.one", "_pq_.two"]);
+        let read = NegotiateProtocolVersion::read(&bytes[5..]);
+        assert_eq!(
+            read,
+            Ok(NegotiateProtocolVersion {
+                minor: 2,
+                unknown_count: 2
+            })
+        );
+        for cut in 0..bytes.len() - 5 {
+            assert!(
+                NegotiateProtocolVersion::read(&bytes[5..5 + cut]).is_err(),
+                "{cut}"
+            );
+        }
+        assert!(NegotiateProtocolVersion::read(&[0, 4, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(NegotiateProtocolVersion::read(&[0, 3, 0, 0, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    #[test]
     fn malformed_packets_are_refused() {
         assert_eq!(
             step(&[0, 0, 0, 7]),
@@ -307,6 +397,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, rest: Vec<u8>) {
             let _ = step(&bytes);
+            let _ = NegotiateProtocolVersion::read(&bytes);
             for version in [VERSION_3_0, CANCEL_REQUEST, SSL_REQUEST] {
                 if let Ok(StartupStep::Startup { startup, .. }) = step(&packet(version, &rest)) {
                     startup.parameters().for_each(drop);

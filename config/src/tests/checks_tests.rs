@@ -323,10 +323,22 @@ fn every_check_of_targets() {
         "",
     );
     check(
+        &target_with("tls = 'verify-all'"),
+        7,
+        "`tls` cannot be `verify-all`",
+        "`verify-full`",
+    );
+    check(
         &target_with("tls = 'verify-ca'"),
         7,
-        "`tls` cannot be `verify-ca`",
+        "anybody with a certificate of a public authority",
         "`verify-full`",
+    );
+    check(
+        &target_with("tls = 'allow'"),
+        7,
+        "`tls` cannot be `allow`",
+        "`prefer`",
     );
     check(&target_with("tls = true"), 7, "`tls` must be a text", "");
     check(

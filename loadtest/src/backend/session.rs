@@ -109,7 +109,8 @@ impl Session {
                     out.push(b'N');
                     (bytes, None)
                 }
-                StartupStep::Cancel { .. } => return Ok(Next::Close), // nothing runs long enough
+                // Nothing runs long enough to be cancelled, and there is no TLS here.
+                StartupStep::Cancel { .. } | StartupStep::DirectTls => return Ok(Next::Close),
                 StartupStep::Startup { bytes, startup } => {
                     let is_own = |name: &str| matches!(name, "user" | "database" | "application_name");
                     let parameters: Parameters = startup

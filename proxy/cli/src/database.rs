@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use linegate_config::{TargetConfig, TlsMode};
-use linegate_identity::AnyCertificate;
+use linegate_config::{Address, TargetConfig, TlsMode};
+use linegate_identity::{AnyCertificate, ByAuthority};
 use linegate_policy::{Catalog, LabelIndex, LabelSpec};
 use linegate_sql::catalog::{Loader, POSTLUDE, SETTINGS, VIEW};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode;
@@ -44,11 +44,13 @@ impl Database {
         };
         let mut config = Config::new();
         config
-            .host(&target.address.host)
-            .port(target.address.port)
             .user(&target.credential.user)
             .application_name("linegate cli")
             .connect_timeout(Duration::from_secs(u64::from(target.connect_seconds.max(1))));
+        match &target.address {
+            Address::Tcp(address) => config.host(&address.host).port(address.port),
+            Address::Unix(socket) => config.host_path(&socket.directory).port(socket.port),
+        };
         if let Some(name) = target.database.as_deref().or(database) {
             config.dbname(name);
         }
@@ -58,7 +60,7 @@ impl Database {
         config.ssl_mode(match target.tls {
             TlsMode::Disable => SslMode::Disable,
             TlsMode::Prefer => SslMode::Prefer,
-            TlsMode::Require | TlsMode::VerifyFull => SslMode::Require,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
         let client = match target.tls {
             TlsMode::Disable => {
@@ -148,14 +150,32 @@ fn client_tls(target: &TargetConfig) -> io::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    if target.tls != TlsMode::VerifyFull {
+    let builder = match target.tls {
         // `prefer` and `require` promise encryption, not identity.
-        let any = Arc::new(AnyCertificate::new(provider));
-        return Ok(builder
+        TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => builder
             .dangerous()
-            .with_custom_certificate_verifier(any)
-            .with_no_client_auth());
-    }
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider))),
+        TlsMode::VerifyCa => {
+            let authorities = ByAuthority::new(roots(target)?, provider);
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(authorities))
+        }
+        TlsMode::VerifyFull => builder.with_root_certificates(roots(target)?),
+    };
+    let Some(identity) = &target.credential.certificate else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&identity.cert)
+        .map_err(io::Error::other)?
+        .collect();
+    let key = PrivateKeyDer::from_pem_file(&identity.key).map_err(io::Error::other)?;
+    builder
+        .with_client_auth_cert(chain.map_err(io::Error::other)?, key)
+        .map_err(io::Error::other)
+}
+
+fn roots(target: &TargetConfig) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let file = target.tls_ca.as_deref().unwrap_or(Path::new(SYSTEM_ROOTS));
     for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
@@ -163,7 +183,7 @@ fn client_tls(target: &TargetConfig) -> io::Result<ClientConfig> {
             .add(certificate.map_err(io::Error::other)?)
             .map_err(io::Error::other)?;
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(roots)
 }
 
 /// rustls for tokio-postgres.

@@ -1,9 +1,9 @@
 //! The part of the configuration that the control plane acts on.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use linegate_config::{Config, MemberKind, Protocol, StateStore};
+use linegate_config::{Config, Listen, MemberKind, Protocol, StateStore};
 use linegate_identity::{NameError, Principal, PrincipalKind};
 use serde::Serialize;
 
@@ -102,8 +102,11 @@ pub fn from_config(config: &Config) -> (Settings, PathBuf) {
     let StateStore::Sqlite(database) = &config.control.state;
     let targets = config.targets.iter().map(|target| {
         let Protocol::Postgres = target.protocol;
-        let (host, port) = dialled(target.listen);
-        let (name, database) = (target.name.clone(), target.database.clone());
+        let (host, port) = dialled(&target.listen);
+        // Where names lead to a target, clients must say them: TLS sends the host's, the startup packet the database's.
+        let host = target.server_names.first().cloned().unwrap_or(host);
+        let database = target.database_names.first().or(target.database.as_ref());
+        let (name, database) = (target.name.clone(), database.cloned());
         TargetSettings {
             name,
             protocol: "postgres".to_owned(),
@@ -142,8 +145,13 @@ pub fn qualified(kind: PrincipalKind, name: &str) -> String {
     format!("{}:{name}", kind.as_str())
 }
 
-/// The address that a client on this machine dials for a listener: loopback stands for "every interface".
-pub fn dialled(listen: SocketAddr) -> (String, u16) {
+/// What a client on this machine dials for a listener, as host and port: loopback stands for "every interface", a directory
+/// for the Unix socket in it.
+pub fn dialled(listen: &Listen) -> (String, u16) {
+    let listen = match listen {
+        Listen::Tcp(listen) => listen,
+        Listen::Unix(socket) => return (socket.directory.display().to_string(), socket.port),
+    };
     let host = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -158,10 +166,15 @@ mod tests {
 
     #[test]
     fn every_interface_is_dialled_on_loopback() {
-        let dial = |text: &str| dialled(text.parse().expect("an address"));
+        let dial = |text: &str| dialled(&Listen::Tcp(text.parse().expect("an address")));
         assert_eq!(dial("0.0.0.0:6432"), ("127.0.0.1".to_owned(), 6432));
         assert_eq!(dial("[::]:6432"), ("::1".to_owned(), 6432));
         assert_eq!(dial("10.1.2.3:5"), ("10.1.2.3".to_owned(), 5));
+        let socket = linegate_config::UnixSocket {
+            directory: "/run/lg".into(),
+            port: 6432,
+        };
+        assert_eq!(dialled(&Listen::Unix(socket)), ("/run/lg".to_owned(), 6432));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Pure: no I/O, no clock, no randomness of its own; time and random bytes are arguments.
 //!
 //! A client proves a lease in one of three ways, each in a module of its own: the lease's user name and secret
-//! ([`scram`], [`md5`] for servers that still ask for it), a lease token ([`token`]) or a CI id-token ([`jwt`]).
+//! ([`scram`], [`md5`] for servers that still ask for it), a lease token ([`token`]) or a CI id-token ([`jwt`]). Tokens come as
+//! passwords or as OAuth does it ([`oauth`]); a client certificate ([`certificate`]) may be asked for besides, or stand alone.
 
+pub mod certificate;
 pub mod chain;
 pub mod effects;
 pub mod fault;
@@ -13,11 +15,13 @@ pub mod jwt;
 pub mod lease;
 pub mod leases;
 pub mod md5;
+pub mod oauth;
 pub mod scope;
 pub mod scram;
 pub mod tls;
 pub mod token;
 
+pub use certificate::{Certificate, CertificateError, NameTemplate, end_point};
 pub use chain::{ActorChain, ChainError, NameError, Principal, PrincipalKind};
 pub use effects::Effects;
 pub use fault::Fault;
@@ -25,7 +29,8 @@ pub use id::{LeaseSecret, hold_id, session_id};
 pub use jwt::{IssuerKeysView, JwtAlgorithm, JwtError, VerifiedJwt};
 pub use lease::{LeaseError, LeaseGrant, LeaseId, LeaseRequest, ScramVerifier, UnixMillis};
 pub use leases::Leases;
+pub use oauth::{BearerError, OauthChallenge, bearer};
 pub use scope::{Scope, ScopeError};
-pub use scram::{ScramClient, ScramError, ScramServer};
-pub use tls::AnyCertificate;
+pub use scram::{ScramBinding, ScramClient, ScramError, ScramServer};
+pub use tls::{AnyCertificate, ByAuthority, WhoHoldsTheKey};
 pub use token::{Attenuation, TokenError, TokenKey, VerifiedToken};

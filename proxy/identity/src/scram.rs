@@ -1,5 +1,5 @@
-//! SCRAM-SHA-256, both sides, as state machines over messages.
-//! Source: RFC 5802 (SCRAM), RFC 7677 (SHA-256), PostgreSQL manual, "SASL Authentication". PostgreSQL ignores the user
+//! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, both sides, as state machines over messages.
+//! Source: RFC 5802 (SCRAM), RFC 7677 (SHA-256), RFC 5929 (tls-server-end-point), PostgreSQL manual, "SASL Authentication". PostgreSQL ignores the user
 //! name of the client's first message (the startup message has it) and so does the server here.
 //! Shape: text fields `x=value` between commas.
 //!
@@ -10,7 +10,9 @@
 //! server-final  v=SIGNATURE
 //! ```
 //!
-//! Channel binding (SCRAM-SHA-256-PLUS) is not offered, so `p=` is refused and `y` is honest.
+//! With channel binding the gs2 header is `p=tls-server-end-point,,` and `c=` carries the header and the digest of the
+//! server's certificate: whoever stands between with a certificate of its own is found out. `y` says that the client could
+//! bind and was not offered it, so after an offer it means that somebody took the offer away (RFC 5802, section 6).
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -97,11 +99,51 @@ impl ScramVerifier {
     }
 }
 
+/// SCRAM-SHA-256.
+pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// The same with channel binding.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+/// The gs2 header of a client that binds.
+const BOUND: &str = "p=tls-server-end-point";
+
+/// What an exchange can be bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ScramBinding {
+    /// The connection has nothing to bind to.
+    #[default]
+    None,
+    /// A client that could bind, while the server did not offer it.
+    NotOffered,
+    /// The digest of the server's certificate ([`crate::end_point`]).
+    EndPoint(Vec<u8>),
+}
+
+impl ScramBinding {
+    /// The gs2 header of a client.
+    fn header(&self) -> &'static str {
+        match self {
+            Self::None => "n,,",
+            Self::NotOffered => "y,,",
+            Self::EndPoint(_) => "p=tls-server-end-point,,",
+        }
+    }
+
+    /// The value of `c=` that belongs to a header.
+    fn said(&self, header: &str) -> String {
+        let digest = match self {
+            Self::EndPoint(digest) if header.starts_with(BOUND) => digest.as_slice(),
+            _ => &[],
+        };
+        STANDARD.encode([header.as_bytes(), digest].concat())
+    }
+}
+
 /// The server's side of one exchange.
 pub struct ScramServer {
     keys: Option<ServerKeys>,
     is_known: bool,
     nonce: String,
+    binding: ScramBinding,
     /// Set by the client's first message.
     first: Option<FirstMessages>,
 }
@@ -169,12 +211,31 @@ impl ScramServer {
             keys,
             is_known: verifier.is_some(),
             nonce: STANDARD.encode(server_nonce),
+            binding: ScramBinding::None,
             first: None,
         }
     }
 
-    /// Reads client-first, answers with server-first.
+    /// The same exchange, where [`MECHANISM_PLUS`] was offered as well.
+    #[must_use]
+    pub fn offering(self, end_point: Vec<u8>) -> Self {
+        Self {
+            binding: ScramBinding::EndPoint(end_point),
+            ..self
+        }
+    }
+
+    /// Reads client-first of [`MECHANISM`], answers with server-first.
     pub fn first(&mut self, client_first: &[u8]) -> Result<Vec<u8>, ScramError> {
+        self.begin(client_first, false)
+    }
+
+    /// Reads client-first of [`MECHANISM_PLUS`], answers with server-first.
+    pub fn first_bound(&mut self, client_first: &[u8]) -> Result<Vec<u8>, ScramError> {
+        self.begin(client_first, true)
+    }
+
+    fn begin(&mut self, client_first: &[u8], is_bound: bool) -> Result<Vec<u8>, ScramError> {
         let keys = self.keys.as_ref().ok_or(ScramError::BadVerifier)?;
         if self.first.is_some() {
             return Err(ScramError::OutOfPhase);
@@ -184,8 +245,13 @@ impl ScramServer {
         let (Some(binding), Some(authzid), Some(bare)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(ScramError::Malformed);
         };
+        let can_bind = matches!(self.binding, ScramBinding::EndPoint(_));
         match binding {
-            "n" | "y" => {}
+            "n" if !is_bound => {}
+            "y" if !is_bound && !can_bind => {}
+            "y" if !is_bound => return Err(ScramError::Downgrade),
+            BOUND if is_bound && can_bind => {}
+            "n" | "y" => return Err(ScramError::ChannelBinding),
             _ if binding.starts_with("p=") => return Err(ScramError::ChannelBinding),
             _ => return Err(ScramError::Malformed),
         }
@@ -223,7 +289,7 @@ impl ScramServer {
         let text = message(client_final)?;
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(ScramError::Malformed)?;
         let mut fields = without_proof.split(',');
-        if field(fields.next(), 'c')? != STANDARD.encode(&first.gs2_header) {
+        if field(fields.next(), 'c')? != self.binding.said(&first.gs2_header) {
             return Err(ScramError::ChannelBinding);
         }
         if field(fields.next(), 'r')? != first.nonce {
@@ -248,14 +314,12 @@ impl ScramServer {
 /// The client's side of one exchange.
 pub struct ScramClient {
     password: Zeroizing<String>,
+    binding: ScramBinding,
     first_bare: String,
     nonce: String,
     /// Set by the server's first message: the signature that proves that it knows the verifier.
     expected: Option<Key>,
 }
-
-/// `y` would claim that we could bind channels and the server could not.
-const GS2_HEADER: &str = "n,,";
 
 impl ScramClient {
     /// Begins an exchange. PostgreSQL takes the user name from the startup message, so none is sent here.
@@ -267,15 +331,30 @@ impl ScramClient {
         let first_bare = format!("n={user},r={nonce}");
         Self {
             password: Zeroizing::new(password.to_owned()),
+            binding: ScramBinding::None,
             first_bare,
             nonce,
             expected: None,
         }
     }
 
+    /// The same exchange over a channel; [`Self::mechanism`] tells which mechanism to name.
+    #[must_use]
+    pub fn over(self, binding: ScramBinding) -> Self {
+        Self { binding, ..self }
+    }
+
+    /// The mechanism that the exchange speaks.
+    pub fn mechanism(&self) -> &'static str {
+        match self.binding {
+            ScramBinding::EndPoint(_) => MECHANISM_PLUS,
+            ScramBinding::None | ScramBinding::NotOffered => MECHANISM,
+        }
+    }
+
     /// client-first.
     pub fn first(&self) -> Vec<u8> {
-        format!("{GS2_HEADER}{}", self.first_bare).into_bytes()
+        format!("{}{}", self.binding.header(), self.first_bare).into_bytes()
     }
 
     /// Reads server-first, answers with client-final. Costs as many PBKDF2 rounds as the server asks for.
@@ -310,7 +389,7 @@ impl ScramClient {
         let client_key = hmac_sha256(salted.as_ref(), b"Client Key");
         let stored_key = sha256(client_key.as_ref());
         let server_key = hmac_sha256(salted.as_ref(), b"Server Key");
-        let without_proof = format!("c={},r={nonce}", STANDARD.encode(GS2_HEADER));
+        let without_proof = format!("c={},r={nonce}", self.binding.said(self.binding.header()));
         let signed = format!("{},{text},{without_proof}", self.first_bare);
         let proof = xor(&client_key, &hmac_sha256(stored_key.as_ref(), signed.as_bytes()));
         self.expected = Some(hmac_sha256(server_key.as_ref(), signed.as_bytes()));
@@ -357,6 +436,8 @@ pub enum ScramError {
     OutOfPhase,
     /// The client asks for channel binding, or `c=` is not the header it began with.
     ChannelBinding,
+    /// The client could bind channels and was told that the server cannot: somebody stands between.
+    Downgrade,
     /// The client asks to act as somebody else.
     OtherIdentity,
     /// The nonce is not the one of this exchange.
@@ -390,6 +471,7 @@ impl ScramError {
             Self::Malformed
             | Self::OutOfPhase
             | Self::ChannelBinding
+            | Self::Downgrade
             | Self::OtherIdentity
             | Self::Nonce
             | Self::Refused => Fault::Client,
@@ -402,7 +484,12 @@ impl ScramError {
     pub fn is_protocol_violation(&self) -> bool {
         matches!(
             self,
-            Self::Malformed | Self::OutOfPhase | Self::ChannelBinding | Self::OtherIdentity | Self::Nonce
+            Self::Malformed
+                | Self::OutOfPhase
+                | Self::ChannelBinding
+                | Self::Downgrade
+                | Self::OtherIdentity
+                | Self::Nonce
         )
     }
 
@@ -410,7 +497,8 @@ impl ScramError {
     pub fn public(&self) -> &'static str {
         match self {
             Self::Malformed | Self::OutOfPhase | Self::Nonce => "malformed SCRAM message",
-            Self::ChannelBinding => "SCRAM channel binding is not offered",
+            Self::ChannelBinding => "SCRAM channel binding check failed",
+            Self::Downgrade => "SCRAM channel binding negotiation error",
             Self::OtherIdentity => "SCRAM authorization identities are not supported",
             Self::Refused | Self::BadVerifier => "authentication failed",
             Self::ServerMalformed | Self::Iterations | Self::ServerRefused | Self::ServerSignature => {
@@ -426,6 +514,9 @@ impl fmt::Display for ScramError {
             Self::Malformed => "the client's SCRAM message does not read",
             Self::OutOfPhase => "a SCRAM message came out of phase",
             Self::ChannelBinding => "the client's channel binding is not the one of this exchange",
+            Self::Downgrade => {
+                "the client was not shown the offer of channel binding: somebody changed it on the way"
+            }
             Self::OtherIdentity => "the client asked for another authorization identity",
             Self::Nonce => "the client's SCRAM nonce is not the one of this exchange",
             Self::Refused => "wrong secret or no such lease",

@@ -81,6 +81,80 @@ fn an_unknown_user_looks_like_any_other() {
     assert_eq!(real.len(), ask("lg_one", MOCK).len());
 }
 
+/// An exchange over a channel: what the server offers, what the client binds to.
+fn over(offered: Option<&[u8]>, client: ScramBinding) -> Result<(), ScramError> {
+    let verifier = ScramVerifier::derive(b"secret", &[7; SALT_BYTES], 64);
+    let mut server = ScramServer::new(Some(&verifier), &MOCK, "lg_someone", [2; 18]);
+    if let Some(digest) = offered {
+        server = server.offering(digest.to_vec());
+    }
+    let mut client = ScramClient::new("secret", [1; 18]).over(client);
+    let answer = match client.mechanism() {
+        MECHANISM_PLUS => server.first_bound(&client.first())?,
+        _ => server.first(&client.first())?,
+    };
+    let client_final = client.respond(&answer)?;
+    client.verify(&server.last(&client_final)?)
+}
+
+#[test]
+fn a_bound_exchange_holds_for_one_certificate() {
+    let end_point = |byte: u8| ScramBinding::EndPoint(vec![byte; 32]);
+    assert_eq!(over(Some(&[1; 32]), end_point(1)), Ok(()));
+    assert_eq!(
+        over(Some(&[1; 32]), end_point(2)),
+        Err(ScramError::ChannelBinding),
+        "somebody else's certificate"
+    );
+    assert_eq!(
+        over(None, end_point(1)),
+        Err(ScramError::ChannelBinding),
+        "not offered"
+    );
+    assert_eq!(
+        over(Some(&[1; 32]), ScramBinding::None),
+        Ok(()),
+        "nobody has to bind"
+    );
+    assert_eq!(over(None, ScramBinding::NotOffered), Ok(()));
+}
+
+#[test]
+fn an_offer_that_was_taken_away_is_noticed() {
+    assert_eq!(
+        over(Some(&[1; 32]), ScramBinding::NotOffered),
+        Err(ScramError::Downgrade)
+    );
+    let server = || rfc_7677_server().offering(vec![1; 32]);
+    for (wrong, error) in [
+        ("n,,n=,r=abc", ScramError::ChannelBinding),
+        ("y,,n=,r=abc", ScramError::ChannelBinding),
+        ("p=tls-unique,,n=,r=abc", ScramError::ChannelBinding),
+        ("p=,,n=,r=abc", ScramError::ChannelBinding),
+        ("x,,n=,r=abc", ScramError::Malformed),
+    ] {
+        assert_eq!(server().first_bound(wrong.as_bytes()), Err(error), "{wrong}");
+    }
+    let bound = b"p=tls-server-end-point,,n=,r=abc";
+    assert_eq!(
+        server().first(bound),
+        Err(ScramError::ChannelBinding),
+        "the other mechanism"
+    );
+    // The header without the digest, and the plain one, do not pass for the whole.
+    for said in ["p=tls-server-end-point,,", "n,,"] {
+        let mut server = server();
+        server.first_bound(bound).unwrap();
+        let nonce = format!("abc{}", server.nonce);
+        let last = format!("c={},r={nonce},p=AAAA", STANDARD.encode(said));
+        assert_eq!(
+            server.last(last.as_bytes()),
+            Err(ScramError::ChannelBinding),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_client_that_strays_is_refused() {
     for (wrong, error) in [

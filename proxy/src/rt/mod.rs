@@ -3,6 +3,11 @@
 //! Rules that come from its source: build and run on one thread; never drop a read or write that is under way; never
 //! yield by waking yourself; time-outs are deadlines that shut the socket down.
 
+#[cfg(not(test))]
+pub mod net;
+// Under test the simulator stands in for sockets, tasks and time.
+#[cfg(test)]
+#[path = "../sim/net.rs"]
 pub mod net;
 pub mod sync;
 
@@ -90,24 +95,35 @@ pub fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
 /// Starts a task on this core. Nobody waits for it. If it panics, it alone ends and `PANICS` counts it.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     let mut task = Box::pin(task);
-    drop(monoio::spawn(poll_fn(move |context| {
+    let guarded = poll_fn(move |context| {
         let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
         polled.unwrap_or_else(|_| {
             PANICS.fetch_add(1, Ordering::Relaxed);
             tracing::error!("a task panicked and was ended; the core goes on");
             Poll::Ready(())
         })
-    })));
+    });
+    #[cfg(not(test))]
+    drop(monoio::spawn(guarded));
+    #[cfg(test)]
+    crate::sim::spawn(guarded);
 }
 
 /// Waits.
 pub async fn sleep(time: Duration) {
+    #[cfg(not(test))]
     monoio::time::sleep(time).await;
+    #[cfg(test)]
+    crate::sim::sleep(time).await;
 }
 
 /// Waits for `work` at most `time`. Only for work that holds no read or write (see the rules above).
 pub async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
-    monoio::time::timeout(time, work).await.ok()
+    #[cfg(not(test))]
+    let done = monoio::time::timeout(time, work).await.ok();
+    #[cfg(test)]
+    let done = crate::sim::within(time, work).await;
+    done
 }
 
 /// Runs two loops to the end of both.

@@ -1,16 +1,20 @@
 //! Sockets: listeners, connections and their two halves, over our own buffers.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
-use monoio::net::{ListenerOpts, TcpListener, TcpStream};
+use monoio::net::{ListenerOpts, TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::Driver;
 use crate::slab::Ingress;
 
 struct Tail(Ingress, Cell<bool>);
@@ -43,8 +47,45 @@ unsafe impl IoBuf for Span {
     }
 }
 
-/// A listening socket of this core; the kernel spreads connections over all cores that listen on the same address.
-pub struct Listener(TcpListener);
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An address; an IPv4 one is written so even where the socket speaks IPv6.
+    Tcp(SocketAddr),
+    /// A process of this machine, as the kernel names it.
+    Unix {
+        /// Its user.
+        user_id: u32,
+        /// Its process; 0 where it cannot be seen from here.
+        process_id: i32,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix { user_id, process_id } => write!(f, "unix:uid={user_id},pid={process_id}"),
+        }
+    }
+}
+
+/// Where a server can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An address.
+    Tcp(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+/// A listening socket.
+pub enum Listener {
+    /// This core's own; the kernel spreads connections over all cores that listen on the same address.
+    Tcp(TcpListener),
+    /// One that all cores take connections from.
+    Unix(UnixListener),
+}
 
 impl Listener {
     /// Listens with SO_REUSEPORT.
@@ -53,31 +94,68 @@ impl Listener {
             .reuse_port(true)
             .reuse_addr(true)
             .backlog(4096);
-        TcpListener::bind_with_config(address, &options).map(Self)
+        TcpListener::bind_with_config(address, &options).map(Self::Tcp)
     }
 
-    /// The address it got.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    /// Listens where all cores do.
+    pub fn shared(listener: std::os::unix::net::UnixListener, driver: Driver) -> io::Result<Self> {
+        // With io_uring, a socket that does not block would answer at once that nobody is there.
+        listener.set_nonblocking(driver == Driver::Epoll)?;
+        UnixListener::from_std(listener).map(Self::Unix)
+    }
+
+    /// The address it got, where it has one.
+    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Some),
+            Self::Unix(_) => Ok(None),
+        }
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((Stream(stream), peer))
+    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                Ok((Stream(stream), Peer::Tcp(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let process = stream.peer_cred()?;
+                let peer = Peer::Unix {
+                    user_id: process.uid(),
+                    process_id: process.pid().unwrap_or_default(),
+                };
+                let stream = Stream::of_unix(stream)?;
+                Ok((stream, peer))
+            }
+        }
     }
 }
 
-/// A connection.
+/// A connection. The runtime's type is that of TCP, which reads and writes by `recv` and `send` whatever the socket's family
+/// is: so a Unix socket costs no choice per message and no memory per session.
 pub struct Stream(TcpStream);
 
 impl Stream {
     /// Connects.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_addr(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self(stream))
+    pub async fn connect(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::Tcp(address) => {
+                let stream = TcpStream::connect_addr(*address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self(stream))
+            }
+            Place::Unix(path) => Self::of_unix(UnixStream::connect(path).await?),
+        }
+    }
+
+    fn of_unix(stream: UnixStream) -> io::Result<Self> {
+        // SAFETY: the descriptor is open, and `into_raw_fd` made it nobody's.
+        let socket = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
+        TcpStream::from_std(std::net::TcpStream::from(socket)).map(Self)
     }
 
     /// The two halves and a switch that ends both.
@@ -115,6 +193,45 @@ impl Switch {
     /// Shuts the reading direction down: what was written still goes out.
     pub fn no_more_reads(&self) {
         let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Read);
+    }
+}
+
+/// Ends a connection when its time is over, unless it is dropped before. It keeps no descriptor open.
+pub struct Deadline(Rc<Cell<State>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Over,
+    Dropped,
+}
+
+impl Deadline {
+    /// From now on. Not a time-out around a read: the switch makes the read itself end.
+    pub fn new(time: Duration, switch: &Switch) -> Self {
+        let state = Rc::new(Cell::new(State::Running));
+        let (watched, descriptor) = (state.clone(), Rc::downgrade(&switch.0));
+        super::spawn(async move {
+            super::sleep(time).await;
+            if watched.get() == State::Running {
+                watched.set(State::Over);
+                if let Some(descriptor) = descriptor.upgrade() {
+                    Switch(descriptor).off();
+                }
+            }
+        });
+        Self(state)
+    }
+
+    /// Whether it has ended the connection.
+    pub fn is_over(&self) -> bool {
+        self.0.get() == State::Over
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.0.set(State::Dropped);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Waiting inside a core (lock, slot, signal) and between threads (rings with a bell).
 //!
 //! Between threads: single-producer rings of fixed size; the consumer says that it sleeps, and only then is it woken.
-//! Waking costs 20 µs of CPU on each side, a ring entry a few nanoseconds.
+//! Waking costs up to 20 µs of CPU on each side, a ring entry a few nanoseconds; so a consumer whose work may wait naps, and
+//! only a ring that fills up wakes it before.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,10 +11,11 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
@@ -136,9 +138,16 @@ enum Wake {
     Anyone(Mutex<bool>, Condvar),
 }
 
+/// Nobody waits.
+const AWAKE: u8 = 0;
+/// Waits, and is to be woken by whatever comes.
+const ASLEEP: u8 = 1;
+/// Waits for a moment, and is to be woken by what cannot wait only.
+const NAPPING: u8 = 2;
+
 /// Wakes one consumer, at most once per sleep.
 pub struct Bell {
-    sleeping: AtomicBool,
+    rest: AtomicU8,
     wake: Wake,
 }
 
@@ -146,7 +155,7 @@ impl Bell {
     /// For the calling thread, which sleeps with [`Bell::park`].
     pub fn for_this_thread() -> Arc<Self> {
         Arc::new(Self {
-            sleeping: AtomicBool::new(false),
+            rest: AtomicU8::new(AWAKE),
             wake: Wake::Thread(std::thread::current()),
         })
     }
@@ -154,7 +163,7 @@ impl Bell {
     /// For a thread that is not known yet, one at a time, which sleeps with [`Bell::park`].
     pub fn for_anyone() -> Arc<Self> {
         Arc::new(Self {
-            sleeping: AtomicBool::new(false),
+            rest: AtomicU8::new(AWAKE),
             wake: Wake::Anyone(Mutex::default(), Condvar::default()),
         })
     }
@@ -165,7 +174,7 @@ impl Bell {
         near.set_nonblocking(true)?;
         far.set_nonblocking(true)?;
         let bell = Arc::new(Self {
-            sleeping: AtomicBool::new(false),
+            rest: AtomicU8::new(AWAKE),
             wake: Wake::Socket(far),
         });
         Ok((
@@ -180,22 +189,46 @@ impl Bell {
     /// After an entry was put into a ring.
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
-        if self.sleeping.swap(false, Ordering::SeqCst) {
-            match &self.wake {
-                Wake::Thread(thread) => thread.unpark(),
-                // A full socket means that a wake is already on its way.
-                Wake::Socket(socket) => drop((&*socket).write(&[1])),
-                Wake::Anyone(rung, condition) => {
-                    *rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-                    condition.notify_all();
-                }
+        if self.rest.swap(AWAKE, Ordering::SeqCst) != AWAKE {
+            self.wake();
+        }
+    }
+
+    /// The same for an entry that may wait until a nap is over.
+    pub fn ring_softly(&self) {
+        fence(Ordering::SeqCst);
+        let asleep = self
+            .rest
+            .compare_exchange(ASLEEP, AWAKE, Ordering::SeqCst, Ordering::SeqCst);
+        if asleep.is_ok() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        match &self.wake {
+            Wake::Thread(thread) => thread.unpark(),
+            // A full socket means that a wake is already on its way.
+            Wake::Socket(socket) => drop((&*socket).write(&[1])),
+            Wake::Anyone(rung, condition) => {
+                *rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                condition.notify_all();
             }
         }
     }
 
     /// Sleeps until rung, unless `ready` already sees work. At most `time`.
-    pub fn park(&self, time: std::time::Duration, ready: impl Fn() -> bool) {
-        self.sleeping.store(true, Ordering::SeqCst);
+    pub fn park(&self, time: Duration, ready: impl Fn() -> bool) {
+        self.wait(ASLEEP, time, ready);
+    }
+
+    /// The same, but [`Bell::ring_softly`] does not end it.
+    pub fn nap(&self, time: Duration, ready: impl Fn() -> bool) {
+        self.wait(NAPPING, time, ready);
+    }
+
+    fn wait(&self, how: u8, time: Duration, ready: impl Fn() -> bool) {
+        self.rest.store(how, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if !ready() {
             match &self.wake {
@@ -207,7 +240,7 @@ impl Bell {
                 }
             }
         }
-        self.sleeping.store(false, Ordering::SeqCst);
+        self.rest.store(AWAKE, Ordering::SeqCst);
     }
 }
 
@@ -242,9 +275,9 @@ impl CoreBell {
 impl Listening {
     /// Waits until rung, unless `ready` already sees work.
     pub async fn rest(&mut self, ready: impl Fn() -> bool) -> io::Result<()> {
-        self.bell.sleeping.store(true, Ordering::SeqCst);
+        self.bell.rest.store(ASLEEP, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if ready() && self.bell.sleeping.swap(false, Ordering::SeqCst) {
+        if ready() && self.bell.rest.swap(AWAKE, Ordering::SeqCst) != AWAKE {
             return Ok(()); // nobody rang between: no byte is on its way
         }
         let (read, heard) = self.stream.read(std::mem::take(&mut self.heard)).await;
@@ -267,6 +300,20 @@ impl<T> Sender<T> {
             .push(entry)
             .map_err(|rtrb::PushError::Full(entry)| entry);
         self.bell.ring();
+        pushed
+    }
+
+    /// The same for an entry that may wait until its consumer's nap is over, unless the ring gets full by then.
+    pub fn send_softly(&mut self, entry: T) -> Result<(), T> {
+        let pushed = self
+            .ring
+            .push(entry)
+            .map_err(|rtrb::PushError::Full(entry)| entry);
+        if self.ring.slots() < self.ring.buffer().capacity() / 2 {
+            self.bell.ring();
+        } else {
+            self.bell.ring_softly();
+        }
         pushed
     }
 }
@@ -292,7 +339,7 @@ mod tests {
             while got.len() < 1000 {
                 match consumer.pop() {
                     Ok(entry) => got.push(entry),
-                    Err(_) => bell.park(std::time::Duration::from_secs(10), || !consumer.is_empty()),
+                    Err(_) => bell.park(Duration::from_secs(10), || !consumer.is_empty()),
                 }
             }
             got
@@ -301,6 +348,37 @@ mod tests {
         for entry in 0..1000 {
             let mut entry = entry;
             while let Err(back) = sender.send(entry) {
+                entry = back;
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(thread.join().unwrap(), (0..1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_nap_is_over_when_time_is_up_or_the_ring_fills() {
+        let (to_main, from_thread) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let bell = Bell::for_this_thread();
+            let (sender, mut consumer) = ring::<u32>(64, bell.clone());
+            to_main.send(sender).unwrap();
+            let (mut got, mut naps) = (Vec::new(), 0);
+            while got.len() < 1000 {
+                match consumer.pop() {
+                    Ok(entry) => got.push(entry),
+                    Err(_) if naps < 8 => {
+                        naps += 1;
+                        bell.nap(Duration::from_secs(60), || false);
+                    }
+                    Err(_) => bell.nap(Duration::from_millis(1), || false),
+                }
+            }
+            got
+        });
+        let mut sender = from_thread.recv().unwrap();
+        for entry in 0..1000 {
+            let mut entry = entry;
+            while let Err(back) = sender.send_softly(entry) {
                 entry = back;
                 std::thread::yield_now();
             }

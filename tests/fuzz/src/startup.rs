@@ -1,13 +1,19 @@
 //! The first packet of a connection, before anybody is known.
 
-use codecs::postgres::startup::{STARTUP_BYTES_MAX, StartupStep, step};
+use codecs::postgres::startup::{
+    NegotiateProtocolVersion, STARTUP_BYTES_MAX, StartupStep, TLS_HANDSHAKE, step,
+};
 
 /// Reads `data` as the first bytes of a connection.
 pub fn check(data: &[u8]) {
+    if let Ok(agreed) = NegotiateProtocolVersion::read(data) {
+        assert!((agreed.unknown_count as usize) < data.len());
+    }
     match step(data) {
         Ok(StartupStep::Need { bytes }) => {
             assert!(bytes > data.len() && bytes <= STARTUP_BYTES_MAX as usize);
         }
+        Ok(StartupStep::DirectTls) => assert_eq!(data.first(), Some(&TLS_HANDSHAKE)),
         Ok(StartupStep::SslRequest { bytes } | StartupStep::GssEncRequest { bytes }) => {
             assert!(bytes <= data.len());
         }

@@ -8,8 +8,17 @@ use crate::postgres::startup::{CANCEL_REQUEST, SSL_REQUEST, VERSION_3_0};
 
 /// StartupMessage, protocol 3.0. A parameter without a name would end the list and is left out.
 pub fn startup<'a>(out: &mut Vec<u8>, parameters: impl Iterator<Item = (&'a str, &'a str)>) {
+    startup_minor(out, 0, parameters);
+}
+
+/// StartupMessage of a minor version of protocol 3.
+pub fn startup_minor<'a>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    parameters: impl Iterator<Item = (&'a str, &'a str)>,
+) {
     sized(out, |out| {
-        out.extend_from_slice(&VERSION_3_0.to_be_bytes());
+        out.extend_from_slice(&(VERSION_3_0 | u32::from(minor)).to_be_bytes());
         for (name, value) in parameters {
             if !until_nul(name.as_bytes()).is_empty() {
                 string(out, name.as_bytes());

@@ -5,6 +5,7 @@
 
 mod described;
 mod fast_path;
+mod kinds;
 mod whole_rows;
 
 use std::ops::Range;
@@ -17,6 +18,7 @@ use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
 use linegate_config::{RecordLevel, RecordingFull};
 use linegate_identity::Effects;
+use linegate_policy::Statement;
 use linegate_recording::Entry;
 use masking_simd::{Cell, HitCounts};
 
@@ -36,6 +38,8 @@ const GATHER_BYTES_MAX: usize = 16 << 10;
 #[derive(Default)]
 struct Result {
     plan: Option<Rc<Plan>>,
+    /// Its rows are CopyData.
+    is_copy: bool,
     rows: u64,
     bytes: u64,
     recorded: u64,
@@ -153,6 +157,7 @@ impl Flow {
         };
         let mut at = 0;
         let mut needed = 1;
+        self.say_due(turn, &mut ingress, &mut out).await?;
         loop {
             let held = ingress.data().len();
             if at == held {
@@ -203,6 +208,9 @@ impl Flow {
         // Rows pass in pieces of any size; only those that are looked at whole are bounded.
         let limits = Limits::STREAMED;
         let from = *at;
+        if self.place.at_boundary() {
+            self.is_of_kind(ingress.data()[from])?;
+        }
         let hop = match &*plan {
             Plan::Plain | Plan::Refused(_) => hop(&ingress.data()[from..], &mut self.place, &limits),
             Plan::InPlace(masked) => {
@@ -212,6 +220,7 @@ impl Flow {
             Plan::Whole(whole) => return self.whole_rows(turn, ingress, at, out, whole).await,
         };
         let hop = hop.map_err(|error| self.server_fault(&error))?;
+        self.are_of_kind(&hop)?;
         *at += hop.bytes;
         if !matches!(&*plan, Plan::Refused(_)) && !self.muted {
             let taken = &ingress.data()[from..from + hop.bytes];
@@ -329,6 +338,7 @@ impl Flow {
     ) -> std::result::Result<(), Ended> {
         let session = self.session.clone();
         let payload = frame.payload(&ingress.data()[whole.start..]);
+        self.has_shape(frame.tag, payload)?;
         let running = session.pipeline.borrow().running().cloned();
         self.transaction_touched |= running.as_ref().is_some_and(|asked| asked.touches_mask(&session));
         let mut replacement = None;
@@ -353,13 +363,14 @@ impl Flow {
             tag::FUNCTION_CALL_RESPONSE => {
                 replacement = self.function_result(&ingress.data()[whole.clone()]).await?;
             }
-            tag::NO_DATA => {
+            tag::NO_DATA | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => {
                 // The portal may be another than the one that was described under its name.
-                if let Some(Expect::DescribePortal { portal, .. }) = session.pipeline.borrow().head() {
-                    session.plans.borrow_mut().remove(portal);
+                if let Some(name) = session.pipeline.borrow().head().and_then(Expect::portal) {
+                    session.plans.borrow_mut().remove(name);
                 }
             }
             tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
+                self.copy_begins(frame.tag)?;
                 let plan = match &running {
                     Some(asked) => fresh::copy_plan(&session, asked).await,
                     None => Plan::Plain,
@@ -390,6 +401,9 @@ impl Flow {
         if frame.tag == tag::READY_FOR_QUERY {
             session.spending.ready(status).await;
             session.catalog_settled(status);
+            if status == Some(TransactionStatus::Idle) {
+                session.plans.borrow_mut().clear(); // their portals are gone
+            }
             self.muted = false;
             self.query_plan = None;
             let result = std::mem::take(&mut self.result);
@@ -455,14 +469,14 @@ impl Flow {
     async fn result_ended(&mut self, message: u8, payload: &[u8], running: Option<&Asked>) {
         let session = self.session.clone();
         let result = std::mem::take(&mut self.result);
+        self.query_plan = None; // the next result has a description of its own
         if running.is_none() {
             return; // an answer to linegate itself
         }
         self.report_found(&result, running).await;
-        if let Some(asked) =
-            running.filter(|asked| message == tag::COMMAND_COMPLETE && may_change_catalog(asked))
-        {
-            session.catalog_changed(&asked.decision.statement);
+        if let (tag::COMMAND_COMPLETE, Some(asked)) = (message, running) {
+            let changed = asked.statements().filter(|ran| may_change_catalog(ran));
+            changed.for_each(|statement| session.catalog_changed(statement));
         }
         if session.target.config.record < RecordLevel::Shape {
             return;
@@ -578,7 +592,6 @@ fn is_last(payload: &[u8]) -> bool {
 }
 
 /// What could not be read, and still ran, may have changed anything.
-fn may_change_catalog(asked: &Asked) -> bool {
-    let statement = &asked.decision.statement;
+fn may_change_catalog(statement: &Statement) -> bool {
     statement.changes_catalog || statement.effects.contains(Effects::UNREADABLE)
 }

@@ -19,12 +19,12 @@ use linegate_identity::Effects;
 use linegate_policy::{Decision, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
-use self::counted::{UNDO, limits_changes};
+use self::counted::{UNDO, UNDO_NAME, limits_changes};
 use super::asked::Asked;
 use super::budget::CHANGES;
 use super::hold::{self, HoldEnd, Refusal};
 use super::pipeline::Expect;
-use super::{Ended, Session};
+use super::{Ended, Session, names};
 use crate::link::{LinkReader, LinkWriter};
 use crate::slab::Ingress;
 
@@ -45,8 +45,6 @@ pub(super) struct Asking {
     skipping: bool,
     /// COPY data passes by count.
     place: Place,
-    /// Portals that were described since they were bound.
-    described: Vec<Rc<[u8]>>,
     over: bool,
 }
 
@@ -58,7 +56,6 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWrite
         out: Vec::new(),
         skipping: false,
         place: Place::default(),
-        described: Vec::new(),
         over: false,
     };
     let mut ingress = match early.map_or_else(|| reader.ingress(), Ok) {
@@ -162,14 +159,19 @@ impl Asking {
         if self.is_skipping() && may_be_skipped {
             return Ok(());
         }
-        self.after_copy(&message).await?;
+        if self.is_copys(&message).await? {
+            return Ok(());
+        }
         self.undo_first(&message).await?;
         if self.is_skipping() && may_be_skipped {
             return Ok(());
         }
         match message {
             Message::Query { text } => self.query(text, whole).await,
-            Message::Parse { name, text, .. } => self.parse(name, text, whole).await,
+            Message::Parse { name, text, .. } => match self.kept([name]) {
+                Some([name]) => self.parse(name, text, whole).await,
+                None => Ok(()),
+            },
             Message::Bind {
                 portal,
                 statement,
@@ -177,7 +179,10 @@ impl Asking {
                 ..
             } => {
                 let parameters = parameters.map(|value| value.map(<[u8]>::to_vec)).collect();
-                self.bind(portal, statement, parameters, whole).await
+                match self.kept([portal, statement]) {
+                    Some([portal, statement]) => self.bind(portal, statement, parameters, whole).await,
+                    None => Ok(()),
+                }
             }
             Message::Describe {
                 kind: Kind::Statement,
@@ -189,14 +194,19 @@ impl Asking {
             Message::Describe {
                 kind: Kind::Portal,
                 name,
-            } => {
-                self.describe_portal(name, whole).await;
-                Ok(())
-            }
-            Message::Execute { portal, .. } => self.execute(portal, whole).await,
+            } => match self.kept([name]) {
+                Some([name]) => self.describe_portal(name, whole).await,
+                None => Ok(()),
+            },
+            Message::Execute { portal, .. } => match self.kept([portal]) {
+                Some([portal]) => self.execute(portal, whole).await,
+                None => Ok(()),
+            },
             Message::Close { kind, name } => {
-                let statement = (kind == Kind::Statement).then(|| Rc::from(name));
-                self.forward(whole, Some(Expect::Close { statement }));
+                if let Some([name]) = self.kept([name]) {
+                    let name = Rc::from(name);
+                    self.forward(whole, Some(Expect::Close { kind, name }));
+                }
                 Ok(())
             }
             Message::Sync => {
@@ -240,35 +250,55 @@ impl Asking {
     }
 
     /// While the server may wait for COPY data, it takes any other message for a mistake and throws it away: what linegate
-    /// would wait for then never comes. So nothing follows COPY FROM before it is over.
-    async fn after_copy(&mut self, message: &Message<'_>) -> Result<(), Ended> {
+    /// would wait for then never comes. So nothing follows COPY FROM before it is over. True for a Sync among the data: the
+    /// server ignores it, unless the COPY has failed, which linegate may not know yet. It stays behind.
+    async fn is_copys(&mut self, message: &Message<'_>) -> Result<bool, Ended> {
         let belongs = matches!(
             message,
             Message::CopyData(_)
                 | Message::CopyDone
                 | Message::CopyFail { .. }
                 | Message::Flush
-                | Message::Sync
                 | Message::Terminate
         );
         if belongs || !self.session.pipeline.borrow().may_copy_in() {
-            return Ok(());
+            return Ok(false);
         }
         tell::flush(&mut self.out);
         self.flush().await?;
+        self.session.say_local().await.map_err(client_gone)?;
         loop {
             {
                 let pipeline = self.session.pipeline.borrow();
-                if pipeline.is_copying_in() {
-                    self.session.core.counters.client_faults.one();
-                    return Err(Ended::saying(b"08P01", "a message in the middle of COPY data"));
-                }
-                if !pipeline.may_copy_in() || self.session.ended.borrow().is_some() {
-                    return Ok(());
+                match message {
+                    Message::Sync if pipeline.is_copying_in() => return Ok(true),
+                    _ if pipeline.is_copying_in() => {
+                        self.session.core.counters.client_faults.one();
+                        return Err(Ended::saying(b"08P01", "a message in the middle of COPY data"));
+                    }
+                    _ if !pipeline.may_copy_in() || self.session.ended.borrow().is_some() => {
+                        return Ok(false);
+                    }
+                    _ => {}
                 }
             }
             crate::rt::sleep(COPY_POLL).await;
         }
+    }
+
+    /// The names of a message as the server keeps them. `None`: they were refused.
+    fn kept<'n, const N: usize>(&mut self, mut names: [&'n [u8]; N]) -> Option<[&'n [u8]; N]> {
+        for name in &mut names {
+            match names::kept(name) {
+                Some(kept) => *name = kept,
+                None => {
+                    let message = "linegate: a name that is not ASCII must be shorter";
+                    self.refuse_extended(b"42622", message, None);
+                    return None;
+                }
+            }
+        }
+        Some(names)
     }
 
     async fn query(&mut self, text: &[u8], whole: &[u8]) -> Result<(), Ended> {
@@ -276,11 +306,10 @@ impl Asking {
         let asked = match self.clear(asked, Protocol::Simple, &[]).await? {
             Ok(asked) => asked,
             Err(refusal) => {
-                self.refuse_query(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
-                return Ok(());
+                return self.refuse_query(&refusal).await;
             }
         };
-        let effects = asked.decision.effects;
+        let effects = asked.effects();
         let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);
         let is_counted = effects.intersects(counted)
             && !effects.intersects(Effects::COPY_IN.with(Effects::TRANSACTION))
@@ -353,9 +382,17 @@ impl Asking {
         let session = &self.session;
         session.core.counters.statements.one();
         session.spending.sent(session, asked);
+        self.note_what_runs(asked);
+    }
+
+    /// The same, of a statement that was noted when something else went by the name that it runs.
+    fn note_what_runs(&self, asked: &Asked) {
+        let session = &self.session;
         session.remember(asked, None);
-        session.lexing.forwarded(&asked.decision.statement);
-        session.note_made(&asked.decision.statement);
+        for statement in asked.statements() {
+            session.lexing.forwarded(statement);
+            session.note_made(statement);
+        }
     }
 
     /// Statement and verdict, before anything of it reaches the server. Waits while the recorder is behind or refuses.
@@ -392,7 +429,7 @@ impl Asking {
             verdict,
             reason,
             policies: decision.policies.clone(),
-            effects: decision.effects.names().map(str::to_owned).collect(),
+            effects: asked.effects().names().map(str::to_owned).collect(),
             relations: relations.map(ToString::to_string).collect(),
         };
         session.core.record(session.id, statement).await;
@@ -441,21 +478,34 @@ impl Asking {
         }
     }
 
-    /// Refuses a simple query: error, then ReadyForQuery with the status that the server will have by then.
-    pub(super) fn refuse_query(&mut self, sqlstate: &[u8; 5], message: &str, hint: Option<&str>) {
+    /// Refuses a simple query: error, then ReadyForQuery with the status that the server has.
+    pub(super) async fn refuse_query(&mut self, refusal: &Refusal) -> Result<(), Ended> {
+        self.settle().await?;
+        if self.is_skipping() {
+            return Ok(()); // behind an error that the client is told, nothing is looked at before Sync
+        }
         let mut bytes = Vec::new();
-        say::error_response(&mut bytes, "ERROR", sqlstate, message, None, hint);
+        let hint = refusal.hint.as_deref();
+        say::error_response(
+            &mut bytes,
+            "ERROR",
+            &refusal.sqlstate,
+            &refusal.message,
+            None,
+            hint,
+        );
         let mut pipeline = self.session.pipeline.borrow_mut();
-        if pipeline.is_idle() {
+        if pipeline.has_open_executes() {
+            // What ran without a Sync is undone, as it would be by an error of the server's.
+            drop(pipeline);
+            self.poison(bytes);
+            tell::sync(&mut self.out);
+            self.session.pipeline.borrow_mut().push(Expect::Sync);
+        } else {
             say::ready_for_query(&mut bytes, pipeline.status());
             pipeline.push(Expect::Local(bytes));
-        } else {
-            // Earlier answers may still change the status: the server itself says it, in answer to a Sync.
-            pipeline.push(Expect::Local(bytes));
-            pipeline.push(Expect::Sync);
-            drop(pipeline);
-            tell::sync(&mut self.out);
         }
+        Ok(())
     }
 
     /// Refuses in the extended protocol: error, then silence up to Sync. Where statements of this series already ran
@@ -466,12 +516,25 @@ impl Asking {
         self.skipping = true;
         let mut pipeline = self.session.pipeline.borrow_mut();
         if pipeline.has_open_executes() {
-            pipeline.push(Expect::Poison(bytes));
             drop(pipeline);
-            tell::parse(&mut self.out, b"", UNDO);
+            self.poison(bytes);
         } else {
             pipeline.push(Expect::Local(bytes));
         }
+    }
+
+    /// What the server would say to this message itself, and as it would: the transaction fails.
+    fn fail_extended(&mut self, sqlstate: &[u8; 5], message: &str) {
+        let mut bytes = Vec::new();
+        say::error_response(&mut bytes, "ERROR", sqlstate, message, None, None);
+        self.skipping = true;
+        self.poison(bytes);
+    }
+
+    /// The server fails, and these words stand in place of its own.
+    fn poison(&mut self, words: Vec<u8>) {
+        self.session.pipeline.borrow_mut().push(Expect::Poison(words));
+        tell::parse(&mut self.out, UNDO_NAME, UNDO);
     }
 
     fn fault(&self, error: &PostgresError) -> Ended {

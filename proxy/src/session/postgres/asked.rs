@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use linegate_policy::{Charges, Decision, Lineage, MaskScope};
+use linegate_identity::Effects;
+use linegate_policy::{Charges, Decision, Lineage, MaskScope, Statement};
 
-use super::names::Run;
+use super::names::{ByName, Run};
 use crate::policy_service::Standing;
 
 /// Shared by everything that remembers the statement: prepared statements, portals, the pipeline.
@@ -25,6 +26,8 @@ pub struct Asked {
     pub charges: Option<Rc<Charges>>,
     /// The prepared statement or cursor that it runs, where that is known.
     pub named: Option<Rc<Run>>,
+    /// All that it may run by name.
+    pub by_name: Option<Rc<ByName>>,
     /// The text was read; else the server may read it in another way, whenever it is decided again.
     pub is_read: bool,
     /// What the session was allowed and saw masked when it was decided.
@@ -57,6 +60,26 @@ impl Asked {
         named.unwrap_or(&self.decision).statement.lineage.as_ref()
     }
 
+    /// The statement, and those that it may run by name.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        let also = self.by_name.iter().flat_map(|ran| &ran.more);
+        std::iter::once(&self.decision)
+            .chain(also)
+            .map(|decision| &decision.statement)
+    }
+
+    /// Its effects, and those of what it may run by name.
+    pub fn effects(&self) -> Effects {
+        let also = self.by_name.iter().flat_map(|ran| &ran.more);
+        also.fold(self.decision.effects, |all, decision| all.with(decision.effects))
+    }
+
+    /// Whether the server may answer it by waiting for COPY data.
+    pub fn may_copy_in(&self) -> bool {
+        self.effects()
+            .intersects(Effects::COPY_IN.with(Effects::UNREADABLE))
+    }
+
     /// What its rows are of may be other than the catalog said when it was decided: they go through views or functions, or
     /// belong to relations that it did not hold.
     pub fn is_to_be_confirmed(&self) -> bool {
@@ -79,6 +102,7 @@ impl Asked {
             may_show_label: self.may_show_label || newer.may_show_label,
             charges: self.charges.clone(),
             named: newer.named.clone(),
+            by_name: newer.by_name.clone(),
             is_read: newer.is_read,
             standing: newer.standing.clone(),
         })
@@ -94,6 +118,7 @@ impl Asked {
             may_show_label: self.may_show_label,
             charges: self.charges.clone(),
             named: self.named.clone(),
+            by_name: self.by_name.clone(),
             is_read: self.is_read,
             standing: self.standing.clone(),
         })
@@ -111,6 +136,7 @@ impl Asked {
             may_show_label: false,
             charges: None,
             named: None,
+            by_name: None,
             is_read: true,
             standing: Arc::new(Standing::for_tests()),
         }

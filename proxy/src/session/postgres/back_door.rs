@@ -1,22 +1,27 @@
 //! The back door: logging in at a target with linegate's own credential.
 //!
-//! Source: PostgreSQL manual, "Message Flow": Start-up. The client never sees this credential; what the server says about
-//! itself (ParameterStatus, BackendKeyData) is passed on.
+//! Source: PostgreSQL manual, "Message Flow": Start-up, SSL Session Encryption; "SASL Authentication". The client never sees
+//! this credential, nor the server's cancel key; what the server says about itself (ParameterStatus) is passed on. The
+//! protocol's minor version is asked for as the client asked for it, and is what the server agrees to.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use codecs::postgres::backend::{Authentication, BackendKeyData, ErrorFields, tag};
 use codecs::postgres::build::frontend as tell;
-use codecs::postgres::{Limits, Step, frame};
-use linegate_config::TlsMode;
-use linegate_identity::{ScramClient, md5};
+use codecs::postgres::startup::NegotiateProtocolVersion;
+use codecs::postgres::{Frame, Limits, Step, frame};
+use linegate_config::{Address, TlsMode};
+use linegate_identity::scram::{MECHANISM, MECHANISM_PLUS};
+use linegate_identity::{ScramBinding, ScramClient, md5};
 use rustls::pki_types::ServerName;
 
 use super::Ended;
 use crate::clock;
 use crate::link::Link;
-use crate::rt::{self, net::Stream};
+use crate::rt::{
+    self,
+    net::{Deadline, Place, Stream},
+};
 use crate::shared::{Shared, Target};
 use crate::slab::{Ingress, Pool};
 use crate::tls::Tls;
@@ -32,30 +37,67 @@ pub struct Backend {
     pub link: Link,
     /// What it sent ahead.
     pub ingress: Ingress,
-    /// ParameterStatus messages and NegotiateProtocolVersion aside, everything that the client should hear, as messages.
+    /// What the client should hear, as messages: ParameterStatus and notices.
     pub greeting: Vec<u8>,
-    /// Its cancel key.
-    pub cancel_key: (u32, Vec<u8>),
+    /// Its cancel key: process and secret. Without a secret it cannot be asked to cancel.
+    pub cancel_key: (u32, Box<[u8]>),
 }
 
-/// Connects and logs in. `parameters` go into the startup packet beside user and database.
+impl Backend {
+    /// Waits until a whole message stands at the start of `ingress`. Whoever has read it consumes it.
+    pub async fn next(&mut self, limits: &Limits) -> Result<Frame, String> {
+        loop {
+            let step = frame::step(self.ingress.data(), limits).map_err(|error| error.to_string())?;
+            let needed = match step {
+                Step::Frame(frame) => return Ok(frame),
+                Step::Need { bytes } => bytes,
+            };
+            let empty = self.link.reader.ingress().map_err(|error| error.to_string())?;
+            let taken = std::mem::replace(&mut self.ingress, empty);
+            let (read, back) = self.link.reader.fill(taken, needed).await;
+            self.ingress = back;
+            match read {
+                Ok(0) => return Err("the server closed the connection".to_owned()),
+                Ok(_) => {}
+                Err(error) => return Err(format!("reading failed: {error}")),
+            }
+        }
+    }
+}
+
+/// Connects and logs in by protocol 3.0. `parameters` go into the startup packet beside user and database.
 pub async fn connect(
     target: &Target,
     pool: &Rc<Pool>,
     database: &str,
     parameters: &[(String, String)],
 ) -> Result<Backend, Ended> {
+    connect_minor(target, pool, database, parameters, 0).await
+}
+
+/// The same by a minor version of protocol 3, or an older one that the server prefers.
+pub async fn connect_minor(
+    target: &Target,
+    pool: &Rc<Pool>,
+    database: &str,
+    parameters: &[(String, String)],
+    minor: u16,
+) -> Result<Backend, Ended> {
     let name = &target.config.name;
     let link = dial(target, pool).await?;
-    let mut ingress = link
+    let ingress = link
         .reader
         .ingress()
         .map_err(|error| Ended::saying(b"53200", error.to_string()))?;
-    ingress.consume(0);
     let mut login = Login {
         target,
-        link,
-        ingress,
+        backend: Backend {
+            link,
+            ingress,
+            greeting: Vec::new(),
+            cancel_key: (0, Box::default()),
+        },
+        minor,
         scram: None,
     };
     let mut bytes = Vec::new();
@@ -66,29 +108,15 @@ pub async fn connect(
     let theirs = parameters
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
-    tell::startup(&mut bytes, own.into_iter().chain(theirs));
+    tell::startup_minor(&mut bytes, minor, own.into_iter().chain(theirs));
     login.tell(bytes).await?;
-    let time = Shared::connect_time(target);
-    // Not a time-out around a read: the switch makes the read itself end.
-    let done = Rc::new(std::cell::Cell::new(false));
-    let (watched, switch) = (done.clone(), login.link.switch.clone());
-    rt::spawn(async move {
-        rt::sleep(time).await;
-        if !watched.get() {
-            switch.off();
-        }
-    });
+    let deadline = Deadline::new(Shared::connect_time(target), &login.backend.link.switch);
     let result = login.run().await;
-    done.set(true);
-    let (greeting, cancel_key) = result.inspect_err(|ended| {
+    drop(deadline);
+    result.inspect_err(|ended| {
         tracing::warn!(target = %name, why = %ended.why, "the backend did not let linegate in");
     })?;
-    Ok(Backend {
-        link: login.link,
-        ingress: login.ingress,
-        greeting,
-        cancel_key,
-    })
+    Ok(login.backend)
 }
 
 /// Connects, with TLS as the target asks for it.
@@ -103,8 +131,8 @@ pub async fn dial(target: &Target, pool: &Rc<Pool>) -> Result<Link, Ended> {
     };
     let addresses = target.addresses.load();
     let mut last = String::from("its name has no address");
-    for address in addresses.iter() {
-        match attempt(target, pool, *address).await {
+    for place in addresses.iter() {
+        match attempt(target, pool, place).await {
             Ok(link) => return Ok(link),
             Err(error) => last = error.to_string(),
         }
@@ -112,15 +140,16 @@ pub async fn dial(target: &Target, pool: &Rc<Pool>) -> Result<Link, Ended> {
     Err(unreachable(last))
 }
 
-async fn attempt(target: &Target, pool: &Rc<Pool>, address: SocketAddr) -> std::io::Result<Link> {
+async fn attempt(target: &Target, pool: &Rc<Pool>, place: &Place) -> std::io::Result<Link> {
     let time = Shared::connect_time(target);
-    let stream = rt::within(time, Stream::connect(address))
+    let stream = rt::within(time, Stream::connect(place))
         .await
         .ok_or(std::io::ErrorKind::TimedOut)??;
     let mut link = Link::new(stream, pool.clone())?;
-    let Some(config) = &target.tls else {
+    let (Some(config), Address::Tcp(address)) = (&target.tls, &target.config.address) else {
         return Ok(link);
     };
+    let _deadline = Deadline::new(time, &link.switch);
     let mut request = Vec::new();
     tell::ssl_request(&mut request);
     link.writer.write_vec(request).await.0?;
@@ -130,9 +159,9 @@ async fn attempt(target: &Target, pool: &Rc<Pool>, address: SocketAddr) -> std::
     match ingress.data() {
         b"S" => {
             ingress.consume(1);
-            let host =
-                ServerName::try_from(target.config.address.host.clone()).map_err(std::io::Error::other)?;
-            link.start_tls(Tls::client(config.clone(), host)?).await?;
+            let host = ServerName::try_from(address.host.clone()).map_err(std::io::Error::other)?;
+            link.start_tls(Tls::client(config.clone(), host)?, ingress)
+                .await?;
             Ok(link)
         }
         b"N" if target.config.tls == TlsMode::Prefer => Ok(link),
@@ -147,19 +176,15 @@ async fn attempt(target: &Target, pool: &Rc<Pool>, address: SocketAddr) -> std::
 
 struct Login<'a> {
     target: &'a Target,
-    link: Link,
-    ingress: Ingress,
+    backend: Backend,
+    minor: u16,
     scram: Option<ScramClient>,
 }
 
 impl Login<'_> {
     async fn tell(&mut self, bytes: Vec<u8>) -> Result<(), Ended> {
-        self.link
-            .writer
-            .write_vec(bytes)
-            .await
-            .0
-            .map_err(|error| self.failed(format!("writing failed: {error}")))
+        let written = self.backend.link.writer.write_vec(bytes).await.0;
+        written.map_err(|error| self.failed(format!("writing failed: {error}")))
     }
 
     fn failed(&self, why: String) -> Ended {
@@ -174,39 +199,15 @@ impl Login<'_> {
     }
 
     async fn message(&mut self) -> Result<(u8, Vec<u8>), Ended> {
-        loop {
-            let needed = match frame::step(self.ingress.data(), &LIMITS)
-                .map_err(|error| self.failed(error.to_string()))?
-            {
-                Step::Frame(frame) => {
-                    let payload = frame.payload(self.ingress.data()).to_vec();
-                    self.ingress.consume(frame.size.with_tag());
-                    return Ok((frame.tag, payload));
-                }
-                Step::Need { bytes } => bytes,
-            };
-            let empty = self
-                .link
-                .reader
-                .ingress()
-                .map_err(|error| self.failed(error.to_string()))?;
-            let (read, back) = self
-                .link
-                .reader
-                .fill(std::mem::replace(&mut self.ingress, empty), needed)
-                .await;
-            self.ingress = back;
-            match read {
-                Ok(0) => return Err(self.failed("the server closed the connection during the login".into())),
-                Ok(_) => {}
-                Err(error) => return Err(self.failed(format!("reading failed: {error}"))),
-            }
-        }
+        let next = self.backend.next(&LIMITS).await;
+        let frame = next.map_err(|why| self.failed(format!("during the login: {why}")))?;
+        let ingress = &mut self.backend.ingress;
+        let payload = frame.payload(ingress.data()).to_vec();
+        ingress.consume(frame.size.with_tag());
+        Ok((frame.tag, payload))
     }
 
-    async fn run(&mut self) -> Result<(Vec<u8>, (u32, Vec<u8>)), Ended> {
-        let mut greeting = Vec::new();
-        let mut cancel_key = (0, Vec::new());
+    async fn run(&mut self) -> Result<(), Ended> {
         loop {
             let (message, payload) = self.message().await?;
             match message {
@@ -215,19 +216,25 @@ impl Login<'_> {
                         Authentication::read(&payload).map_err(|error| self.failed(error.to_string()))?;
                     self.prove(asked).await?;
                 }
-                tag::PARAMETER_STATUS | tag::NOTICE_RESPONSE => append(&mut greeting, message, &payload),
+                tag::PARAMETER_STATUS | tag::NOTICE_RESPONSE => {
+                    append(&mut self.backend.greeting, message, &payload);
+                }
                 tag::BACKEND_KEY_DATA => {
                     let key =
                         BackendKeyData::read(&payload).map_err(|error| self.failed(error.to_string()))?;
-                    cancel_key = (key.process_id, key.secret.to_vec());
-                    append(&mut greeting, message, &payload);
+                    self.backend.cancel_key = (key.process_id, key.secret.into());
                 }
-                tag::READY_FOR_QUERY => {
-                    append(&mut greeting, message, &payload);
-                    return Ok((greeting, cancel_key));
-                }
+                tag::READY_FOR_QUERY => return Ok(()),
                 tag::ERROR_RESPONSE => return Err(self.refused(&payload)),
-                tag::NEGOTIATE_PROTOCOL_VERSION => {}
+                tag::NEGOTIATE_PROTOCOL_VERSION => {
+                    let agreed = NegotiateProtocolVersion::read(&payload)
+                        .map_err(|error| self.failed(error.to_string()))?;
+                    if agreed.minor > self.minor || agreed.unknown_count > 0 {
+                        return Err(
+                            self.failed("the server answers for a version that nobody asked for".into())
+                        );
+                    }
+                }
                 other => return Err(self.failed(format!("message {:?} during the login", char::from(other)))),
             }
         }
@@ -268,21 +275,32 @@ impl Login<'_> {
         };
         let mut bytes = Vec::new();
         match asked {
+            // A server that has not shown that it knows the verifier may be anybody.
+            Authentication::Ok if self.scram.is_some() => {
+                return Err(self.failed("the server ended the SASL exchange early".into()));
+            }
             Authentication::Ok => return Ok(()),
             Authentication::CleartextPassword => tell::password(&mut bytes, &secret.ok_or_else(no_password)?),
             Authentication::Md5Password { salt } => {
                 let secret = String::from_utf8(secret.ok_or_else(no_password)?).map_err(|_| no_password())?;
                 tell::password(&mut bytes, md5::md5_password(&user, &secret, salt).as_bytes());
             }
-            Authentication::Sasl { mut mechanisms } => {
-                if !mechanisms.any(|mechanism| mechanism == b"SCRAM-SHA-256") {
+            Authentication::Sasl { mechanisms } => {
+                let offered: Vec<&[u8]> = mechanisms.collect();
+                let offers = |mechanism: &str| offered.contains(&mechanism.as_bytes());
+                let binding = match self.backend.link.peer_end_point() {
+                    Some(digest) if offers(MECHANISM_PLUS) => ScramBinding::EndPoint(digest),
+                    Some(_) => ScramBinding::NotOffered, // tells the server, should somebody have taken its offer away
+                    None => ScramBinding::None,
+                };
+                if !matches!(binding, ScramBinding::EndPoint(_)) && !offers(MECHANISM) {
                     return Err(
                         self.failed("the server offers no SASL mechanism that linegate speaks".into())
                     );
                 }
                 let secret = String::from_utf8(secret.ok_or_else(no_password)?).map_err(|_| no_password())?;
-                let scram = ScramClient::new(&secret, clock::random());
-                tell::sasl_initial(&mut bytes, "SCRAM-SHA-256", &scram.first());
+                let scram = ScramClient::new(&secret, clock::random()).over(binding);
+                tell::sasl_initial(&mut bytes, scram.mechanism(), &scram.first());
                 self.scram = Some(scram);
             }
             Authentication::SaslContinue(data) => {

@@ -109,10 +109,11 @@ impl Spending {
             .charge_statements(u64::from(statement.count.max(1)), now)
             .and_then(|()| charges.charge_busy_ms(0, now))
             .map_err(refusal)?;
-        if charges.limits(BudgetKind::Changed) && asked.decision.effects.intersects(CHANGES) {
+        let effects = asked.effects();
+        if charges.limits(BudgetKind::Changed) && effects.intersects(CHANGES) {
             let counted = charges.charge_changed(0, &mut self.changes.borrow_mut(), now);
             counted.map_err(refusal)?;
-            if !is_countable(&asked.text, statement.count, asked.decision.effects) {
+            if !is_countable(&asked.text, statement.count, effects) {
                 return Err(uncountable());
             }
         }
@@ -202,9 +203,7 @@ impl Spending {
         let verb = done.tag.split(|byte| *byte == b' ').next().unwrap_or_default();
         let refused = match verb {
             b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" => self.changed(charges, done.rows()),
-            b"COPY" if asked.decision.effects.contains(Effects::COPY_IN) => {
-                self.changed(charges, done.rows())
-            }
+            b"COPY" if asked.effects().contains(Effects::COPY_IN) => self.changed(charges, done.rows()),
             _ if asked.decision.statement.count == 1 && asked.decision.effects.intersects(CHANGES) => {
                 Some(uncountable())
             }

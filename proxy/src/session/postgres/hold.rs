@@ -76,7 +76,10 @@ pub(super) async fn wait(
     asking.settle().await?; // the notice must stand in order, and the transaction status must be the true one
     let session = asking.session.clone();
     session.core.counters.held.one();
-    let in_transaction = session.pipeline.borrow().status() != TransactionStatus::Idle;
+    let in_transaction = {
+        let pipeline = session.pipeline.borrow();
+        pipeline.status() != TransactionStatus::Idle || pipeline.has_open_executes()
+    };
     if in_transaction && session.target.config.hold_in_transaction == HoldInTransaction::Refuse {
         let hint = "end the transaction first: a statement that waits for a person would keep its locks";
         return Ok(HoldEnd::Refused(Refusal::new(
@@ -99,6 +102,10 @@ pub(super) async fn wait(
     }
     let hold = request(&session, asked, terms, parameters);
     announce(&session, &hold).await?;
+    let ended = session.ended.borrow().clone();
+    if let Some(ended) = ended {
+        return Err(ended); // it ended meanwhile, and nobody would end the hold
+    }
     let slot = Slot::default();
     *session.hold.borrow_mut() = Some((hold.id.clone(), hold.digest.clone(), slot.clone()));
     lock(&shared.holds).insert(hold.id.clone(), hold.clone());
@@ -144,7 +151,7 @@ fn request(
             .iter()
             .map(|value| value.as_ref().map(|bytes| shown(bytes)))
             .collect(),
-        effects: asked.decision.effects.names().map(str::to_owned).collect(),
+        effects: asked.effects().names().map(str::to_owned).collect(),
         relations: statement
             .reads
             .iter()
@@ -163,10 +170,20 @@ fn request(
 /// The statement and, where it only names what it runs, that as well.
 fn with_what_runs(asked: &Asked) -> String {
     let text = shown(&asked.text);
-    match &asked.named {
-        Some(run) => format!("{text}\n-- which runs:\n{}", shown(&run.text)),
-        None => text,
+    let Some(ran) = &asked.by_name else {
+        return text;
+    };
+    let mut said = text;
+    said.push_str(match (ran.texts.as_slice(), ran.is_partly_unknown) {
+        (_, true) => "\n-- which runs something that is not all known:",
+        ([_], false) => "\n-- which runs:",
+        (_, false) => "\n-- which runs one of:",
+    });
+    for text in &ran.texts {
+        said.push('\n');
+        said.push_str(&shown(text));
     }
+    shown(said.as_bytes())
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -186,7 +203,9 @@ fn digest(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> S
         hash.update(bytes);
     };
     part(&asked.text);
-    part(asked.named.as_ref().map_or(&[][..], |run| &run.text[..]));
+    let ran = asked.by_name.as_ref().map_or(&[][..], |ran| &ran.texts[..]);
+    part(&(ran.len() as u64).to_le_bytes());
+    ran.iter().for_each(|text| part(text));
     part(&(parameters.len() as u64).to_le_bytes());
     for parameter in parameters {
         part(&[u8::from(parameter.is_some())]);

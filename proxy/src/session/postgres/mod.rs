@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod results;
 pub mod scrub;
 pub mod serve;
+pub mod silence;
 pub mod startup_settings;
 
 use std::cell::{Cell, RefCell};
@@ -218,8 +219,8 @@ pub struct Session {
     pub front_switch: Switch,
     /// Ends the server's link.
     pub back_switch: Switch,
-    /// The server's cancel key.
-    pub cancel_key: (u32, Vec<u8>),
+    /// What cancels its statements, here and at the server.
+    pub cancel_keys: cancel::Keys,
     /// Why it ended, once it has.
     pub ended: RefCell<Option<Ended>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
@@ -430,9 +431,10 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until the server owes nothing.
+    /// Waits until the server owes nothing, or the session has ended.
     pub async fn drain(&self) {
-        if self.pipeline.borrow().is_idle() {
+        // Once it has ended nobody says any more that the pipeline is empty.
+        if self.pipeline.borrow().is_idle() || self.ended.borrow().is_some() {
             return;
         }
         let slot = Slot::default();

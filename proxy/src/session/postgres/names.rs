@@ -6,6 +6,9 @@
 //! a name stands for every text that was given to it. What a name runs is decided anew each time, since policy, catalog and
 //! time may be others than when it was prepared, and since preparing what must wait for a person is allowed.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -27,8 +30,21 @@ const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Version of the policies, and the end of the time that they were asked for.
 pub type Rules = (u64, u64);
 
+/// Bytes of a name that the server compares, NAMEDATALEN less one. SQL's reader cuts names itself; the protocol's are cut here.
+const NAME_BYTES_MAX: usize = 63;
+/// The same for names beyond ASCII, of which the server may keep more bytes than were sent, or fewer, in its own encoding.
+const ENCODED_NAME_BYTES_MAX: usize = NAME_BYTES_MAX * 2 / 3;
+
+/// A name of the protocol as the server keeps it; `None` where that depends on the server's encoding.
+pub fn kept(name: &[u8]) -> Option<&[u8]> {
+    match name.is_ascii() {
+        true => Some(&name[..name.len().min(NAME_BYTES_MAX)]),
+        false => (name.len() <= ENCODED_NAME_BYTES_MAX).then_some(name),
+    }
+}
+
 /// One text that a name may stand for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Meaning {
     /// `None` where it is too long, one of several statements, or was not read.
     text: Option<Rc<[u8]>>,
@@ -36,6 +52,8 @@ struct Meaning {
     was_held: bool,
     /// What it was allowed under.
     rules: Rules,
+    /// Of what the protocol prepared and SQL could not have: it does more than read and change rows.
+    more: Option<Arc<Decision>>,
 }
 
 /// Something was prepared that is not among the names.
@@ -44,6 +62,8 @@ struct Lost {
     rules: Rules,
     /// It was held, or there are more of them under other rules: nothing by an unknown name may run.
     is_risky: bool,
+    /// It does more than read and change rows, or was not read.
+    has_more: bool,
     /// It may have had any name, also one that is known.
     by_any_name: bool,
 }
@@ -54,6 +74,8 @@ pub struct Names {
     known: RefCell<HashMap<Named, Vec<Meaning>>>,
     /// Names that SQL gave. What the protocol knows of them may be of something else.
     by_sql: RefCell<HashSet<Named>>,
+    /// Something ran that may have given any name.
+    any_by_sql: Cell<bool>,
     lost: Cell<Option<Lost>>,
 }
 
@@ -80,11 +102,13 @@ fn runs(statement: &Statement) -> Runs<'_> {
 
 impl Names {
     /// Takes in that a name may stand for that text from now on.
-    fn learn(&self, name: &Named, text: Option<&Rc<[u8]>>, was_held: bool, rules: Rules) {
-        let meaning = Meaning {
-            text: text.filter(|text| text.len() <= TEXT_BYTES_MAX).cloned(),
-            was_held,
-            rules,
+    fn learn(&self, name: &Named, mut meaning: Meaning) {
+        meaning.text = meaning.text.filter(|text| text.len() <= TEXT_BYTES_MAX);
+        let lost = Lost {
+            rules: meaning.rules,
+            is_risky: meaning.was_held,
+            by_any_name: false,
+            has_more: meaning.more.is_some(),
         };
         let mut known = self.known.borrow_mut();
         let has_room = known.len() < NAMES_MAX;
@@ -92,15 +116,19 @@ impl Names {
             Some(meanings) => {
                 let same = |known: &&mut Meaning| known.text.is_some() && known.text == meaning.text;
                 if let Some(same) = meanings.iter_mut().find(same) {
-                    same.was_held &= was_held;
+                    same.was_held &= meaning.was_held;
+                    same.more = meaning.more.or(same.more.take());
                 } else if meanings.len() < TEXTS_MAX {
                     meanings.push(meaning);
                 } else {
-                    self.lose(was_held, rules, true);
+                    self.lose(Lost {
+                        by_any_name: true,
+                        ..lost
+                    });
                 }
             }
             None if has_room => drop(known.insert(name.clone(), vec![meaning])),
-            None => self.lose(was_held, rules, false),
+            None => self.lose(lost),
         }
     }
 
@@ -111,19 +139,33 @@ impl Names {
         }
     }
 
-    fn lose(&self, was_held: bool, rules: Rules, by_any_name: bool) {
-        let before = self.lost.get();
-        self.lost.set(Some(Lost {
-            rules,
-            is_risky: was_held || before.is_some_and(|lost| lost.is_risky || lost.rules != rules),
-            by_any_name: by_any_name || before.is_some_and(|lost| lost.by_any_name),
+    fn lose(&self, one: Lost) {
+        self.lost.set(Some(match self.lost.get() {
+            None => one,
+            Some(before) => Lost {
+                rules: one.rules,
+                is_risky: one.is_risky || before.is_risky || before.rules != one.rules,
+                by_any_name: one.by_any_name || before.by_any_name,
+                has_more: one.has_more || before.has_more,
+            },
         }));
+    }
+
+    /// Whether running a name may do more than reading and changing rows, and it is not known what. `None`: any name.
+    fn may_do_more(&self, name: Option<&Named>) -> bool {
+        let is_unknown = match name {
+            Some(Named::Cursor(_)) => false,
+            Some(name) => !self.known.borrow().contains_key(name),
+            None => true,
+        };
+        let lost = self.lost.get();
+        lost.is_some_and(|lost| lost.has_more && (is_unknown || lost.by_any_name))
     }
 
     /// Whether SQL may have given that name, so that only what is remembered of it counts.
     pub fn is_by_sql(&self, name: impl FnOnce() -> Named) -> bool {
         let by_sql = self.by_sql.borrow();
-        !by_sql.is_empty() && (by_sql.len() >= NAMES_MAX || by_sql.contains(&name()))
+        self.any_by_sql.get() || !by_sql.is_empty() && (by_sql.len() >= NAMES_MAX || by_sql.contains(&name()))
     }
 
     fn meanings(&self, name: &Named) -> Vec<Meaning> {
@@ -152,10 +194,19 @@ impl Names {
 
 /// What EXECUTE or FETCH runs, where that is one text that is known.
 pub struct Run {
-    /// The statement that prepared or declared it.
-    pub text: Rc<[u8]>,
     /// As it is decided now.
     pub decision: Arc<Decision>,
+}
+
+/// All that a statement may run by name.
+#[derive(Default)]
+pub struct ByName {
+    /// The texts, in order.
+    pub texts: Vec<Rc<[u8]>>,
+    /// There may be others.
+    pub is_partly_unknown: bool,
+    /// What does more than read and change rows: the protocol prepares any statement.
+    pub more: Vec<Arc<Decision>>,
 }
 
 /// What running by name comes to.
@@ -165,6 +216,8 @@ pub struct Ran {
     pub exact: Option<Rc<Run>>,
     /// Stricter than the verdict on the statement that runs it.
     pub verdict: Option<Verdict>,
+    /// All that may be run.
+    pub by_name: ByName,
 }
 
 impl Ran {
@@ -188,6 +241,29 @@ impl Ran {
     }
 }
 
+/// Whether a statement is none that SQL's PREPARE takes, or may be none.
+fn is_more(statement: &Statement) -> bool {
+    const PLAIN: Effects = Effects::SELECT
+        .with(Effects::INSERT)
+        .with(Effects::UPDATE)
+        .with(Effects::DELETE);
+    !PLAIN.contains(statement.effects)
+        || statement.changes_catalog
+        || !statement.settings.is_empty()
+        || !statement.defines.is_empty()
+}
+
+/// Whether two decisions on one statement are about running the same, also by name.
+pub fn runs_the_same(one: &Asked, other: &Asked) -> bool {
+    match (&one.by_name, &other.by_name) {
+        (Some(one), Some(other)) => {
+            one.texts == other.texts && !one.is_partly_unknown && !other.is_partly_unknown
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
 impl Session {
     fn rules(&self) -> Rules {
         let standing = self.standing.borrow();
@@ -203,11 +279,28 @@ impl Session {
         let was_held = matches!(asked.decision.verdict, Verdict::Hold(_));
         let rules = self.rules();
         if statement.effects.contains(Effects::UNREADABLE) || !asked.is_read {
-            self.names.lose(was_held, rules, true);
+            self.names.lose(Lost {
+                rules,
+                is_risky: was_held,
+                by_any_name: true,
+                has_more: true,
+            });
         }
-        let text = (statement.count == 1 && asked.is_read).then_some(&asked.text);
+        let meaning = |is_one: bool, more| Meaning {
+            text: (is_one && asked.is_read).then(|| asked.text.clone()),
+            was_held,
+            rules,
+            more,
+        };
+        for ran in asked.statements().skip(1) {
+            // What these names stand for was learned when the statement was prepared.
+            ran.defines.iter().for_each(|name| self.names.learn_by_sql(name));
+            if ran.effects.contains(Effects::UNREADABLE) {
+                self.names.any_by_sql.set(true);
+            }
+        }
         for name in &statement.defines {
-            self.names.learn(name, text, was_held, rules);
+            self.names.learn(name, meaning(statement.count == 1, None));
             // Of a Parse, only what runs it declares something.
             if also.is_none() {
                 self.names.learn_by_sql(name);
@@ -215,8 +308,8 @@ impl Session {
         }
         let has_names = also.is_some() || !statement.defines.is_empty();
         if let Some(name) = also {
-            let text = asked.is_read.then_some(&asked.text);
-            self.names.learn(&name, text, was_held, rules);
+            let more = (!asked.is_read || is_more(statement)).then(|| asked.decision.clone());
+            self.names.learn(&name, meaning(true, more));
         }
         // Also where nothing was masked: it may be run when something is.
         let may_prepare = has_names || statement.prepares || !statement.opaque.is_empty();
@@ -241,9 +334,14 @@ impl Session {
         let rules = self.rules();
         let first = work.first().cloned();
         let mut seen: HashSet<Named> = HashSet::new();
+        let anything = || Arc::new(super::refused(Reason::NameUnknown));
         loop {
             if std::mem::take(&mut any) {
                 work.extend(self.names.known.borrow().keys().cloned());
+                ran.by_name.is_partly_unknown |= self.names.lost.get().is_some();
+                ran.by_name
+                    .more
+                    .extend(self.names.may_do_more(None).then(anything));
                 if !self.names.may_run_unknown(None, rules) {
                     ran.add(&Verdict::Deny(Reason::NameUnknown));
                 }
@@ -255,14 +353,26 @@ impl Session {
             if !self.names.may_run_unknown(Some(&name), rules) {
                 ran.add(&Verdict::Deny(Reason::NameUnknown));
             }
-            for meaning in self.names.meanings(&name) {
+            let more = self.names.may_do_more(Some(&name)).then(anything);
+            ran.by_name.more.extend(more);
+            let meanings = self.names.meanings(&name);
+            ran.by_name.is_partly_unknown |= meanings.is_empty();
+            for meaning in meanings {
+                let is_more = meaning.more.is_some();
+                ran.by_name.more.extend(meaning.more);
                 let Some(text) = meaning.text else {
+                    ran.by_name.is_partly_unknown = true;
                     if meaning.was_held || meaning.rules != rules {
                         ran.add(&Verdict::Deny(Reason::NameUnknown));
                     }
                     continue;
                 };
+                ran.by_name.texts.push(text.clone());
                 let decision = self.decide(&text, true).await.decision;
+                let statement = &decision.statement;
+                if !is_more && (statement.changes_catalog || !statement.settings.is_empty()) {
+                    ran.by_name.more.push(decision.clone()); // a function that it calls
+                }
                 let is_cursor = matches!(name, Named::Cursor(_));
                 match &decision.verdict {
                     // A cursor that was approved is fetched from without asking again.
@@ -277,10 +387,12 @@ impl Session {
                 }
                 let is_exact = first.as_ref() == Some(&name) && matches!(within, Runs::Nothing);
                 if is_exact && self.names.exact(&name).as_deref() == Some(&*text) {
-                    ran.exact = Some(Rc::new(Run { text, decision }));
+                    ran.exact = Some(Rc::new(Run { decision }));
                 }
             }
         }
+        ran.by_name.texts.sort();
+        ran.by_name.texts.dedup();
         ran
     }
 
@@ -289,6 +401,7 @@ impl Session {
     pub async fn asked(&self, text: Rc<[u8]>, may_read: bool) -> Rc<Asked> {
         let decided = self.decide_known(&text, may_read).await;
         let ran = self.ran(&decided.decision).await;
+        let runs_by_name = !matches!(runs(&decided.decision.statement), Runs::Nothing);
         let decision = ran.apply(decided.decision);
         Rc::new(Asked {
             number: 0,
@@ -299,6 +412,7 @@ impl Session {
             charges: self.spending.charges(&decision.budget, decision.effects),
             decision,
             named: ran.exact,
+            by_name: runs_by_name.then(|| Rc::new(ran.by_name)),
             standing: decided.standing,
         })
     }
@@ -312,128 +426,5 @@ impl Session {
         self.asked(asked.text.clone(), asked.is_read)
             .await
             .running(asked.number)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Rules = (1, u64::MAX);
-    const LATER: Rules = (2, u64::MAX);
-
-    fn text(text: &str) -> Rc<[u8]> {
-        Rc::from(text.as_bytes())
-    }
-
-    fn prepared(name: &str) -> Named {
-        Named::Prepared(name.to_owned())
-    }
-
-    #[test]
-    fn a_name_that_was_given_twice_stands_for_both() {
-        let names = Names::default();
-        let (one, two) = (text("SELECT 1"), text("SELECT 2"));
-        names.learn(&prepared("a"), Some(&one), false, NOW);
-        names.learn(&prepared("a"), Some(&one), false, LATER);
-        names.learn(&prepared("b"), Some(&one), false, NOW);
-        names.learn(&prepared("b"), Some(&two), false, NOW);
-        names.learn(&Named::Cursor("a".into()), Some(&two), false, NOW);
-        assert_eq!(names.exact(&prepared("a")), Some(one));
-        assert_eq!(names.exact(&prepared("b")), None);
-        assert_eq!(names.meanings(&prepared("b")).len(), 2);
-        assert_eq!(names.exact(&Named::Cursor("a".into())), Some(two));
-        assert_eq!(names.exact(&prepared("c")), None);
-    }
-
-    #[test]
-    fn what_is_not_remembered_runs_under_the_same_rules_only() {
-        let names = Names::default();
-        let one = text("SELECT 1");
-        for number in 0..NAMES_MAX {
-            names.learn(&prepared(&number.to_string()), Some(&one), false, NOW);
-        }
-        assert!(
-            names.may_run_unknown(Some(&prepared("x")), LATER),
-            "nobody prepared it"
-        );
-        names.learn(&prepared("x"), Some(&one), false, NOW);
-        assert!(names.may_run_unknown(Some(&prepared("x")), NOW));
-        assert!(!names.may_run_unknown(Some(&prepared("x")), LATER));
-        assert!(!names.may_run_unknown(None, LATER));
-        assert!(names.may_run_unknown(Some(&prepared("7")), LATER), "it is known");
-        assert_eq!(names.exact(&prepared("7")), Some(one.clone()));
-        names.learn(&prepared("y"), Some(&one), true, NOW);
-        assert!(
-            !names.may_run_unknown(Some(&prepared("x")), NOW),
-            "one of them was held"
-        );
-    }
-
-    #[test]
-    fn a_name_with_too_many_texts_is_unknown_like_text_that_was_not_read() {
-        let names = Names::default();
-        for number in 0..=TEXTS_MAX {
-            names.learn(
-                &prepared("a"),
-                Some(&text(&format!("SELECT {number}"))),
-                false,
-                NOW,
-            );
-        }
-        assert!(!names.may_run_unknown(Some(&prepared("a")), LATER));
-        let names = Names::default();
-        names.learn(&prepared("a"), Some(&text("SELECT 1")), false, NOW);
-        names.lose(false, NOW, true);
-        assert_eq!(names.exact(&prepared("a")), None);
-        assert!(!names.may_run_unknown(Some(&prepared("a")), LATER));
-        let long = text(&"x".repeat(TEXT_BYTES_MAX + 1));
-        let names = Names::default();
-        names.learn(&prepared("a"), Some(&long), false, NOW);
-        assert_eq!(names.exact(&prepared("a")), None);
-    }
-
-    #[test]
-    fn what_sql_has_named_is_not_the_protocols() {
-        let names = Names::default();
-        assert!(!names.is_by_sql(|| prepared("a")));
-        names.learn_by_sql(&prepared("a"));
-        assert!(names.is_by_sql(|| prepared("a")));
-        assert!(!names.is_by_sql(|| Named::Cursor("a".into())));
-        for number in 0..NAMES_MAX {
-            names.learn_by_sql(&prepared(&number.to_string()));
-        }
-        assert!(names.is_by_sql(|| prepared("x")), "too many to tell");
-    }
-
-    #[test]
-    fn only_what_runs_by_name_is_looked_into() {
-        let of = |effects, count, runs_name: Option<Named>, defines: Vec<Named>| {
-            let statement = Statement {
-                effects,
-                count,
-                runs: runs_name,
-                defines,
-                ..Statement::empty()
-            };
-            match runs(&statement) {
-                Runs::Nothing => 0,
-                Runs::One(_) => 1,
-                Runs::Any => 2,
-            }
-        };
-        let prepare = vec![prepared("a")];
-        assert_eq!(of(Effects::SELECT, 1, None, Vec::new()), 0);
-        assert_eq!(of(Effects::PREPARED, 1, Some(prepared("a")), Vec::new()), 1);
-        assert_eq!(of(Effects::PREPARED, 1, None, Vec::new()), 0, "DEALLOCATE");
-        assert_eq!(
-            of(Effects::PREPARED.with(Effects::SELECT), 1, None, prepare.clone()),
-            0
-        );
-        assert_eq!(
-            of(Effects::PREPARED.with(Effects::EXPLAIN), 1, None, Vec::new()),
-            2
-        );
-        assert_eq!(of(Effects::PREPARED, 2, None, prepare), 2);
     }
 }

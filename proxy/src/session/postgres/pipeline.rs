@@ -4,12 +4,18 @@
 //! The asking loop pushes an [`Expect`] for each message it forwards; the answering loop matches what arrives against
 //! the head. What linegate itself says (refusals, notices) stands in the same queue, so order is never lost.
 
-use std::collections::{HashMap, VecDeque};
+mod register;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use codecs::postgres::backend::{TransactionStatus, tag};
-use linegate_identity::Effects;
+use codecs::postgres::frontend::Kind;
 
+pub use self::register::Meaning;
+use self::register::Register;
 use super::asked::Asked;
 
 /// One answer that is owed.
@@ -30,7 +36,7 @@ pub enum Expect {
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute { portal: Rc<[u8]>, asked: Rc<Asked> },
     /// CloseComplete.
-    Close { statement: Option<Rc<[u8]>> },
+    Close { kind: Kind, name: Rc<[u8]> },
     /// ReadyForQuery.
     Sync,
     /// Everything up to and with ReadyForQuery.
@@ -51,6 +57,29 @@ pub enum Expect {
     Undo,
 }
 
+impl Expect {
+    /// The portal that is described, bound or closed.
+    pub fn portal(&self) -> Option<&Rc<[u8]>> {
+        match self {
+            Self::DescribePortal { portal: name, .. }
+            | Self::Bind { portal: name, .. }
+            | Self::Close {
+                kind: Kind::Portal,
+                name,
+            } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether the server may answer by waiting for COPY data.
+    fn may_copy_in(&self) -> bool {
+        match self {
+            Self::Query { asked } | Self::Execute { asked, .. } => asked.may_copy_in(),
+            _ => false,
+        }
+    }
+}
+
 /// What to do with a message from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -69,13 +98,17 @@ pub struct OutOfTurn(pub u8);
 /// The queue and the names that its answers confirmed.
 pub struct Pipeline {
     queue: VecDeque<Expect>,
-    statements: HashMap<Rc<[u8]>, Rc<Asked>>,
-    portals: HashMap<Rc<[u8]>, Rc<Asked>>,
+    statements: Register,
+    portals: Register,
     status: TransactionStatus,
     /// After an error in the extended protocol the server ignores everything up to Sync.
     skipping: bool,
-    /// The server reads COPY data and ignores Flush and Sync.
+    /// The server reads COPY data, and no end of it was forwarded.
     copying_in: bool,
+    /// Entries of the queue that may have the server read COPY data.
+    copies_open: usize,
+    /// Goes up with each Sync: an error has the server skip what belongs to the same series, and nothing else.
+    series: u64,
     /// Executes forwarded since the last Sync.
     executes_open: u32,
     /// The ReadyForQuery of the next Query is kept from the client: linegate has something to say before it.
@@ -86,11 +119,13 @@ impl Default for Pipeline {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
-            statements: HashMap::new(),
-            portals: HashMap::new(),
+            statements: Register::default(),
+            portals: Register::default(),
             status: TransactionStatus::Idle,
             skipping: false,
             copying_in: false,
+            copies_open: 0,
+            series: 0,
             executes_open: 0,
             holds_ready: false,
         }
@@ -125,15 +160,7 @@ impl Pipeline {
 
     /// Whether something is unanswered that may have the server wait for COPY data.
     pub fn may_copy_in(&self) -> bool {
-        let copies = |asked: &Asked| {
-            let effects = asked.decision.effects;
-            effects.intersects(Effects::COPY_IN.with(Effects::UNREADABLE))
-        };
-        self.copying_in
-            || self.queue.iter().any(|expect| match expect {
-                Expect::Query { asked } | Expect::Execute { asked, .. } => copies(asked),
-                _ => false,
-            })
+        self.copying_in || self.copies_open > 0
     }
 
     /// Whether Executes were forwarded that no Sync has ended.
@@ -169,56 +196,68 @@ impl Pipeline {
         match &expect {
             Expect::Sync => {
                 self.executes_open = 0;
-                if self.copying_in {
-                    return; // ignored by the server until the data ends
-                }
                 self.skipping = false;
+                self.series += 1;
+                self.portals.next_series();
             }
             Expect::CopyEnd => {
                 if self.copying_in {
                     self.copying_in = false;
                     return;
                 }
-                if self.skipping {
-                    return;
+                if self.copies_open == 0 {
+                    return; // the server ignores it
                 }
             }
             Expect::Own | Expect::Finish | Expect::Undo => {}
             _ if self.skipping => return, // the server will not look at it
+            Expect::Parse { name, asked } => self.statements.given(name, asked, self.series),
+            Expect::Bind { portal, asked } => self.portals.given(portal, asked, self.series),
+            Expect::DescribePortal { portal, .. } => self.portals.description_asked(portal),
             Expect::Execute { .. } => self.executes_open += 1,
             _ => {}
         }
+        self.copies_open += usize::from(expect.may_copy_in());
         self.queue.push_back(expect);
     }
 
-    /// The statement that Bind names: one whose Parse is still unanswered, or a confirmed one.
-    pub fn statement(&self, name: &[u8]) -> Option<Rc<Asked>> {
-        let pending = self.queue.iter().rev().find_map(|expect| match expect {
-            Expect::Parse { name: pending, asked } if &**pending == name => Some(asked.clone()),
-            _ => None,
-        });
-        pending.or_else(|| self.statements.get(name).cloned())
+    /// Takes the head off. What it asked for is not there, unless [`Pipeline::confirm_head`] says so.
+    fn pop(&mut self) -> Option<Expect> {
+        let head = self.queue.pop_front()?;
+        self.copies_open -= usize::from(head.may_copy_in());
+        match &head {
+            Expect::Parse { name, .. } => self.statements.answered(name),
+            Expect::Bind { portal, .. } => self.portals.answered(portal),
+            _ => {}
+        }
+        Some(head)
+    }
+
+    /// The statement that Bind names.
+    pub fn statement(&self, name: &[u8]) -> Meaning {
+        self.statements.meaning(name, self.series)
     }
 
     /// Whether a Parse for that name is unanswered or confirmed.
     pub fn knows_statement(&self, name: &[u8]) -> bool {
-        self.statement(name).is_some()
+        !matches!(self.statement(name), Meaning::Nothing)
     }
 
     /// The statement behind a portal.
-    pub fn portal(&self, name: &[u8]) -> Option<Rc<Asked>> {
-        let pending = self.queue.iter().rev().find_map(|expect| match expect {
-            Expect::Bind { portal, asked } if &**portal == name => Some(asked.clone()),
-            _ => None,
-        });
-        pending.or_else(|| self.portals.get(name).cloned())
+    pub fn portal(&self, name: &[u8]) -> Meaning {
+        self.portals.meaning(name, self.series)
+    }
+
+    /// Whether the portal's RowDescription is here, or on its way with nothing that could come in between.
+    pub fn is_described(&self, portal: &[u8]) -> bool {
+        self.portals.is_described(portal)
     }
 
     /// Bytes of linegate's own that are due now.
     pub fn take_local(&mut self) -> Option<Vec<u8>> {
         self.drop_marks();
         match self.queue.front() {
-            Some(Expect::Local(_)) => match self.queue.pop_front() {
+            Some(Expect::Local(_)) => match self.pop() {
                 Some(Expect::Local(bytes)) => Some(bytes),
                 _ => None,
             },
@@ -255,12 +294,13 @@ impl Pipeline {
             (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement))
             | (tag::FUNCTION_CALL_RESPONSE, Some(Expect::FunctionCall { .. })) => Ok(Answer::Pass),
             (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribeStatement)) => {
-                self.queue.pop_front();
+                self.pop();
                 Ok(Answer::Pass)
             }
-            (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribePortal { own, .. })) => {
+            (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribePortal { own, portal, .. })) => {
                 let own = *own;
-                self.queue.pop_front();
+                self.portals.described(portal);
+                self.pop();
                 Ok(if own { Answer::Swallow } else { Answer::Pass })
             }
             (
@@ -268,12 +308,11 @@ impl Pipeline {
                 Some(Expect::Execute { .. }),
             ) => {
                 self.copying_in = false;
-                self.queue.pop_front();
+                self.pop();
                 Ok(Answer::Pass)
             }
             (tag::COPY_IN_RESPONSE, Some(Expect::Execute { .. } | Expect::Query { .. })) => {
-                self.begin_copy_in();
-                Ok(Answer::Pass)
+                self.begin_copy_in().map(|()| Answer::Pass)
             }
             (
                 tag::ROW_DESCRIPTION
@@ -292,15 +331,12 @@ impl Pipeline {
             | (tag::ERROR_RESPONSE, Some(Expect::Own | Expect::Undo)) => Ok(Answer::Swallow),
             (tag::ERROR_RESPONSE, _) => Ok(self.error()),
             (tag::READY_FOR_QUERY, Some(Expect::Own)) => {
-                self.queue.pop_front();
-                self.status = status.unwrap_or(self.status);
+                self.ready(status);
                 Ok(Answer::Swallow)
             }
             (tag::READY_FOR_QUERY, Some(Expect::Query { .. })) if self.holds_ready => {
                 self.holds_ready = false;
-                self.queue.pop_front();
-                self.copying_in = false;
-                self.status = status.unwrap_or(self.status);
+                self.ready(status);
                 Ok(Answer::Swallow)
             }
             (
@@ -313,46 +349,53 @@ impl Pipeline {
                     | Expect::Undo,
                 ),
             ) => {
-                self.queue.pop_front();
-                self.copying_in = false;
-                self.status = status.unwrap_or(self.status);
+                self.ready(status);
                 Ok(Answer::Pass)
             }
             _ => Err(OutOfTurn(message)),
         }
     }
 
+    /// ReadyForQuery: outside a transaction block no portal of the protocol is left.
+    fn ready(&mut self, status: Option<TransactionStatus>) {
+        self.pop();
+        self.copying_in = false;
+        self.status = status.unwrap_or(self.status);
+        if self.status == TransactionStatus::Idle {
+            self.portals.forget_all();
+        }
+    }
+
     fn drop_marks(&mut self) {
         while matches!(self.queue.front(), Some(Expect::CopyEnd)) {
-            self.queue.pop_front();
+            self.pop();
         }
     }
 
     fn confirm_head(&mut self) {
-        match self.queue.pop_front() {
-            Some(Expect::Parse { name, asked }) => drop(self.statements.insert(name, asked)),
-            Some(Expect::Bind { portal, asked }) => drop(self.portals.insert(portal, asked)),
-            Some(Expect::Close {
-                statement: Some(name),
-            }) => drop(self.statements.remove(&name)),
+        match self.pop() {
+            Some(Expect::Parse { name, asked }) => self.statements.confirmed(name, asked),
+            Some(Expect::Bind { portal, asked }) => self.portals.confirmed(portal, asked),
+            Some(Expect::Close { kind, name }) => match kind {
+                Kind::Statement => self.statements.forget(&name),
+                Kind::Portal => self.portals.forget(&name),
+            },
             _ => {}
         }
     }
 
-    /// The server ignores Syncs that were sent before the end of the COPY data.
-    fn begin_copy_in(&mut self) {
-        let end = self
-            .queue
-            .iter()
-            .position(|expect| matches!(expect, Expect::CopyEnd));
-        self.copying_in = end.is_none();
-        let before = end.unwrap_or(self.queue.len());
-        let mut index = 0;
-        self.queue.retain(|expect| {
-            let keep = index >= before || !matches!(expect, Expect::Sync);
-            index += 1;
-            keep
-        });
+    /// COPY FROM begins: the data end with the first end that was sent and that no COPY before it has used up. Nothing else may
+    /// have been sent, since the server would throw it away (`Asking::after_copy`).
+    fn begin_copy_in(&mut self) -> Result<(), OutOfTurn> {
+        let mut behind = self.queue.iter().skip(1);
+        if !behind.all(|expect| matches!(expect, Expect::CopyEnd)) {
+            return Err(OutOfTurn(tag::COPY_IN_RESPONSE));
+        }
+        self.copying_in = self.queue.len() == 1;
+        if !self.copying_in {
+            self.queue.pop_back(); // they are all alike
+        }
+        Ok(())
     }
 
     /// In the simple protocol an error changes nothing in the queue; in the extended one all up to Sync goes unanswered.
@@ -372,225 +415,9 @@ impl Pipeline {
             if matches!(expect, Expect::Sync) {
                 break;
             }
-            self.queue.pop_front();
+            self.pop();
         }
         self.skipping = self.queue.is_empty();
         poison.map_or(Answer::Pass, Answer::Replace)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> Rc<[u8]> {
-        Rc::from(text.as_bytes())
-    }
-
-    fn asked() -> Rc<Asked> {
-        Rc::new(Asked::for_tests())
-    }
-
-    fn drive(pipeline: &mut Pipeline, tags: &[u8]) {
-        for tag in tags {
-            assert!(
-                pipeline.answer(*tag, Some(TransactionStatus::Idle)).is_ok(),
-                "{}",
-                *tag as char
-            );
-        }
-    }
-
-    #[test]
-    fn a_simple_query_ends_with_ready_for_query() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Query { asked: asked() });
-        drive(&mut pipeline, b"TCTCEZ");
-        assert!(pipeline.is_idle());
-    }
-
-    #[test]
-    fn a_function_call_ends_with_ready_for_query_also_after_an_error() {
-        let call = || Expect::FunctionCall {
-            asked: asked(),
-            result_format: 1,
-        };
-        let mut pipeline = Pipeline::default();
-        pipeline.push(call());
-        pipeline.push(call());
-        assert!(pipeline.running().is_some());
-        drive(&mut pipeline, b"NVZEZ");
-        assert!(pipeline.is_idle());
-        pipeline.push(Expect::Query { asked: asked() });
-        assert!(
-            pipeline.answer(tag::FUNCTION_CALL_RESPONSE, None).is_err(),
-            "nobody called a function"
-        );
-    }
-
-    #[test]
-    fn a_function_call_behind_an_error_waits_for_sync() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Parse {
-            name: name(""),
-            asked: asked(),
-        });
-        drive(&mut pipeline, b"E");
-        pipeline.push(Expect::FunctionCall {
-            asked: asked(),
-            result_format: 0,
-        });
-        assert!(pipeline.is_idle(), "the server ignores what comes before Sync");
-    }
-
-    #[test]
-    fn an_error_skips_to_sync_and_drops_what_the_client_queued_behind_it() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Parse {
-            name: name("a"),
-            asked: asked(),
-        });
-        pipeline.push(Expect::Bind {
-            portal: name(""),
-            asked: asked(),
-        });
-        drive(&mut pipeline, b"E");
-        pipeline.push(Expect::Execute {
-            portal: name(""),
-            asked: asked(),
-        });
-        assert!(pipeline.is_idle(), "the server ignores what comes before Sync");
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"Z");
-        assert!(pipeline.is_idle());
-        assert!(
-            !pipeline.knows_statement(b"a"),
-            "a failed Parse leaves no name behind"
-        );
-    }
-
-    #[test]
-    fn a_failed_second_parse_does_not_replace_the_first() {
-        let mut pipeline = Pipeline::default();
-        let first = asked();
-        pipeline.push(Expect::Parse {
-            name: name("s"),
-            asked: first.clone(),
-        });
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"1Z");
-        pipeline.push(Expect::Parse {
-            name: name("s"),
-            asked: asked(),
-        });
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"EZ");
-        assert!(
-            pipeline
-                .statement(b"s")
-                .is_some_and(|found| Rc::ptr_eq(&found, &first))
-        );
-    }
-
-    #[test]
-    fn a_sync_before_the_copy_data_is_not_answered() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Execute {
-            portal: name(""),
-            asked: asked(),
-        });
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"G");
-        pipeline.push(Expect::CopyEnd);
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"CZ");
-        assert!(pipeline.is_idle());
-    }
-
-    #[test]
-    fn the_same_when_everything_was_sent_at_once() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Execute {
-            portal: name(""),
-            asked: asked(),
-        });
-        pipeline.push(Expect::Sync);
-        pipeline.push(Expect::CopyEnd);
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"GCZ");
-        assert!(pipeline.is_idle());
-    }
-
-    #[test]
-    fn a_refusal_waits_for_what_was_asked_before_it() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Query { asked: asked() });
-        pipeline.push(Expect::Local(b"no".to_vec()));
-        assert_eq!(pipeline.take_local(), None);
-        drive(&mut pipeline, b"CZ");
-        assert_eq!(pipeline.take_local(), Some(b"no".to_vec()));
-    }
-
-    #[test]
-    fn an_answer_that_nobody_asked_for_is_an_error() {
-        let mut pipeline = Pipeline::default();
-        assert_eq!(
-            pipeline.answer(tag::DATA_ROW, None),
-            Err(OutOfTurn(tag::DATA_ROW))
-        );
-        assert_eq!(
-            pipeline.answer(tag::PARSE_COMPLETE, None),
-            Err(OutOfTurn(tag::PARSE_COMPLETE))
-        );
-    }
-
-    #[test]
-    fn a_transaction_of_linegates_own_shows_the_client_one_answer() {
-        let mut pipeline = Pipeline::default();
-        let said = |pipeline: &mut Pipeline, tag, status| pipeline.answer(tag, Some(status));
-        let (idle, within) = (TransactionStatus::Idle, TransactionStatus::InTransaction);
-        pipeline.push(Expect::Own);
-        assert_eq!(said(&mut pipeline, b'C', idle), Ok(Answer::Swallow));
-        assert_eq!(said(&mut pipeline, b'Z', within), Ok(Answer::Swallow));
-        pipeline.hold_ready();
-        pipeline.push(Expect::Query { asked: asked() });
-        assert_eq!(said(&mut pipeline, b'C', within), Ok(Answer::Pass));
-        assert_eq!(said(&mut pipeline, b'Z', within), Ok(Answer::Swallow));
-        assert_eq!(pipeline.status(), within);
-        pipeline.push(Expect::Finish);
-        assert_eq!(said(&mut pipeline, b'C', within), Ok(Answer::Swallow));
-        assert_eq!(said(&mut pipeline, b'Z', idle), Ok(Answer::Pass));
-        pipeline.push(Expect::Finish);
-        assert_eq!(
-            said(&mut pipeline, b'E', within),
-            Ok(Answer::Pass),
-            "a deferred constraint"
-        );
-        assert_eq!(said(&mut pipeline, b'Z', idle), Ok(Answer::Pass));
-        pipeline.push(Expect::Undo);
-        assert_eq!(said(&mut pipeline, b'E', within), Ok(Answer::Swallow));
-        assert_eq!(
-            said(&mut pipeline, b'Z', TransactionStatus::Failed),
-            Ok(Answer::Pass)
-        );
-        assert!(pipeline.is_idle());
-    }
-
-    #[test]
-    fn the_poison_is_replaced_by_the_refusal() {
-        let mut pipeline = Pipeline::default();
-        pipeline.push(Expect::Execute {
-            portal: name(""),
-            asked: asked(),
-        });
-        pipeline.push(Expect::Poison(b"refused".to_vec()));
-        pipeline.push(Expect::Sync);
-        drive(&mut pipeline, b"C");
-        assert_eq!(
-            pipeline.answer(tag::ERROR_RESPONSE, None),
-            Ok(Answer::Replace(b"refused".to_vec()))
-        );
-        drive(&mut pipeline, b"Z");
-        assert!(pipeline.is_idle());
     }
 }

@@ -69,7 +69,7 @@ impl Scrub<'_> {
         let pipeline = self.session.pipeline.borrow();
         let asked = pipeline.head_asked();
         let about_label = asked.is_some_and(|asked| asked.touches_mask(self.session));
-        let copies_in = asked.is_some_and(|asked| asked.decision.effects.contains(Effects::COPY_IN));
+        let copies_in = asked.is_some_and(|asked| asked.effects().contains(Effects::COPY_IN));
         about_label || self.transaction_touched || problem.is_from_stored_code(copies_in)
     }
 

@@ -2,12 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use codecs::postgres::Limits;
+use codecs::postgres::backend::TransactionStatus;
 use codecs::postgres::build::backend as say;
 use linegate_config::RecordLevel;
 use linegate_identity::UnixMillis;
@@ -23,23 +23,28 @@ use super::startup_settings::Settings;
 use super::{Ended, Front, Session, answer, ask, back_door, cancel, scrub};
 use crate::clock;
 use crate::core::{Core, Deadline};
+use crate::doors::Door;
 use crate::link::Link;
-use crate::rt::{self, net::Stream};
+use crate::rt::{
+    self,
+    net::{Peer, Stream},
+};
 use crate::shared::{CancelEntry, Target, lock};
+use crate::slab::Ingress;
 
 /// Serves a connection to its end.
-pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: SocketAddr) {
+pub async fn serve(core: Rc<Core>, door: Arc<Door>, stream: Stream, peer: Peer) {
     core.counters.accepted.one();
     let Ok(link) = Link::new(stream, core.pool.clone()) else {
         return;
     };
     let logged_in = Rc::new(Cell::new(false));
-    let login_ms = u64::from(target.config.startup_seconds) * 1000;
+    let login_ms = u64::from(door.startup_seconds()) * 1000;
     core.at(
         UnixMillis(clock::now().0 + login_ms),
         Deadline::Login(link.switch.clone(), logged_in.clone()),
     );
-    match front_door::open(&core, &target, link).await {
+    match front_door::open(door, link).await {
         Ok(Opened::Cancel {
             mut link,
             process_id,
@@ -48,8 +53,13 @@ pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: So
             cancel::request(&core, process_id, secret).await;
             link.writer.farewell().await;
         }
-        Ok(Opened::Client(client)) => welcome(&core, target, *client, peer, &logged_in).await,
+        Ok(Opened::Client(client)) => welcome(&core, *client, peer, &logged_in).await,
         Err((mut link, ended)) => {
+            // Whoever only looks whether the port is open is no news.
+            match &ended.say {
+                Some(_) => tracing::info!(%peer, why = %ended.why, "login refused"),
+                None => tracing::debug!(%peer, why = %ended.why, "no login"),
+            }
             core.counters.login_refused.one();
             if let Some((sqlstate, message)) = &ended.say {
                 let mut bytes = Vec::new();
@@ -62,21 +72,16 @@ pub async fn serve(core: Rc<Core>, target: Arc<Target>, stream: Stream, peer: So
     logged_in.set(true);
 }
 
-async fn welcome(
-    core: &Rc<Core>,
-    target: Arc<Target>,
-    mut client: Client,
-    peer: SocketAddr,
-    logged_in: &Rc<Cell<bool>>,
-) {
-    let opened = match front_door::prove(core, &target, &mut client).await {
+async fn welcome(core: &Rc<Core>, mut client: Client, peer: Peer, logged_in: &Rc<Cell<bool>>) {
+    let target = client.target.clone();
+    let opened = match front_door::prove(core, &mut client).await {
         Ok(proven) => open(core, &target, &mut client, proven, peer).await,
         Err(ended) => Err(ended),
     };
     logged_in.set(true);
     match opened {
         // A task of its own: what the login needed to wait is given back while the session lives.
-        Ok(ready) => rt::spawn(run(core.clone(), ready, client)),
+        Ok(ready) => rt::spawn(run(core.clone(), ready, client.link, client.ingress)),
         Err(ended) => {
             tracing::info!(target = %target.config.name, %peer, why = %ended.why, "login refused");
             core.counters.login_refused.one();
@@ -96,7 +101,7 @@ async fn open(
     target: &Arc<Target>,
     client: &mut Client,
     proven: Proven,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Result<Ready, Ended> {
     if core.shared.draining.load(Ordering::Relaxed) {
         return Err(Ended::saying(b"57P03", "linegate is shutting down"));
@@ -129,7 +134,7 @@ async fn open(
     let mut settings = Settings::read(&client.parameters)?;
     settings.decide(core, &standing, &catalog).await?;
     let is_masked = !standing.masks.is_empty();
-    let backend = login(core, target, &lease, &database, &settings, is_masked).await?;
+    let backend = login(core, client, &lease, &database, &settings, is_masked).await?;
     core.counters.logged_in.one();
     let id = SessionId::from_random(clock::random());
     let entry = Entry::SessionOpened {
@@ -158,7 +163,8 @@ async fn open(
     let limits = Limits {
         frame_bytes_max: frame_bytes_max(&target),
     };
-    let (cancel_key, back_switch) = (backend.cancel_key.clone(), backend.link.switch.clone());
+    let cancel_keys = cancel::Keys::issue(&core, backend.cancel_key.clone(), client.minor);
+    let back_switch = backend.link.switch.clone();
     let make = Box::new(move |front, front_switch| {
         Rc::new(Session {
             id,
@@ -176,7 +182,7 @@ async fn open(
             front,
             front_switch,
             back_switch,
-            cancel_key,
+            cancel_keys,
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
             names: Names::default(),
@@ -213,7 +219,7 @@ fn level(level: RecordLevel) -> Level {
 /// Logs in at the server with what the client set, as far as it may.
 async fn login(
     core: &Rc<Core>,
-    target: &Target,
+    client: &Client,
     lease: &linegate_identity::LeaseGrant,
     database: &str,
     settings: &Settings,
@@ -228,18 +234,19 @@ async fn login(
         }
     }
     parameters.push(("application_name".into(), lease.chain.application_name(&lease.id)));
-    let backend = back_door::connect(target, &core.pool, database, &parameters).await;
+    let (target, minor) = (&client.target, client.minor);
+    let backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
     backend.inspect_err(|_| core.counters.backend_failed.one())
 }
 
-async fn run(core: Rc<Core>, ready: Ready, client: Client) {
+async fn run(core: Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
     let (session, asking, answering) = {
         let Ready { make, backend } = ready;
         let Link {
             reader,
             writer,
             switch,
-        } = client.link;
+        } = front;
         drop(backend.ingress); // the server says nothing more until it is asked
         let session = make(Front::new(writer), switch);
         let registered = Registered::new(&session);
@@ -249,7 +256,7 @@ async fn run(core: Rc<Core>, ready: Ready, client: Client) {
             return Box::pin(close(core, session, registered)).await;
         }
         // Boxed: a future that is moved keeps its old place as well, and sessions are many.
-        let asking = ask::run(session.clone(), reader, backend.link.writer, Some(client.ingress));
+        let asking = ask::run(session.clone(), reader, backend.link.writer, Some(ahead));
         let answering = answer::run(session.clone(), backend.link.reader);
         ((session, registered), Box::pin(asking), Box::pin(answering))
     };
@@ -272,6 +279,8 @@ async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
         Ok(greeting) => hello.extend_from_slice(&greeting),
         Err(ended) => session.end(ended),
     }
+    session.cancel_keys.tell(&mut hello);
+    say::ready_for_query(&mut hello, TransactionStatus::Idle);
     session.front.turn().await.write(hello).await.0
 }
 
@@ -308,7 +317,7 @@ impl Registered {
             core: core.index,
             session: session.id,
         };
-        lock(&core.shared.cancels).insert(session.cancel_key.clone(), entry);
+        lock(&core.shared.cancels).insert(session.cancel_keys.of_client(), entry);
         core.at(session.lease.expires_at, Deadline::Lease(Rc::downgrade(session)));
         Self {
             session: session.clone(),
@@ -319,7 +328,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let core = &self.session.core;
-        lock(&core.shared.cancels).remove(&self.session.cancel_key);
+        lock(&core.shared.cancels).remove(&self.session.cancel_keys.of_client());
         core.sessions.borrow_mut().remove(&self.session.id);
         core.counters.ended.one();
         if std::thread::panicking() {

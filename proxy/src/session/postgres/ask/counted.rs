@@ -20,6 +20,8 @@ use crate::session::postgres::pipeline::Expect;
 
 /// No statement: the server answers it with an error, and what is open cannot commit any more.
 pub(super) const UNDO: &[u8] = b"linegate refused a statement of this series";
+/// What it is called where it is prepared: a Parse without a name would drop the client's.
+pub(super) const UNDO_NAME: &[u8] = b"linegate";
 
 impl Asking {
     /// A Query whose changes are counted before they may stay: outside a transaction block it runs in one of linegate's
@@ -89,7 +91,7 @@ impl Asking {
         if is_series && (has_failed || is_doomed) {
             // The client has been told: the server gets an error of its own.
             session.pipeline.borrow_mut().push(Expect::Poison(Vec::new()));
-            tell::parse(&mut self.out, b"", UNDO);
+            tell::parse(&mut self.out, UNDO_NAME, UNDO);
             self.skipping = true;
         } else if is_doomed && session.pipeline.borrow().status() == TransactionStatus::InTransaction {
             session.pipeline.borrow_mut().push(Expect::Own);

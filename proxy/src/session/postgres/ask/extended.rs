@@ -15,7 +15,8 @@ use super::Asking;
 use super::counted::limits_changes;
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
-use crate::session::postgres::pipeline::Expect;
+use crate::session::postgres::names::runs_the_same;
+use crate::session::postgres::pipeline::{Expect, Meaning};
 
 impl Asking {
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
@@ -24,6 +25,9 @@ impl Asking {
         if !name.is_empty() && self.session.pipeline.borrow().knows_statement(name) {
             // The server decides whether the name is still taken; until it has, two statements could go by it.
             self.settle().await?;
+            if self.is_skipping() {
+                return Ok(());
+            }
         }
         let asked = self.decide(text).await;
         if let Verdict::Deny(reason) = &asked.decision.verdict {
@@ -49,13 +53,16 @@ impl Asking {
         parameters: Vec<Option<Vec<u8>>>,
         whole: &[u8],
     ) -> Result<(), Ended> {
-        let known = if self.session.names.is_by_sql(|| prepared(statement)) {
-            None
-        } else {
-            self.session.pipeline.borrow().statement(statement)
-        };
+        let known = self.statement(statement).await?;
+        if self.is_skipping() {
+            return Ok(());
+        }
         let asked = match known {
             Some(asked) => self.session.renewed(&asked).await,
+            None if statement.is_empty() => {
+                self.fail_extended(b"26000", "unnamed prepared statement does not exist");
+                return Ok(());
+            }
             // Not prepared through the protocol, or not only: what SQL's EXECUTE of that name would be.
             None => self.decide(&by_name(b"EXECUTE", statement)).await,
         };
@@ -72,54 +79,94 @@ impl Asking {
             self.session.remember(&asked, Some(cursor(portal)));
         }
         self.note(&asked);
-        let portal: Rc<[u8]> = Rc::from(portal);
-        self.described.retain(|described| *described != portal);
+        let portal = Rc::from(portal);
         self.forward(whole, Some(Expect::Bind { portal, asked }));
         Ok(())
     }
 
-    /// The statement behind a portal as it was decided, unless SQL may have made another one of that name.
-    fn portal(&self, name: &[u8]) -> Option<Rc<Asked>> {
-        if !name.is_empty() && self.session.names.is_by_sql(|| cursor(name)) {
-            return None;
+    /// The statement of that name as it was decided, unless SQL may have prepared another one.
+    async fn statement(&mut self, name: &[u8]) -> Result<Option<Rc<Asked>>, Ended> {
+        if !name.is_empty() && self.session.names.is_by_sql(|| prepared(name)) {
+            return Ok(None);
         }
-        self.session.pipeline.borrow().portal(name)
+        let find = |asking: &Self| asking.session.pipeline.borrow().statement(name);
+        self.settled(find).await
     }
 
-    pub(super) async fn describe_portal(&mut self, name: &[u8], whole: &[u8]) {
-        let asked = match self.portal(name) {
+    /// The statement behind a portal as it was decided, unless SQL may have made another one of that name.
+    async fn portal(&mut self, name: &[u8]) -> Result<Option<Rc<Asked>>, Ended> {
+        if !name.is_empty() && self.session.names.is_by_sql(|| cursor(name)) {
+            return Ok(None);
+        }
+        let find = |asking: &Self| asking.session.pipeline.borrow().portal(name);
+        self.settled(find).await
+    }
+
+    /// What a name stands for, once the answers are here on which that depends.
+    async fn settled(&mut self, find: impl Fn(&Self) -> Meaning) -> Result<Option<Rc<Asked>>, Ended> {
+        let mut meaning = find(self);
+        if matches!(meaning, Meaning::Unsettled) {
+            self.settle().await?;
+            meaning = find(self);
+        }
+        Ok(match meaning {
+            Meaning::Known(asked) => Some(asked),
+            Meaning::Nothing | Meaning::Unsettled => None,
+        })
+    }
+
+    pub(super) async fn describe_portal(&mut self, name: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        let known = self.portal(name).await?;
+        if self.is_skipping() {
+            return Ok(());
+        }
+        let asked = match known {
             Some(asked) => self.session.renewed(&asked).await,
+            None if name.is_empty() => return self.refuse_no_portal(),
             None => self.decide(&by_name(b"FETCH ALL FROM", name)).await,
         };
         self.describe(name, asked, false, whole);
+        Ok(())
+    }
+
+    fn refuse_no_portal(&mut self) -> Result<(), Ended> {
+        self.fail_extended(b"34000", "portal \"\" does not exist");
+        Ok(())
     }
 
     fn describe(&mut self, name: &[u8], asked: Rc<Asked>, own: bool, whole: &[u8]) {
-        let portal: Rc<[u8]> = Rc::from(name);
-        self.described.push(portal.clone());
+        let portal = Rc::from(name);
         self.forward(whole, Some(Expect::DescribePortal { portal, asked, own }));
     }
 
     /// A masked session's rows need their RowDescription: where the client did not ask for it since the portal was bound, or
     /// the statement is decided in another way now, linegate does.
     pub(super) async fn execute(&mut self, portal: &[u8], whole: &[u8]) -> Result<(), Ended> {
-        let known = self.portal(portal);
+        let known = self.portal(portal).await?;
+        if self.is_skipping() {
+            return Ok(());
+        }
         let asked = match &known {
             Some(asked) => self.session.renewed(asked).await,
+            None if portal.is_empty() => return self.refuse_no_portal(),
             None => {
                 let asked = self.decide(&by_name(b"FETCH ALL FROM", portal)).await;
                 asked.running(self.session.next_statement())
             }
         };
         let was_cleared = known.as_ref().is_some_and(|known| {
-            // What waited for a person at Bind has been approved.
-            let verdicts = (&asked.decision.verdict, &known.decision.verdict);
-            matches!(
-                verdicts,
-                (Verdict::Allow, _) | (Verdict::Hold(_), Verdict::Hold(_))
-            )
+            // What waited for a person at Bind has been approved: that, and not what its name stands for by now.
+            match (&asked.decision.verdict, &known.decision.verdict) {
+                (Verdict::Allow, _) => true,
+                (Verdict::Hold(_), Verdict::Hold(_)) => runs_the_same(known, &asked),
+                _ => false,
+            }
         });
+        let is_same = known.is_some_and(|known| Rc::ptr_eq(&known, &asked));
         let asked = if was_cleared {
+            if !is_same {
+                self.note_what_runs(&asked);
+            }
             asked
         } else {
             match self.clear(asked, Protocol::Extended, &[]).await? {
@@ -133,8 +180,7 @@ impl Asking {
                 }
             }
         };
-        let is_same = known.is_some_and(|known| Rc::ptr_eq(&known, &asked));
-        let is_described = is_same && self.described.iter().any(|described| **described == *portal);
+        let is_described = is_same && self.session.pipeline.borrow().is_described(portal);
         if asked.is_masked(&self.session) && !is_described {
             let mut question = Vec::new();
             tell::describe_portal(&mut question, portal);
@@ -142,7 +188,7 @@ impl Asking {
         }
         let session = &self.session;
         session.spending.sent(session, &asked);
-        if limits_changes(&asked) && !asked.decision.effects.contains(Effects::COPY_IN) {
+        if limits_changes(&asked) && !asked.effects().contains(Effects::COPY_IN) {
             session.spending.unsettled.set(true);
         }
         let portal = Rc::from(portal);

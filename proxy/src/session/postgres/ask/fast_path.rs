@@ -26,7 +26,7 @@ impl Asking {
                 self.note(&asked);
                 self.forward(whole, Some(Expect::FunctionCall { asked, result_format }));
             }
-            Err(refusal) => self.refuse_query(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref()),
+            Err(refusal) => self.refuse_query(&refusal).await?,
         }
         Ok(())
     }

@@ -1,0 +1,125 @@
+//! What the names of prepared statements and portals stand for, as far as the server has said.
+//!
+//! Source: PostgreSQL manual, "Message Flow": Extended Query. After an error the server skips everything up to Sync, so a Parse
+//! or Bind that is not answered yet counts within its own series only: if it fails, what follows it there is skipped as well.
+//! Behind a Sync, a message may run what the name stood for before.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::session::postgres::asked::Asked;
+
+/// Names whose room is kept when all are gone.
+const KEPT_MAX: usize = 16;
+
+/// What a name stands for.
+pub enum Meaning {
+    /// The server knows it, or whatever follows is skipped.
+    Known(Rc<Asked>),
+    /// The protocol gave it to nothing.
+    Nothing,
+    /// The server's answers have to be waited for.
+    Unsettled,
+}
+
+/// A name that was given, and no answer yet.
+struct Pending {
+    asked: Rc<Asked>,
+    series: u64,
+    count: u32,
+}
+
+/// A name that the server confirmed.
+struct Confirmed {
+    asked: Rc<Asked>,
+    is_described: bool,
+}
+
+/// The names of statements, or those of portals.
+#[derive(Default)]
+pub struct Register {
+    pending: HashMap<Rc<[u8]>, Pending>,
+    confirmed: HashMap<Rc<[u8]>, Confirmed>,
+    /// Described in the series that is open, since the name was given there.
+    described: HashSet<Rc<[u8]>>,
+}
+
+impl Register {
+    /// A Parse or Bind goes to the server.
+    pub fn given(&mut self, name: &Rc<[u8]>, asked: &Rc<Asked>, series: u64) {
+        self.described.remove(name);
+        let before = self.pending.get(name).map_or(0, |pending| pending.count);
+        let pending = Pending {
+            asked: asked.clone(),
+            series,
+            count: before + 1,
+        };
+        self.pending.insert(name.clone(), pending);
+    }
+
+    /// It was answered, or skipped.
+    pub fn answered(&mut self, name: &Rc<[u8]>) {
+        if let Some(pending) = self.pending.get_mut(name) {
+            pending.count -= 1;
+            if pending.count == 0 {
+                self.pending.remove(name);
+            }
+        }
+    }
+
+    /// ParseComplete or BindComplete.
+    pub fn confirmed(&mut self, name: Rc<[u8]>, asked: Rc<Asked>) {
+        let is_described = false;
+        self.confirmed.insert(name, Confirmed { asked, is_described });
+    }
+
+    /// CloseComplete.
+    pub fn forget(&mut self, name: &[u8]) {
+        self.confirmed.remove(name);
+    }
+
+    /// The server has dropped them all.
+    pub fn forget_all(&mut self) {
+        if self.confirmed.capacity() > KEPT_MAX {
+            self.confirmed = HashMap::new();
+        } else {
+            self.confirmed.clear();
+        }
+    }
+
+    /// What a name stands for in that series.
+    pub fn meaning(&self, name: &[u8], series: u64) -> Meaning {
+        match (self.pending.get(name), self.confirmed.get(name)) {
+            (Some(pending), _) if pending.series == series => Meaning::Known(pending.asked.clone()),
+            (Some(_), _) => Meaning::Unsettled,
+            (None, Some(confirmed)) => Meaning::Known(confirmed.asked.clone()),
+            (None, None) => Meaning::Nothing,
+        }
+    }
+
+    /// A Describe goes to the server.
+    pub fn description_asked(&mut self, name: &Rc<[u8]>) {
+        self.described.insert(name.clone());
+    }
+
+    /// It was answered.
+    pub fn described(&mut self, name: &[u8]) {
+        if let Some(confirmed) = self.confirmed.get_mut(name) {
+            confirmed.is_described = true;
+        }
+    }
+
+    /// A Sync goes to the server.
+    pub fn next_series(&mut self) {
+        self.described.clear();
+    }
+
+    /// Whether whoever uses the name now comes behind its description.
+    pub fn is_described(&self, name: &[u8]) -> bool {
+        let confirmed = self
+            .confirmed
+            .get(name)
+            .filter(|_| !self.pending.contains_key(name));
+        self.described.contains(name) || confirmed.is_some_and(|confirmed| confirmed.is_described)
+    }
+}
