@@ -112,7 +112,7 @@ pub(crate) fn read_target(
     let hold_in_transaction = section.choice(walk, "hold_in_transaction", &inside, HoldInTransaction::Refuse);
     let hold_seconds = section.number(walk, "hold_seconds", 1..=86_400, 600);
     let connect_seconds = section.number(walk, "connect_seconds", 1..=300, 5);
-    let startup_seconds = section.number(walk, "startup_seconds", 1..=300, 15);
+    let startup_seconds = section.number(walk, "startup_seconds", 1..=300, 8);
     let max_sessions = section.number(walk, "max_sessions", 1..=1_000_000, 10_000);
     let row_bytes_max_mb = section.number(walk, "row_bytes_max_mb", 1..=1024, 64);
     let statement_bytes_max_mb = section.number(walk, "statement_bytes_max_mb", 1..=1024, 16);

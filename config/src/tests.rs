@@ -220,7 +220,7 @@ fn defaults() {
         hold_seconds: 600,
         hold_in_transaction: HoldInTransaction::Refuse,
         connect_seconds: 5,
-        startup_seconds: 15,
+        startup_seconds: 8,
         max_sessions: 10_000,
         row_bytes_max_mb: 64,
         statement_bytes_max_mb: 16,

@@ -91,6 +91,23 @@ pub struct Tls {
     owed: Vec<u8>,
     early: Vec<u8>,
     closed: bool,
+    /// The peer broke the protocol: after its fatal alert a connection says nothing more.
+    failed: bool,
+}
+
+/// Whether the last of these records is an alert: of its own type, or in TLS 1.3 sealed, which no handshake message is as
+/// short as (RFC 8446, sections 5.1, 5.2 and 6).
+fn ends_with_alert(mut records: &[u8]) -> bool {
+    const ALERT: u8 = 21;
+    const SEALED: u8 = 23;
+    const SEALED_ALERT_BYTES: usize = 2 + 1 + 16;
+    let mut is_alert = false;
+    while let Some((&[kind, _, _, high, low], rest)) = records.split_first_chunk() {
+        let bytes = usize::from(u16::from_be_bytes([high, low]));
+        is_alert = kind == ALERT || kind == SEALED && bytes == SEALED_ALERT_BYTES;
+        records = rest.get(bytes..).unwrap_or_default();
+    }
+    is_alert
 }
 
 /// What one turn of the state machine came to.
@@ -124,6 +141,7 @@ impl Tls {
             owed: Vec::new(),
             early: Vec::new(),
             closed: false,
+            failed: false,
         })
     }
 
@@ -135,6 +153,7 @@ impl Tls {
             owed: Vec::new(),
             early: Vec::new(),
             closed: false,
+            failed: false,
         })
     }
 
@@ -178,9 +197,9 @@ impl Tls {
 
     /// What is left to say to the peer after the handshake failed.
     pub fn take_alert(&mut self, cipher: &mut Ingress) -> Vec<u8> {
-        // rustls hands out what it still has to say, the alert last, and then the error again.
+        // rustls hands out what it still has to say, the alert last; behind that it must not be asked again.
         let mut owed = usize::MAX;
-        while owed != self.owed.len() {
+        while owed != self.owed.len() && !ends_with_alert(&self.owed) {
             owed = self.owed.len();
             if self.turn(cipher, Work::Handshake).is_err() {
                 break;
@@ -214,6 +233,9 @@ impl Tls {
     }
 
     fn put(&mut self, data: Option<&[u8]>, out: &mut Vec<u8>) -> io::Result<()> {
+        if self.failed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut nothing: [u8; 0] = [];
         loop {
             let work = match data {
@@ -243,7 +265,7 @@ impl Tls {
     }
 
     fn turn(&mut self, cipher: &mut Ingress, work: Work<'_>) -> io::Result<Turn> {
-        let (turn, discard) = match &mut self.side {
+        let acted = match &mut self.side {
             Side::Client(client) => act(
                 client.process_tls_records(cipher.data_mut()),
                 work,
@@ -256,7 +278,9 @@ impl Tls {
                 &mut self.owed,
                 &mut self.early,
             ),
-        }?;
+        };
+        self.failed |= acted.is_err();
+        let (turn, discard) = acted?;
         cipher.consume(discard);
         // A turn that ate bytes has moved, even when the state says that it waits.
         Ok(if discard > 0 && matches!(turn, Turn::Blocked) {

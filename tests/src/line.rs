@@ -191,11 +191,8 @@ impl Connection {
         let mut came = false;
         let mut seen = Vec::new();
         let mut piece = vec![0; 1 << 16];
-        loop {
-            let bytes = match from.read(&mut piece) {
-                Ok(bytes @ 1..) => &piece[..bytes],
-                _ => break,
-            };
+        while let Ok(count @ 1..) = from.read(&mut piece) {
+            let bytes = &piece[..count];
             if toward == Toward::Server && bytes.windows(SPARED.len()).any(|window| window == SPARED) {
                 self.spared.store(true, Ordering::SeqCst);
             }

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use linegate_tests::wire::{self, error_of, framed, rows, status, tags};
 use linegate_tests::{Linegate, Options, Postgres, RawClient, eventually};
@@ -228,6 +228,37 @@ fn a_cancel_request_ends_a_running_statement_and_a_hold() {
         rows(&client.query("SELECT 4")),
         [["4"]],
         "a wrong key cancels nothing"
+    );
+}
+
+#[test]
+fn a_cancel_request_ends_a_statement_that_is_still_being_decided() {
+    let postgres = Postgres::start();
+    let linegate = Linegate::start(&postgres);
+    let lease = linegate.lease("workload:ci-runner", &["migrate"], "all");
+    let mut client = linegate.client(&lease);
+    assert_eq!(rows(&client.query("SELECT 1")), [["1"]]);
+    std::thread::scope(|scope| {
+        // Nobody can read the catalogs meanwhile, and what names an unknown relation is decided with new ones.
+        let lock = "BEGIN; LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4)";
+        let holder = scope.spawn(|| postgres.sql(lock));
+        std::thread::sleep(Duration::from_millis(500));
+        let began = Instant::now();
+        client.send_query("SELECT * FROM app.nowhere");
+        std::thread::sleep(Duration::from_millis(300));
+        client.cancel(linegate.port());
+        let told = error_of(&client.read_to_ready()).map(|(code, _)| code);
+        assert_eq!(told.as_deref(), Some("57014"), "after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "it waited for the catalogs"
+        );
+        let _sleeps = holder.join();
+    });
+    assert_eq!(
+        rows(&client.query("SELECT 2")),
+        [["2"]],
+        "the next one is not cancelled"
     );
 }
 

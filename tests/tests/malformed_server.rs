@@ -62,7 +62,7 @@ fn question(number: u64) -> Vec<u8> {
             sync(),
         ]
         .concat(),
-        6 => simple("SELECT 1 / (id - id) FROM app.orders"),
+        6 => simple("SELECT ssn, 1 / (id - id) FROM app.customers"),
         _ => simple("COPY (SELECT id, name FROM app.customers) TO STDOUT"),
     }
 }

@@ -17,7 +17,8 @@ use crate::verdict::{Channel, Reason};
 
 /// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
 /// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings. How much
-/// memory and disk computed values took is in `pg_backend_memory_contexts` and `pg_stat_database`.
+/// memory and disk computed values took is in `pg_backend_memory_contexts` and `pg_stat_database`; whether an indexed value was
+/// written anew, in the counters of the open transaction.
 const VALUE_CATALOGS: &[&str] = &[
     "_pg_user_mappings",
     "pg_backend_memory_contexts",
@@ -34,6 +35,9 @@ const VALUE_CATALOGS: &[&str] = &[
     "pg_stat_statements",
     "pg_stat_subscription",
     "pg_stat_wal_receiver",
+    "pg_stat_xact_all_tables",
+    "pg_stat_xact_sys_tables",
+    "pg_stat_xact_user_tables",
     "pg_statistic",
     "pg_statistic_ext_data",
     "pg_stats",

@@ -26,8 +26,10 @@ fn is(statement: Node<'_>) -> bool {
         Node::CreateStmt(create) => stands_alone(create),
         Node::ViewStmt(view) => view.view().is_some_and(stays),
         Node::DropStmt(drop) => {
-            matches!(drop.remove_type, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_VIEW)
-                && drop.behavior != DropBehavior::DROP_CASCADE
+            matches!(
+                drop.remove_type,
+                ObjectType::OBJECT_TABLE | ObjectType::OBJECT_VIEW
+            ) && drop.behavior != DropBehavior::DROP_CASCADE
         }
         _ => false,
     }

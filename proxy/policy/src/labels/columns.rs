@@ -75,6 +75,23 @@ impl LabelIndex {
         self.relations.get(&oid).map(|entry| Known::of(oid, entry))
     }
 
+    /// Columns of a relation that refer to labelled columns of others, and these.
+    pub fn references_from(&self, oid: u32) -> Vec<(i16, ColumnId)> {
+        let labelled = self.relations.iter().filter(|(_, entry)| entry.marks.is_some());
+        let keys = labelled.flat_map(|(to, entry)| {
+            let of_this = entry.reactions.cascades.iter().filter(|key| key.relation == oid);
+            of_this.map(|key| {
+                let referenced = ColumnId {
+                    relation: *to,
+                    attribute: key.referenced,
+                };
+                (key.column, referenced)
+            })
+        });
+        keys.filter(|(_, referenced)| self.is_labelled(*referenced))
+            .collect()
+    }
+
     fn labels_on(&self, column: ColumnId) -> Option<&BTreeSet<usize>> {
         self.marks(column.relation)?.columns.get(&column.attribute)
     }

@@ -190,6 +190,8 @@ impl Reader<'_> {
         }
         let mut rest = vec![self.value(function.pathspec())];
         rest.extend(self.values_of(function.passing()));
+        // What a path is made of, and what its filters compare with, decides whether anything is found.
+        rest.iter().for_each(|value| self.probe(value));
         let place = match paths::json_path(function.pathspec()) {
             Some(keys) if function.passing().is_empty() => self.under(&context, &keys),
             _ => Value::computed([&context]),
@@ -474,9 +476,16 @@ impl Reader<'_> {
                 Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
                 value => value.is_clean(),
             }),
-            // Of intervals and money, a sum may be too large; so may one with what the client adds.
-            "avg" | "sum" => arguments.iter().all(|argument| match argument {
-                Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
+            // Of intervals and money, a sum may be too large; so may one with what the client adds, or its square.
+            "avg" | "stddev" | "stddev_pop" | "stddev_samp" | "sum" | "var_pop" | "var_samp" | "variance" => {
+                arguments.iter().all(|argument| match argument {
+                    Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
+                    value => value.is_clean(),
+                })
+            }
+            // Bit strings must be of one length.
+            "bit_and" | "bit_or" | "bit_xor" => arguments.iter().all(|argument| match argument {
+                Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_integer),
                 value => value.is_clean(),
             }),
             // In an encoding of the caller's choice, bytes may be no text.
@@ -573,6 +582,11 @@ pub(super) fn is_text(type_oid: u32) -> bool {
 
 pub(super) fn is_json(type_oid: u32) -> bool {
     matches!(type_oid, 114 | 3802)
+}
+
+/// int8, int2 and int4.
+fn is_integer(type_oid: u32) -> bool {
+    matches!(type_oid, 20 | 21 | 23)
 }
 
 /// int8, int2, int4, float4, float8, date, time, timestamp, timestamptz, numeric.

@@ -105,10 +105,10 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         Node::A_Indirection(path) => ends_in_function(path.indirection(), index),
         _ => false,
     };
-    let is_referred_to = |name: &Name| !tested::references(index, name).is_empty();
+    let is_tied = |name: &Name| !tested::references(index, name).is_empty() || tested::refers(index, name);
     let is_about_labels = names().any(|name| index.touches(name))
         || statement.functions.iter().any(shows)
-        || changes && statement.writes.iter().any(is_referred_to);
+        || changes && statement.writes.iter().any(is_tied);
     let may_be_called = || index.has_user_functions() && any_below(Node::NodeList(statements), may_call);
     if !(is_about_labels || may_be_called()) {
         reader.found.followed = !keeps_prepared && !explains && !shadows;

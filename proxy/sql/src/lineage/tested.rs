@@ -4,7 +4,7 @@
 //! A row of the client's own values tells nothing. A CHECK that reads a labelled value which stays while another column is
 //! written compares the two, and the client may write again: every value can be found by halves. So does an exclusion
 //! constraint that compares with anything but equality. One equality a statement is the uniqueness that masking does not
-//! hide; many are a search.
+//! hide; many are a search. A foreign key of a column without a label to a labelled one is a look-up by other means.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::value::{Set, Source, Value};
 use super::write::Target;
-use super::{Reader, builtin_name, functions};
+use super::{OURS_FROM, Reader, builtin_name, functions};
 use crate::walk::children::any_below;
 use crate::walk::names;
 
@@ -52,6 +52,7 @@ impl Reader<'_> {
                     written.filter_map(|(name, value)| Some((number(name.as_deref()?)?, value.as_ref())));
                 places.collect()
             });
+            self.refers(oid, numbers.as_deref());
             for test in known.tests {
                 let tells = self.labelled_of(&known, &test.tells);
                 if tells.is_empty() {
@@ -93,6 +94,37 @@ impl Reader<'_> {
         self.found.probes.extend(probed);
     }
 
+    /// What is written to columns that refer to labelled ones is looked up there; of spans, whether they are covered shows.
+    fn refers(&mut self, oid: u32, numbers: Option<&[(i16, Option<&Value>)]>) {
+        for (column, referenced) in self.index.references_from(oid) {
+            let from = ColumnId {
+                relation: oid,
+                attribute: column,
+            };
+            let is_written =
+                numbers.is_none_or(|numbers| numbers.iter().any(|(number, _)| *number == column));
+            if !is_written || self.index.is_labelled(from) {
+                continue;
+            }
+            let is_value = self
+                .index
+                .type_oid(referenced)
+                .is_some_and(|kind| kind < OURS_FROM && !is_span(kind));
+            let is_one = numbers.is_some_and(|numbers| {
+                let mut written = numbers.iter().filter(|(number, _)| *number == column);
+                written.all(|(_, value)| {
+                    value
+                        .is_some_and(|value| matches!(value, Value::Clean(Source::Constant | Source::Listed)))
+                })
+            });
+            if is_value && is_one {
+                self.found.lookups.insert(referenced);
+            } else {
+                self.found.probes.insert(referenced);
+            }
+        }
+    }
+
     /// Rows that go, or change in those columns, while others may refer to them: whether there are such shows.
     pub(super) fn referred_to(&mut self, target: &Name, written: Option<&[Written]>) {
         for (name, from) in references(self.index, target) {
@@ -126,7 +158,7 @@ impl Reader<'_> {
         }
         let written = columns
             .into_iter()
-            .map(|column| (Some(column), Some(Value::CONSTANT)));
+            .map(|column| (Some(column), Some(Value::OTHER)));
         self.tested(&name, &written.collect::<Vec<Written>>(), true);
     }
 
@@ -197,6 +229,20 @@ pub(super) fn references(index: &LabelIndex, target: &Name) -> Vec<(Option<Strin
     found
 }
 
+/// Whether columns of a relation, or of those that its rows may lie in, refer to labelled ones.
+pub(super) fn refers(index: &LabelIndex, target: &Name) -> bool {
+    let mut work: Vec<u32> = index.known(target).map(|known| known.oid).collect();
+    let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+    while let Some(oid) = work.pop() {
+        if !index.references_from(oid).is_empty() {
+            return true;
+        }
+        let sources = index.known_by_oid(oid).map_or(&[][..], |known| known.sources);
+        work.extend(sources.iter().filter(|oid| seen.insert(**oid)));
+    }
+    false
+}
+
 /// Whether an expression may have a value of its own for each row that is changed, and one that the client foresees. What a
 /// generator makes up is another for each row, but nobody's guess.
 pub(super) fn goes_by_row(node: Node<'_>) -> bool {
@@ -207,6 +253,14 @@ pub(super) fn goes_by_row(node: Node<'_>) -> bool {
         }
         _ => false,
     })
+}
+
+/// The ranges and multiranges of `pg_type`.
+fn is_span(type_oid: u32) -> bool {
+    matches!(
+        type_oid,
+        3904 | 3906 | 3908 | 3910 | 3912 | 3926 | 4451 | 4532..=4536
+    )
 }
 
 fn makes_up(name: &str) -> bool {

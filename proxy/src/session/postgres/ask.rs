@@ -22,6 +22,7 @@ use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 use self::counted::{UNDO, UNDO_NAME, limits_changes};
 use super::asked::Asked;
 use super::budget::CHANGES;
+use super::cancel::Heeding;
 use super::hold::{self, HoldEnd, Refusal};
 use super::pipeline::Expect;
 use super::{Ended, Session, names};
@@ -302,6 +303,7 @@ impl Asking {
     }
 
     async fn query(&mut self, text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        let _heeding = Heeding::of(&self.session);
         let asked = self.decide(text).await.running(self.session.next_statement());
         let asked = match self.clear(asked, Protocol::Simple, &[]).await? {
             Ok(asked) => asked,
@@ -340,6 +342,7 @@ impl Asking {
             }),
             Verdict::Hold(_) => None,
         };
+        let refusal = session.undecided.refusal().or(refusal);
         self.record(&asked, protocol, refusal.as_ref()).await;
         if let Some(refusal) = refusal {
             session.core.counters.denied.one();

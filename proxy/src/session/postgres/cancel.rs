@@ -3,6 +3,7 @@
 //! Source: PostgreSQL manual, "Message Flow": Canceling Requests in Progress; "Message Formats": BackendKeyData. A client gets a
 //! key of linegate's own with the process id of its server, so that nobody can cancel around linegate.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use codecs::postgres::build::{backend as say, frontend as tell};
 use linegate_recording::SessionId;
 
-use super::hold::HoldOutcome;
+use super::hold::{HoldOutcome, Refusal};
 use super::{Session, back_door};
 use crate::clock;
 use crate::core::Core;
@@ -68,6 +69,61 @@ impl Keys {
     }
 }
 
+/// A statement that is still being decided: the server knows nothing of it, so a request is acted on here.
+#[derive(Default)]
+pub struct Undecided(Cell<Standing>);
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    /// There is none.
+    #[default]
+    None,
+    Waits,
+    Cancelled,
+}
+
+/// While this lives, requests are for the statement that is being decided.
+pub struct Heeding(Rc<Session>);
+
+impl Heeding {
+    /// Of a session's next statement.
+    pub fn of(session: &Rc<Session>) -> Self {
+        session.undecided.0.set(Standing::Waits);
+        Self(session.clone())
+    }
+}
+
+impl Drop for Heeding {
+    fn drop(&mut self) {
+        self.0.undecided.0.set(Standing::None);
+    }
+}
+
+impl Undecided {
+    /// Whether the request was for it.
+    fn cancel(&self) -> bool {
+        let waits = self.0.get() != Standing::None;
+        if waits {
+            self.0.set(Standing::Cancelled);
+        }
+        waits
+    }
+
+    /// Whether nobody waits for the decision any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.get() == Standing::Cancelled
+    }
+
+    /// What the client is told instead of an answer, in the server's words.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.is_cancelled().then(|| Refusal {
+            sqlstate: *b"57014",
+            message: "canceling statement due to user request".to_owned(),
+            hint: None,
+        })
+    }
+}
+
 /// Carries a request to the core that owns the session and waits until it has been acted on: a client that sees its request closed
 /// sends its next statement, which a signal on its way must not hit. An unknown key is ignored, as servers do.
 pub async fn request(core: &Core, process_id: u32, secret: Vec<u8>) {
@@ -91,6 +147,9 @@ pub fn act(core: &Rc<Core>, id: SessionId, heard: Heard) {
     };
     if let Some((_, _, slot)) = session.hold.borrow_mut().take() {
         slot.put(HoldOutcome::Gone("cancelled"));
+        return;
+    }
+    if session.pipeline.borrow().is_idle() && session.undecided.cancel() {
         return;
     }
     crate::rt::spawn(async move {

@@ -190,7 +190,8 @@ impl Session {
         self.wish_catalog();
         let mut waited = Duration::ZERO;
         while !self.catalog.is_checked(ticket) {
-            if waited >= CATALOG_WAIT || self.ended.borrow().is_some() {
+            let is_over = self.undecided.is_cancelled() || self.ended.borrow().is_some();
+            if waited >= CATALOG_WAIT || is_over {
                 return false;
             }
             crate::rt::sleep(CHECK_POLL).await;

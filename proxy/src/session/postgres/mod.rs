@@ -221,6 +221,8 @@ pub struct Session {
     pub back_switch: Switch,
     /// What cancels its statements, here and at the server.
     pub cancel_keys: cancel::Keys,
+    /// What a request cancels before the server knows of it.
+    pub undecided: cancel::Undecided,
     /// Why it ended, once it has.
     pub ended: RefCell<Option<Ended>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
@@ -296,7 +298,8 @@ impl Session {
                 return showing;
             }
             let needed = self.needs_catalog();
-            if waited >= CATALOG_WAIT || (!needed && self.catalog.is_out_of_reach()) {
+            let is_over = waited >= CATALOG_WAIT || self.undecided.is_cancelled();
+            if is_over || (!needed && self.catalog.is_out_of_reach()) {
                 return if needed { None } else { self.catalog.latest() };
             }
             crate::rt::sleep(CATALOG_POLL).await;

@@ -17,6 +17,7 @@ use linegate_policy::Problem;
 use linegate_recording::Entry;
 
 use super::asked::Asked;
+use super::pipeline::Expect;
 use super::{Ended, Session};
 
 /// What PostgreSQL 14 to 18 report of themselves (GUC_REPORT). `application_name` is linegate's own.
@@ -68,7 +69,9 @@ impl Scrub<'_> {
         }
         let pipeline = self.session.pipeline.borrow();
         let asked = pipeline.head_asked();
-        let about_label = asked.is_some_and(|asked| asked.touches_mask(self.session));
+        // What a statement is about that is described by itself is not looked up again.
+        let is_described = matches!(pipeline.head(), Some(Expect::DescribeStatement));
+        let about_label = is_described || asked.is_some_and(|asked| asked.touches_mask(self.session));
         let copies_in = asked.is_some_and(|asked| asked.effects().contains(Effects::COPY_IN));
         about_label || self.transaction_touched || problem.is_from_stored_code(copies_in)
     }

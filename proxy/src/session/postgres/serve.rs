@@ -183,6 +183,7 @@ async fn open(
             front_switch,
             back_switch,
             cancel_keys,
+            undecided: cancel::Undecided::default(),
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
             names: Names::default(),

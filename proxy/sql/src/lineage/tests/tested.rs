@@ -7,6 +7,7 @@ use super::{catalog, check, line, lineage, relation, specs};
 
 const INTERVAL: u32 = 1186;
 const BOX: u32 = 603;
+const INT4RANGE: u32 = 3904;
 
 /// Salaries: `CHECK (least <= salary)`, spans that must not overlap within a room, and a table below with a check of its own.
 fn index() -> LabelIndex {
@@ -32,6 +33,7 @@ fn index() -> LabelIndex {
         test(3, false, &[3], &[3]),
     ];
     pay.sources = vec![401];
+    pay.columns[4].type_oid = INT4RANGE;
     let mut below = Relation {
         oid: 401,
         name: "pay_abroad".to_owned(),
@@ -55,6 +57,15 @@ fn index() -> LabelIndex {
         referenced,
         ..Cascade::default()
     };
+    // A bonus, which carries no label, refers to a salary and its span.
+    let is_referred_to = |column, referenced| Cascade {
+        relation: 405,
+        column,
+        referenced,
+        ..Cascade::default()
+    };
+    pay.reactions.cascades = vec![is_referred_to(2, 3), is_referred_to(3, 5)];
+    let bonus = relation(405, "bonus", b'r', "id:int salary:int during");
     // Salaries refer to grades, which carry no label.
     let mut grades = relation(403, "grades", b'r', "grade:int title");
     grades.reactions.cascades = vec![refers(3, 1), refers(4, 2)];
@@ -63,7 +74,9 @@ fn index() -> LabelIndex {
         body: Some("SELECT grade AS g FROM app.grades".to_owned()),
         ..relation(404, "grades_view", b'v', "g:int")
     };
-    catalog.relations.extend([pay, below, through, grades, shown]);
+    catalog
+        .relations
+        .extend([pay, below, through, grades, shown, bonus]);
     let mut specs = specs();
     specs.push(LabelSpec {
         name: "pay".to_owned(),
@@ -161,6 +174,57 @@ fn what_refers_to_a_row_shows_when_it_goes() {
         ("INSERT INTO app.grades VALUES (5, 'x')", "?"),
         ("SELECT * FROM app.grades", "?"),
         ("DELETE FROM app.products WHERE id = 5", "?"),
+    ]);
+}
+
+#[test]
+fn a_reference_to_a_label_asks_for_it() {
+    check_pay(&[
+        (
+            "INSERT INTO app.bonus (id, salary) VALUES (1, 5)",
+            "? | lookup pay.salary",
+        ),
+        (
+            "UPDATE app.bonus SET salary = $1 WHERE id = 1",
+            "? | lookup pay.salary",
+        ),
+        (
+            "INSERT INTO app.bonus (id, salary) SELECT 1, g FROM generate_series(1, 9) g",
+            "? | probe pay.salary",
+        ),
+        (
+            "INSERT INTO app.bonus (id, during) VALUES (1, '[1,2)')",
+            "? | probe pay.span",
+        ),
+        ("INSERT INTO app.bonus (id) VALUES (1)", "?"),
+        ("COPY app.bonus (id, salary) FROM STDIN", "? | probe pay.salary"),
+        ("DELETE FROM app.bonus WHERE id = 1", "?"),
+    ]);
+}
+
+#[test]
+fn squares_and_filters_answer() {
+    check_pay(&[
+        (
+            "SELECT var_pop(salary), bit_and(salary) FROM ONLY app.pay_abroad",
+            "~pay_abroad.salary ~pay_abroad.salary",
+        ),
+        (
+            "SELECT var_pop(v) FROM (SELECT salary AS v FROM ONLY app.pay_abroad UNION ALL SELECT 2e65536) x",
+            "~pay_abroad.salary | probe pay_abroad.salary",
+        ),
+        (
+            "SELECT bit_or(v) FROM (SELECT note::varbit AS v FROM ONLY app.pay_abroad UNION ALL SELECT B'1') x",
+            "-",
+        ),
+        (
+            "SELECT JSON_VALUE(jsonb '5', '$ ? (@ < $x)' PASSING salary AS x ERROR ON EMPTY) FROM ONLY app.pay_abroad",
+            "~pay_abroad.salary | probe pay_abroad.salary",
+        ),
+        (
+            "SELECT JSON_EXISTS(jsonb '5', '$ ? (@ < $x)' PASSING salary AS x) FROM ONLY app.pay_abroad",
+            "~pay_abroad.salary | probe pay_abroad.salary",
+        ),
     ]);
 }
 

@@ -15,6 +15,7 @@ use super::Asking;
 use super::counted::limits_changes;
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
+use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::names::runs_the_same;
 use crate::session::postgres::pipeline::{Expect, Meaning};
 
@@ -57,6 +58,7 @@ impl Asking {
         if self.is_skipping() {
             return Ok(());
         }
+        let _heeding = Heeding::of(&self.session);
         let asked = match known {
             Some(asked) => self.session.renewed(&asked).await,
             None if statement.is_empty() => {
