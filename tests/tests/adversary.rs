@@ -444,6 +444,34 @@ fn answers_stay_with_their_questions_whatever_stands_among_copy_data() {
 }
 
 #[test]
+fn startup_options_name_neither_another_database_nor_another_user() {
+    let postgres = Postgres::start();
+    let linegate = Linegate::start(&postgres);
+    let lease = linegate.lease("workload:ci-runner", &["migrate"], "all");
+    let psql = |options: &str| {
+        linegate
+            .psql_command(&lease)
+            .env("PGOPTIONS", options)
+            .args(["-Atc", "SELECT current_database()"])
+            .output()
+            .expect("psql runs")
+    };
+    assert_eq!(psql("-c geqo=off").stdout, b"shop\n");
+    for options in [
+        "-c database=postgres",
+        "--database=postgres",
+        "--user=postgres",
+        "--replication=database",
+        "-c options=-csession_replication_role=replica",
+        "-c Database=postgres",
+    ] {
+        let refused = psql(options);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("of the startup options only"), "{options}: {said}");
+    }
+}
+
+#[test]
 fn data_that_nobody_will_send_are_not_waited_for() {
     let postgres = Postgres::start();
     let linegate = Linegate::start(&postgres);

@@ -14,7 +14,6 @@ use super::scope::Shape;
 use super::value::{Field, Source, Value};
 use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths, types};
 use crate::parse::plain;
-use crate::walk::children::any_below;
 use crate::walk::names;
 
 impl Reader<'_> {
@@ -394,8 +393,8 @@ impl Reader<'_> {
                     || lazy::is_text(expr.rexpr())
                     || self.is_scalar(expr.lexpr(), &value)
                     || self.is_scalar(expr.rexpr(), &right));
-            let is_called = !tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
-            if !(fits && is_called && never_fails(expr, &right)) {
+            let is_called = !functions::tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
+            if !(fits && is_called && functions::never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
@@ -496,10 +495,15 @@ impl Reader<'_> {
             }
             _ => true,
         };
+        // Rows multiply at will: what each adds must not be as long as a pattern makes it.
+        let is_gathered = !functions::gathers(name)
+            || arguments
+                .iter()
+                .all(|value| value.is_clean() || value.is_stored() || !self.chooses_length);
         let is_called = !functions::fails_by_others(name)
             || of_arguments.is_clean()
             || call.args().iter().all(|argument| self.keeps_null(argument));
-        if name != "count" && !(fits && is_called && functions::is_total(name, &labelled)) {
+        if name != "count" && !(fits && is_gathered && is_called && functions::is_total(name, &labelled)) {
             self.probe(&of_arguments);
         }
         if functions::is_steady(name) && call.over().is_none() {
@@ -533,40 +537,6 @@ impl Reader<'_> {
             }
         }
         Some(Value::of_set(all))
-    }
-}
-
-/// Whether an operator may fail by a pattern, and so tell that the text before it is not NULL.
-fn tells_null(expr: &nodes::A_Expr) -> bool {
-    expr.kind == A_Expr_Kind::AEXPR_SIMILAR
-        || matches!(builtin_name(expr.name()), Some("~" | "!~" | "~*" | "!~*"))
-}
-
-/// Whether an operator fails for no value of its labelled sides.
-fn never_fails(expr: &nodes::A_Expr, right: &Value) -> bool {
-    match expr.kind {
-        A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL => {
-            match builtin_name(expr.name()) {
-                Some("=" | "<>" | "<" | ">" | "<=" | ">=" | "||" | "^@") => true,
-                // An array with a NULL in it may be refused.
-                Some("@>" | "<@" | "&&") => [expr.lexpr(), expr.rexpr()].into_iter().all(|side| {
-                    !any_below(side, |node| {
-                        matches!(node, Node::A_ArrayExpr(_) | Node::FuncCall(_))
-                    }) || !any_below(side, |node| matches!(node, Node::ColumnRef(_)))
-                }),
-                // A pattern may be malformed, the text may not.
-                Some("~" | "!~" | "~*" | "!~*" | "?|" | "?&") => right.is_clean(),
-                Some("~~" | "!~~" | "~~*" | "!~~*") => {
-                    right.is_clean() && lazy::is_whole_pattern(expr.rexpr())
-                }
-                _ => false,
-            }
-        }
-        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => {
-            right.is_clean() && lazy::is_whole_pattern(expr.rexpr())
-        }
-        A_Expr_Kind::AEXPR_SIMILAR => right.is_clean(),
-        _ => true,
     }
 }
 

@@ -5,10 +5,12 @@
 //! fails, or how many rows it yields, may depend on the value. Those that are here never do.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::{ConstValue, Node};
+use pg_raw_parse::raw::A_Expr_Kind;
+use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::builtin_name;
 use super::value::Value;
+use super::{builtin_name, lazy};
+use crate::walk::children::any_below;
 
 /// Aggregates and window functions over the values of rows.
 const AGGREGATES: &[&str] = &[
@@ -363,6 +365,84 @@ pub(super) fn returns_scalars(name: &str) -> bool {
             | "regexp_split_to_table"
             | "string_to_table"
     )
+}
+
+/// Aggregates whose result is as long as all that they are given.
+pub(super) fn gathers(name: &str) -> bool {
+    matches!(
+        name,
+        "array_agg"
+            | "json_agg"
+            | "json_agg_strict"
+            | "jsonb_agg"
+            | "jsonb_agg_strict"
+            | "string_agg"
+            | "xmlagg"
+    )
+}
+
+/// Functions whose result a pattern or a text of the client's makes longer or shorter.
+pub(super) fn chooses_length(node: Node<'_>) -> bool {
+    matches!(node, Node::FuncCall(call) if matches!(
+        builtin_name(call.funcname()),
+        Some("regexp_replace" | "replace" | "regexp_substr" | "substring" | "substr" | "translate" | "split_part" | "btrim" | "ltrim" | "rtrim")
+    ))
+}
+
+/// How many values the joining functions and operators of a text join, one by one.
+pub(super) fn joined(node: Node<'_>) -> usize {
+    match node {
+        Node::FuncCall(call) => match builtin_name(call.funcname()) {
+            Some(
+                "concat" | "concat_ws" | "format" | "json_build_array" | "jsonb_build_array"
+                | "json_build_object" | "jsonb_build_object",
+            ) => call.args().iter().count(),
+            _ => 0,
+        },
+        Node::A_Expr(expr) if builtin_name(expr.name()) == Some("||") => 1,
+        _ => 0,
+    }
+}
+
+/// Whether an operator may fail by a pattern, and so tell that the text before it is not NULL.
+pub(super) fn tells_null(expr: &nodes::A_Expr) -> bool {
+    expr.kind == A_Expr_Kind::AEXPR_SIMILAR
+        || matches!(builtin_name(expr.name()), Some("~" | "!~" | "~*" | "!~*"))
+}
+
+/// Whether an operator fails for no value of its labelled sides.
+pub(super) fn never_fails(expr: &nodes::A_Expr, right: &Value) -> bool {
+    match expr.kind {
+        // It stops at the first element that decides, and a later one may be malformed.
+        A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL => {
+            matches!(
+                builtin_name(expr.name()),
+                Some("=" | "<>" | "<" | ">" | "<=" | ">=" | "^@")
+            )
+        }
+        A_Expr_Kind::AEXPR_OP => {
+            match builtin_name(expr.name()) {
+                Some("=" | "<>" | "<" | ">" | "<=" | ">=" | "||" | "^@") => true,
+                // An array with a NULL in it may be refused.
+                Some("@>" | "<@" | "&&") => [expr.lexpr(), expr.rexpr()].into_iter().all(|side| {
+                    !any_below(side, |node| {
+                        matches!(node, Node::A_ArrayExpr(_) | Node::FuncCall(_))
+                    }) || !any_below(side, |node| matches!(node, Node::ColumnRef(_)))
+                }),
+                // A pattern may be malformed, the text may not.
+                Some("~" | "!~" | "~*" | "!~*" | "?|" | "?&") => right.is_clean(),
+                Some("~~" | "!~~" | "~~*" | "!~~*") => {
+                    right.is_clean() && lazy::is_whole_pattern(expr.rexpr())
+                }
+                _ => false,
+            }
+        }
+        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => {
+            right.is_clean() && lazy::is_whole_pattern(expr.rexpr())
+        }
+        A_Expr_Kind::AEXPR_SIMILAR => right.is_clean(),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,8 @@ struct Reader<'a> {
     measures: bool,
     /// Somewhere in the text, a text of any length is made.
     grows: bool,
+    /// Somewhere in the text, a pattern decides how long a text is.
+    chooses_length: bool,
     depth: u32,
     nodes: usize,
 }
@@ -154,6 +156,7 @@ impl<'a> Reader<'a> {
             explains: false,
             measures: false,
             grows: false,
+            chooses_length: false,
             depth: 0,
             nodes: 0,
         }

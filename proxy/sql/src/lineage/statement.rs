@@ -1,6 +1,8 @@
 //! One text: which of its statements returns rows, and which keep the rows of a query.
 //! Source: PostgreSQL manual, "SQL Commands".
 
+use std::cell::Cell;
+
 use linegate_policy::Flow;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
@@ -11,6 +13,10 @@ use super::value::Value;
 use super::{PREPARED_KEPT, Reader, functions};
 use crate::walk::children::any_below;
 use crate::walk::names;
+
+/// Values that a text may join, in queries within each other even, without coming near the largest length that the server
+/// takes (1 GB): three to the power of eight times what is stored.
+const JOINED_MAX: usize = 24;
 
 /// What a statement sends back.
 enum Answer {
@@ -26,7 +32,12 @@ impl Reader<'_> {
     /// Follows every statement of a text.
     pub(super) fn text(&mut self, statements: &NodeList) {
         self.found.followed = true;
-        self.grows = any_below(Node::NodeList(statements), functions::grows);
+        let joined = Cell::new(0);
+        self.grows = any_below(Node::NodeList(statements), |node| {
+            joined.set(joined.get() + functions::joined(node));
+            joined.get() > JOINED_MAX || functions::grows(node)
+        });
+        self.chooses_length = any_below(Node::NodeList(statements), functions::chooses_length);
         let mut answers = Vec::new();
         for node in statements {
             let Node::RawStmt(raw) = node else {

@@ -16,6 +16,7 @@ use linegate_identity::{ScramBinding, ScramClient, md5};
 use rustls::pki_types::ServerName;
 
 use super::Ended;
+use super::startup_settings::is_of_the_packet;
 use crate::clock;
 use crate::link::Link;
 use crate::rt::{
@@ -105,8 +106,10 @@ pub async fn connect_minor(
         ("user", target.config.credential.user.as_str()),
         ("database", database),
     ];
+    // Who logs in where is linegate's to say: the server takes the last of two.
     let theirs = parameters
         .iter()
+        .filter(|(name, _)| !is_of_the_packet(name))
         .map(|(name, value)| (name.as_str(), value.as_str()));
     tell::startup_minor(&mut bytes, minor, own.into_iter().chain(theirs));
     login.tell(bytes).await?;

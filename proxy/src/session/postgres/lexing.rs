@@ -20,6 +20,8 @@ pub const UNREADABLE: &[u8] = b"'";
 pub struct Lexing {
     foreign_encoding: Cell<bool>,
     foreign_strings: Cell<bool>,
+    /// The database keeps names in another encoding than UTF8: it may cut and fold those beyond ASCII in its own way.
+    foreign_names: Cell<bool>,
     /// It was foreign before: a rollback or a reset may bring that back at any time.
     was_foreign: Cell<bool>,
     /// Something was forwarded that may change a setting, and no ReadyForQuery has come since.
@@ -32,6 +34,11 @@ impl Lexing {
         !self.is_foreign() && !self.is_open.get()
     }
 
+    /// Whether this text's names are the same here and at the server.
+    pub fn reads_names_of(&self, text: &[u8]) -> bool {
+        !self.foreign_names.get() || has_ascii_names(text)
+    }
+
     /// Whether the server has reported that it reads otherwise.
     pub fn is_foreign(&self) -> bool {
         self.foreign_encoding.get() || self.foreign_strings.get()
@@ -42,6 +49,10 @@ impl Lexing {
         let value = String::from_utf8_lossy(status.value);
         let (cell, name) = match status.name {
             b"client_encoding" => (&self.foreign_encoding, "client_encoding"),
+            b"server_encoding" => {
+                self.foreign_names.set(status.value != b"UTF8");
+                return None;
+            }
             b"standard_conforming_strings" => (&self.foreign_strings, "standard_conforming_strings"),
             _ => return None,
         };
@@ -62,6 +73,32 @@ impl Lexing {
     pub fn settled(&self) {
         self.is_open.set(false);
     }
+}
+
+/// Whether a text has nothing beyond ASCII but in plain string literals. Where comments, dollar quotes or backslashes might
+/// hide where a literal ends, the answer is no.
+fn has_ascii_names(text: &[u8]) -> bool {
+    if text.is_ascii() {
+        return true;
+    }
+    let hides = text.windows(2).any(|two| match two {
+        b"--" | b"/*" => true,
+        [b'$', next] => !next.is_ascii_digit(),
+        [byte, _] => *byte == b'\\',
+        _ => false,
+    });
+    if hides {
+        return false;
+    }
+    let mut quote = None;
+    text.iter().all(|byte| {
+        match (quote, byte) {
+            (None, b'\'' | b'"') => quote = Some(*byte),
+            (Some(open), byte) if open == *byte => quote = None,
+            _ => {}
+        }
+        byte.is_ascii() || quote == Some(b'\'')
+    })
 }
 
 /// Whether the reader reads text under that value. Under `SQL_ASCII` the server takes the bytes as they are, as it does
@@ -113,6 +150,29 @@ mod tests {
             name: name.as_bytes(),
             value: value.as_bytes(),
         })
+    }
+
+    #[test]
+    fn names_beyond_ascii_are_the_servers_own_where_it_keeps_them_in_another_encoding() {
+        let lexing = Lexing::default();
+        assert!(lexing.reads_names_of("SELECT é".as_bytes()));
+        assert_eq!(report(&lexing, "server_encoding", "SQL_ASCII"), None);
+        for text in ["SELECT 'é', $1, 'it''s ä'", "SELECT a FROM \"b\"", "SELECT U&'ü'"] {
+            assert!(lexing.reads_names_of(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "SELECT é",
+            "SELECT 1 AS \"é\"",
+            "SELECT 'a' AS \"it's é\"",
+            "SELECT 'é' -- '",
+            "SELECT $a$ ' $a$ AS é, '",
+            "SELECT E'\\' AS é, '",
+            "SELECT /* ' */ é, '",
+        ] {
+            assert!(!lexing.reads_names_of(text.as_bytes()), "{text}");
+        }
+        report(&lexing, "server_encoding", "UTF8");
+        assert!(lexing.reads_names_of("SELECT é".as_bytes()));
     }
 
     #[test]

@@ -344,7 +344,7 @@ impl Session {
             }
             let standing = self.standing.borrow().clone();
             let epoch = self.epoch(&standing, catalog.as_deref());
-            let is_read = may_read && self.lexing.is_known();
+            let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
             if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
                 if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {

@@ -184,6 +184,12 @@ fn statement(name: &str, value: &str) -> Option<String> {
     ))
 }
 
+/// Whether a startup packet means something of its own by that name: no setting may go by it.
+pub fn is_of_the_packet(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(name.as_str(), "user" | "database" | "options" | "replication") || name.starts_with("_pq_")
+}
+
 /// The settings in `options`: `-c name=value`, `-cname=value` and `--name=value`. Words end at white space, a backslash takes the
 /// next character as it is, and `-` in a long name stands for `_`. Other switches of the server are refused.
 fn switches(options: &str) -> Result<Vec<(String, String)>, Ended> {
@@ -203,7 +209,11 @@ fn switches(options: &str) -> Result<Vec<(String, String)>, Ended> {
             (None, None) => return Err(refused()),
         };
         let (name, value) = setting.split_once('=').ok_or_else(refused)?;
-        pairs.push((name.replace('-', "_"), value.to_owned()));
+        let name = name.replace('-', "_");
+        if is_of_the_packet(&name) {
+            return Err(refused());
+        }
+        pairs.push((name, value.to_owned()));
     }
     Ok(pairs)
 }
@@ -275,6 +285,19 @@ mod tests {
     fn other_switches_are_refused() {
         for options in ["-x", "-c", "-c name", "name=value", "-d 3", "--", "-F", "-- a=b"] {
             assert!(read(&[("options", options)]).is_err(), "{options}");
+        }
+    }
+
+    #[test]
+    fn what_the_packet_itself_says_is_no_setting() {
+        for name in ["user", "Database", "options", "replication", "_pq_.x", "-pq-.x"] {
+            for options in [
+                format!("-c {name}=shop"),
+                format!("-c{name}=shop"),
+                format!("--{name}=shop"),
+            ] {
+                assert!(read(&[("options", &options)]).is_err(), "{options}");
+            }
         }
     }
 
