@@ -106,7 +106,18 @@ impl Reader<'_> {
             }
             Node::XmlSerialize(xml) => (self.value(xml.expr()), true),
             Node::JsonValueExpr(value) => (self.json_value(Some(value)), false),
-            Node::JsonIsPredicate(test) => (self.value(test.expr()), false),
+            Node::JsonIsPredicate(test) => {
+                let value = self.value(test.expr());
+                // Bytes are read as text first, and may be none.
+                let is_text = match &value {
+                    Value::Exactly(column) => {
+                        let kind = self.index.type_oid(*column);
+                        kind.is_some_and(|kind| is_text(kind) || is_json(kind))
+                    }
+                    value => value.is_clean(),
+                };
+                (value, !is_text)
+            }
             Node::JsonArgument(argument) => (self.json_value(argument.val()), false),
             Node::JsonKeyValue(pair) => {
                 let values = [self.value(pair.key()), self.json_value(pair.value())];

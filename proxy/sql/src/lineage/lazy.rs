@@ -117,12 +117,17 @@ impl Reader<'_> {
         keeps
     }
 
+    /// Whether nobody can tell if an expression was evaluated, what the columns that it names stand for included.
+    pub(super) fn is_quiet(&self, node: Node<'_>) -> bool {
+        is_quiet(node, 0) && !self.acting.is_named(node)
+    }
+
     /// Parts of which each may be skipped by the values of those before it.
     pub(super) fn lazily<'n>(&mut self, parts: impl IntoIterator<Item = Node<'n>>, values: &[Value]) {
         let last = parts
             .into_iter()
             .enumerate()
-            .filter(|(_, part)| !is_quiet(*part, 0))
+            .filter(|(_, part)| !self.is_quiet(*part))
             .map(|(index, _)| index)
             .last();
         for value in values.iter().take(last.unwrap_or(0)) {
@@ -145,10 +150,11 @@ impl Reader<'_> {
             (_, right) => (false, vec![right]),
         };
         // The left side may be evaluated again for every element.
-        let again = may_stop && !is_quiet(left, 0) && any_below(left, may_act);
-        let skips = may_stop && sides.iter().any(|side| !is_quiet(*side, 0));
+        let again =
+            may_stop && !self.is_quiet(left) && (any_below(left, may_act) || self.acting.is_named(left));
+        let skips = may_stop && sides.iter().any(|side| !self.is_quiet(*side));
         let in_row = [left].iter().chain(&sides).any(|side| match side {
-            Node::RowExpr(row) => row.args().iter().skip(1).any(|part| !is_quiet(part, 0)),
+            Node::RowExpr(row) => row.args().iter().skip(1).any(|part| !self.is_quiet(part)),
             _ => false,
         });
         if again || skips || in_row {
@@ -169,7 +175,7 @@ fn may_act(node: Node<'_>) -> bool {
     }
 }
 
-/// Whether nobody can tell if an expression was evaluated.
+/// Whether nobody can tell if an expression was evaluated, as far as it says itself.
 pub(super) fn is_quiet(node: Node<'_>, depth: u32) -> bool {
     if depth > DEPTH_MAX {
         return false;

@@ -13,6 +13,7 @@
 //!   `tested`: what constraints tell about the rows that are there;
 //!   `spread`: views and SQL functions of the catalog.
 
+mod acting;
 mod arrays;
 mod condition;
 mod expr;
@@ -141,6 +142,8 @@ struct Reader<'a> {
     grows: bool,
     /// Somewhere in the text, a pattern decides how long a text is.
     chooses_length: bool,
+    /// Names of columns that may fail where they are named.
+    acting: acting::Acting,
     depth: u32,
     nodes: usize,
 }
@@ -157,6 +160,7 @@ impl<'a> Reader<'a> {
             measures: false,
             grows: false,
             chooses_length: false,
+            acting: acting::Acting::default(),
             depth: 0,
             nodes: 0,
         }

@@ -8,6 +8,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
 use pg_raw_parse::{Node, nodes};
 
+use super::acting::Acting;
 use super::scope::Shape;
 use super::value::Value;
 use super::{PREPARED_KEPT, Reader, functions};
@@ -33,11 +34,14 @@ impl Reader<'_> {
     pub(super) fn text(&mut self, statements: &NodeList) {
         self.found.followed = true;
         let joined = Cell::new(0);
-        self.grows = any_below(Node::NodeList(statements), |node| {
+        let cores: Vec<Node<'_>> = statements.iter().map(core).collect();
+        let any = |found: &dyn Fn(Node<'_>) -> bool| cores.iter().any(|node| any_below(*node, found));
+        self.grows = any(&|node| {
             joined.set(joined.get() + functions::joined(node));
             joined.get() > JOINED_MAX || functions::grows(node)
         });
-        self.chooses_length = any_below(Node::NodeList(statements), functions::chooses_length);
+        self.chooses_length = any(&functions::chooses_length);
+        self.acting = Acting::of(&cores);
         let mut answers = Vec::new();
         for node in statements {
             let Node::RawStmt(raw) = node else {
@@ -218,5 +222,19 @@ pub(super) fn keeps_prepared(node: Node<'_>) -> bool {
         Node::CreateTableAsStmt(create) => matches!(create.query(), Node::ExecuteStmt(_)),
         Node::ExplainStmt(explain) => keeps_prepared(explain.query()),
         _ => false,
+    }
+}
+
+/// The query that a statement is about, where it is about one.
+fn core(statement: Node<'_>) -> Node<'_> {
+    match statement {
+        Node::RawStmt(raw) => core(raw.stmt()),
+        Node::ExplainStmt(explain) => core(explain.query()),
+        Node::PrepareStmt(prepare) => core(prepare.query()),
+        Node::DeclareCursorStmt(cursor) => core(cursor.query()),
+        Node::CreateTableAsStmt(create) => core(create.query()),
+        Node::ViewStmt(view) => core(view.query()),
+        Node::CopyStmt(copy) if !copy.is_from && !matches!(copy.query(), Node::None) => core(copy.query()),
+        other => other,
     }
 }

@@ -268,9 +268,13 @@ async fn run(core: Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
 
 /// Tells the client that it is in.
 async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
-    // The lease may have ended while the backend was asked.
-    let is_over = session.lease.verifier.iterations > 0
-        && lock(&session.core.shared.leases).is_revoked_or_expired(&session.lease.id, clock::now());
+    // The lease, or a part of its token, may have ended while the backend was asked.
+    let is_over = {
+        let leases = lock(&session.core.shared.leases);
+        session.token_ids.iter().any(|id| leases.is_revoked(id))
+            || session.lease.verifier.iterations > 0
+                && leases.is_revoked_or_expired(&session.lease.id, clock::now())
+    };
     if is_over {
         session.end_lease("the lease has ended", "");
     }

@@ -203,6 +203,34 @@ fn a_reference_to_a_label_asks_for_it() {
 }
 
 #[test]
+fn what_a_column_stands_for_is_evaluated_where_it_is_named() {
+    let check = |cases| super::check(cases);
+    check(&[
+        (
+            "SELECT coalesce(substring(ssn FROM '^5'), c) FROM (SELECT ssn, (1/(id-1))::text AS c FROM app.customers) x",
+            "~ssn | probe ssn",
+        ),
+        (
+            "WITH x AS (SELECT ssn, 1/(id-1) AS c FROM app.customers) SELECT left(ssn, 3) IN ('517', c::text) FROM x",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT name FROM (SELECT name, ssn, id AS c FROM app.customers) x WHERE ssn = '5' AND c = 1",
+            "- | lookup ssn",
+        ),
+        (
+            "SELECT name FROM (SELECT name, ssn, count(*) AS c FROM app.customers) x WHERE ssn = '5' AND c = 1",
+            "- | lookup ssn",
+        ),
+        (
+            "DECLARE c CURSOR FOR SELECT ssn || 'z' FROM app.customers",
+            "~ssn",
+        ),
+        ("PREPARE q AS SELECT ssn || 'x' FROM app.customers", "~ssn"),
+    ]);
+}
+
+#[test]
 fn squares_and_filters_answer() {
     check_pay(&[
         (
