@@ -156,7 +156,7 @@ fn definitions_name_their_objects() {
         ("ALTER TABLE t OWNER TO x", "alter writes t catalog"),
         (
             "ALTER FUNCTION app.f(int) OWNER TO x",
-            "alter writes app.f catalog",
+            "alter writes app.f opaque a function body catalog",
         ),
         (
             "ALTER SCHEMA s RENAME TO u",

@@ -55,7 +55,17 @@ impl Reader<'_> {
             Node::A_ArrayExpr(array) => self.array(array),
             Node::BoolExpr(expr) => self.made_in_turn(expr.args()),
             Node::CoalesceExpr(coalesce) => self.made_in_turn(coalesce.args()),
-            Node::MinMaxExpr(expr) => self.made_of(expr.args()),
+            Node::MinMaxExpr(expr) => {
+                let value = self.made_of(expr.args());
+                if expr
+                    .args()
+                    .iter()
+                    .any(|node| matches!(self.value(node), Value::Row(_)))
+                {
+                    self.probe(&value);
+                }
+                value
+            }
             Node::NodeList(list) => self.made_of(list),
             Node::SubLink(link) => self.sub_link(link),
             Node::CaseExpr(case) => self.case(case),
@@ -405,7 +415,8 @@ impl Reader<'_> {
                     || self.is_scalar(expr.lexpr(), &value)
                     || self.is_scalar(expr.rexpr(), &right));
             let is_called = !functions::tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
-            if !(fits && is_called && functions::never_fails(expr, &right)) {
+            let compares_rows = functions::compares_rows([expr.lexpr(), expr.rexpr()], [&value, &right]);
+            if compares_rows || !(fits && is_called && functions::never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
@@ -493,6 +504,8 @@ impl Reader<'_> {
                     value => value.is_clean(),
                 })
             }
+            // Rows of other types than the first may come.
+            "max" | "min" => !arguments.iter().any(|value| matches!(value, Value::Row(_))),
             // Bit strings must be of one length.
             "bit_and" | "bit_or" | "bit_xor" => arguments.iter().all(|argument| match argument {
                 Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_integer),

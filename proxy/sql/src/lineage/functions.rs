@@ -410,6 +410,19 @@ pub(super) fn tells_null(expr: &nodes::A_Expr) -> bool {
         || matches!(builtin_name(expr.name()), Some("~" | "!~" | "~*" | "!~*"))
 }
 
+/// Whether rows are compared whose fields may be of other types than they seem: the server finds that out at the first field
+/// that is reached. Of rows that are written out on both sides it knows before.
+pub(super) fn compares_rows(sides: [Node<'_>; 2], values: [&Value; 2]) -> bool {
+    let is_written = |node: &Node<'_>| match node {
+        Node::RowExpr(_) => true,
+        Node::NodeList(list) => list.iter().all(|node| matches!(node, Node::RowExpr(_))),
+        _ => false,
+    };
+    let is_row = sides.iter().any(|node| matches!(node, Node::RowExpr(_)))
+        || values.iter().any(|value| matches!(value, Value::Row(_)));
+    is_row && !sides.iter().all(is_written)
+}
+
 /// Whether an operator fails for no value of its labelled sides.
 pub(super) fn never_fails(expr: &nodes::A_Expr, right: &Value) -> bool {
     match expr.kind {

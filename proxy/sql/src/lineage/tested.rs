@@ -177,15 +177,26 @@ impl Reader<'_> {
     /// Values of many rows on their way into a column that takes each value once: whether it has one of them already is an
     /// answer about all of them.
     pub(super) fn many(&mut self, target: &Target, column: Option<&str>, value: &Value) {
-        if !matches!(value, Value::Clean(Source::Other | Source::Stored)) {
-            return;
+        if matches!(value, Value::Clean(Source::Other | Source::Stored)) {
+            let into = self.keyed(target, column);
+            self.found.probes.extend(into);
         }
-        let Some(column) = column else { return };
+    }
+
+    /// Rows that are left out where a value is there already: each is a look-up.
+    pub(super) fn one_of_many(&mut self, target: &Target, column: Option<&str>) {
+        let into = self.keyed(target, column);
+        self.found.lookups.extend(into);
+    }
+
+    /// The labelled columns of that name that take each value once.
+    fn keyed(&self, target: &Target, column: Option<&str>) -> Vec<ColumnId> {
+        let Some(column) = column else { return Vec::new() };
         let known = self
             .index
             .known(&target.name)
             .filter(|known| known.is_key(column));
-        let into: Vec<ColumnId> = known
+        known
             .filter_map(|known| {
                 let number = known.columns.iter().find(|known| known.name == column)?.number;
                 Some(ColumnId {
@@ -194,8 +205,7 @@ impl Reader<'_> {
                 })
             })
             .filter(|into| self.index.is_labelled(*into))
-            .collect();
-        self.found.probes.extend(into);
+            .collect()
     }
 }
 

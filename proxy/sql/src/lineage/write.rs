@@ -98,6 +98,9 @@ impl Reader<'_> {
             } else {
                 self.assign(&target, column.as_deref(), &field.value);
             }
+            if insert.on_conflict_clause().is_some() {
+                self.one_of_many(&target, column.as_deref());
+            }
             if !is_listed {
                 self.many(&target, column.as_deref(), &field.value);
             }

@@ -171,6 +171,7 @@ impl<'a> Walker<'a> {
             Node::CreateFunctionStmt(create) => self.create_function(create),
             Node::AlterFunctionStmt(alter) => {
                 self.defines(Effects::ALTER);
+                self.opaque(FUNCTION_BODY);
                 self.write_names(
                     alter
                         .func()
@@ -543,16 +544,9 @@ impl<'a> Walker<'a> {
             self.opaque(SCHEMA); // all of it goes by other names
         }
         let renamed = self.alter_object(rename.rename_type, rename.relation(), rename.object());
-        let of_relation = matches!(
-            rename.rename_type,
-            ObjectType::OBJECT_TABLE
-                | ObjectType::OBJECT_VIEW
-                | ObjectType::OBJECT_MATVIEW
-                | ObjectType::OBJECT_FOREIGN_TABLE
-                | ObjectType::OBJECT_SEQUENCE
-                | ObjectType::OBJECT_INDEX
-        );
-        if of_relation && let (Some(old), Some(new)) = (renamed, rename.newname()) {
+        if names::is_relation(rename.rename_type)
+            && let (Some(old), Some(new)) = (renamed, rename.newname())
+        {
             self.write_names([Name {
                 schema: old.schema,
                 name: new.to_owned(),
@@ -572,6 +566,9 @@ impl<'a> Walker<'a> {
         object: Node<'a>,
     ) -> Option<Name> {
         self.defines(effects_on(kind, Effects::ALTER));
+        if names::is_code(kind) {
+            self.opaque(FUNCTION_BODY); // under its new name, other code is called
+        }
         self.write(relation);
         let mut names = names::object(kind, object);
         self.write_names(names.clone());

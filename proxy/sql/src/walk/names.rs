@@ -20,6 +20,33 @@ pub(crate) fn relation(relation: &nodes::RangeVar) -> Name {
     }
 }
 
+/// Whether objects of a kind share the names of tables.
+pub(crate) fn is_relation(kind: ObjectType::Type) -> bool {
+    matches!(
+        kind,
+        ObjectType::OBJECT_TABLE
+            | ObjectType::OBJECT_VIEW
+            | ObjectType::OBJECT_MATVIEW
+            | ObjectType::OBJECT_FOREIGN_TABLE
+            | ObjectType::OBJECT_SEQUENCE
+            | ObjectType::OBJECT_INDEX
+    )
+}
+
+/// Whether objects of a kind are code, or say which code is called.
+pub(crate) fn is_code(kind: ObjectType::Type) -> bool {
+    matches!(
+        kind,
+        ObjectType::OBJECT_AGGREGATE
+            | ObjectType::OBJECT_FUNCTION
+            | ObjectType::OBJECT_OPCLASS
+            | ObjectType::OBJECT_OPERATOR
+            | ObjectType::OBJECT_OPFAMILY
+            | ObjectType::OBJECT_PROCEDURE
+            | ObjectType::OBJECT_ROUTINE
+    )
+}
+
 /// An unqualified name.
 pub(crate) fn bare(name: &str) -> Name {
     Name {

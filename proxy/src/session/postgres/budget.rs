@@ -424,16 +424,19 @@ fn is_countable(text: &[u8], count: u32, effects: Effects) -> bool {
         return false; // parts of it commit before they are counted
     }
     let words = text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_' && *byte < 0x80);
-    let (mut with, mut changes) = (false, 0);
-    for word in words {
+    let (mut with, mut changes, mut explains) = (false, 0, false);
+    for (at, word) in words.filter(|word| !word.is_empty()).enumerate() {
+        // The tag of what it runs stays with the server.
+        explains |= (at == 0 || count > 1) && word.eq_ignore_ascii_case(b"explain");
         with |= word.eq_ignore_ascii_case(b"with");
         let verbs = [&b"insert"[..], b"update", b"delete", b"merge"];
         changes += u32::from(verbs.iter().any(|verb| word.eq_ignore_ascii_case(verb)));
     }
-    !with || changes <= u32::from(count == 1)
+    !explains && (!with || changes <= u32::from(count == 1))
 }
 
-fn uncountable() -> Refusal {
+/// What is said where changes are limited and cannot be counted.
+pub fn uncountable() -> Refusal {
     Refusal {
         sqlstate: *b"0A000",
         message: "linegate cannot count the rows that this changes, and a budget limits them".to_owned(),
@@ -517,6 +520,7 @@ mod tests {
     fn changes_that_no_tag_tells_are_not_countable() {
         let one = |text: &str| is_countable(text.as_bytes(), 1, Effects::DELETE);
         assert!(one("DELETE FROM t WHERE id = 1"));
+        assert!(!one(" EXPLAIN ANALYZE EXECUTE u") && one("UPDATE t SET a = 'explain'"));
         assert!(one("WITH x AS (SELECT 1) UPDATE t SET a = 1"));
         assert!(!one(
             "WITH x AS (DELETE FROM t RETURNING id) DELETE FROM u WHERE id = 1"

@@ -15,6 +15,7 @@ use super::Asking;
 use super::counted::limits_changes;
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
+use crate::session::postgres::budget::{CHANGES, uncountable};
 use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::names::runs_the_same;
 use crate::session::postgres::pipeline::{Expect, Meaning};
@@ -182,6 +183,12 @@ impl Asking {
                 }
             }
         };
+        if limits_changes(&asked) && asked.effects().intersects(CHANGES) && is_in_portions(whole) {
+            // The server changes all rows at once, and says how many behind the last portion only.
+            let refusal = uncountable();
+            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            return Ok(());
+        }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);
         if asked.is_masked(&self.session) && !is_described {
             let mut question = Vec::new();
@@ -197,6 +204,13 @@ impl Asking {
         self.forward(whole, Some(Expect::Execute { portal, asked }));
         Ok(())
     }
+}
+
+/// Whether an Execute asks for some rows only: its last field.
+fn is_in_portions(execute: &[u8]) -> bool {
+    execute
+        .last_chunk::<4>()
+        .is_some_and(|rows| i32::from_be_bytes(*rows) > 0)
 }
 
 fn prepared(name: &[u8]) -> Named {
