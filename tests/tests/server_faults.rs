@@ -27,6 +27,15 @@ struct Sessions {
     copying: RawClient,
 }
 
+/// Soon, and with an error that says whose fault it is.
+fn assert_ends_clearly(what: &str, end: &[Message], since: Instant) {
+    let taken = since.elapsed();
+    assert!(taken < SOON, "{what}: the end came after {taken:?}");
+    let (code, said) = error_of(end).unwrap_or_else(|| panic!("{what}: it ended without a word"));
+    let is_clear = code.starts_with("08") || code.starts_with("57");
+    assert!(is_clear, "{what}: {code} {said}");
+}
+
 impl Sessions {
     fn open(linegate: &Linegate, lease: &Lease) -> Self {
         let new = || linegate.client(lease);
@@ -73,16 +82,7 @@ impl Sessions {
             ("in the middle of COPY", &mut self.copying),
         ] {
             let end = client.read_to_end();
-            assert!(
-                since.elapsed() < SOON,
-                "{what}: the end came after {:?}",
-                since.elapsed()
-            );
-            let (code, said) = error_of(&end).unwrap_or_else(|| panic!("{what}: it ended without a word"));
-            assert!(
-                code.starts_with("08") || code.starts_with("57"),
-                "{what}: {code} {said}"
-            );
+            assert_ends_clearly(what, &end, since);
             assert!(
                 end.iter().all(|message| !b"DC".contains(&message.tag)),
                 "{what}: {}",
@@ -176,16 +176,7 @@ fn a_frozen_server_is_a_clear_error_and_after_the_thaw_all_is_right() {
     assert!(since.elapsed() < SOON && refused.field(b'C').is_some_and(|code| code.starts_with("08")));
     for (what, client) in [("asked now", &mut asking), ("asked before", &mut waiting)] {
         let end = client.read_to_end();
-        assert!(
-            since.elapsed() < SOON,
-            "{what}: the end came after {:?}",
-            since.elapsed()
-        );
-        let (code, said) = error_of(&end).unwrap_or_else(|| panic!("{what}: it ended without a word"));
-        assert!(
-            code.starts_with("08") || code.starts_with("57"),
-            "{what}: {code} {said}"
-        );
+        assert_ends_clearly(what, &end, since);
         assert!(rows(&end).is_empty(), "{what}: a row came");
     }
     postgres.thaw();

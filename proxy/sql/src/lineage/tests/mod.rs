@@ -311,10 +311,13 @@ fn line(index: &LabelIndex, found: &Lineage) -> String {
 
 /// Compares every text's line with the expected one; all differences are told at once.
 fn check(cases: &[(&str, &str)]) {
-    let index = index();
+    check_with(&index(), cases);
+}
+
+fn check_with(index: &LabelIndex, cases: &[(&str, &str)]) {
     let mut wrong = String::new();
     for (text, expected) in cases {
-        let found = line(&index, &lineage(&index, text));
+        let found = line(index, &lineage(index, text));
         if found != *expected {
             wrong.push_str(&format!("\n{text}\n  found    {found}\n  expected {expected}"));
         }

@@ -3,7 +3,7 @@
 use linegate_policy::catalog::{Cascade, Test};
 use linegate_policy::{Column, LabelIndex, LabelSpec, RedactSpec, Relation};
 
-use super::{catalog, check, line, lineage, relation, specs};
+use super::{catalog, check, check_with, lineage, relation, specs};
 
 const INTERVAL: u32 = 1186;
 const BOX: u32 = 603;
@@ -94,15 +94,7 @@ fn index() -> LabelIndex {
 }
 
 fn check_pay(cases: &[(&str, &str)]) {
-    let index = index();
-    let mut wrong = String::new();
-    for (text, expected) in cases {
-        let found = line(&index, &lineage(&index, text));
-        if found != *expected {
-            wrong.push_str(&format!("\n{text}\n  found    {found}\n  expected {expected}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}");
+    check_with(&index(), cases);
 }
 
 #[test]
@@ -204,7 +196,6 @@ fn a_reference_to_a_label_asks_for_it() {
 
 #[test]
 fn what_a_column_stands_for_is_evaluated_where_it_is_named() {
-    let check = |cases| super::check(cases);
     check(&[
         (
             "SELECT coalesce(substring(ssn FROM '^5'), c) FROM (SELECT ssn, (1/(id-1))::text AS c FROM app.customers) x",
