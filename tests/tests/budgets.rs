@@ -347,3 +347,20 @@ fn a_session_that_policy_would_not_open_any_more_is_refused() {
     });
     assert_eq!(code(&client.query("SELECT 2")), "42501");
 }
+
+#[test]
+fn changes_in_portions_do_not_pass_uncounted() {
+    let under = under("@budget_changed(\"5/hour\")", "");
+    let mut client = under.client();
+    let update = "UPDATE app.orders SET note = 'x' WHERE id <= 20 RETURNING id";
+    client.send_bytes(&[parse("", update), bind("", "", &[], 0), execute("", 3), sync()].concat());
+    let (code, _) = error_of(&client.read_to_ready()).expect("it cannot be counted");
+    assert_eq!(code, "0A000");
+    client.query("PREPARE u AS UPDATE app.orders SET note = 'x' WHERE id <= 20");
+    let told = client.query("EXPLAIN (ANALYZE) EXECUTE u");
+    assert!(error_of(&told).is_some(), "{}", tags(&told));
+    let changed = under
+        .postgres
+        .sql("SELECT count(*) FROM app.orders WHERE note = 'x'");
+    assert_eq!(changed.trim(), "0");
+}

@@ -110,9 +110,11 @@ impl Spending {
             .and_then(|()| charges.charge_busy_ms(0, now))
             .map_err(refusal)?;
         let effects = asked.effects();
-        if charges.limits(BudgetKind::Changed) && effects.intersects(CHANGES) {
-            let counted = charges.charge_changed(0, &mut self.changes.borrow_mut(), now);
-            counted.map_err(refusal)?;
+        if charges.limits(BudgetKind::Changed) && effects.intersects(CHANGES.with(Effects::PREPARED)) {
+            if effects.intersects(CHANGES) {
+                let counted = charges.charge_changed(0, &mut self.changes.borrow_mut(), now);
+                counted.map_err(refusal)?;
+            }
             if !is_countable(&asked.text, statement.count, effects) {
                 return Err(uncountable());
             }
