@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::places::{self, must};
+use crate::postgres::self_signing;
 use crate::wire::{Message, framed};
 use crate::{Lease, Linegate, SOON};
 
@@ -44,18 +45,15 @@ impl Authority {
             "/CN=authority {}",
             dir.path().display().to_string().replace('/', " ")
         );
-        let mut command = Command::new("openssl");
-        command.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ]);
-        command.args(["-days", "2", "-subj", &name]);
-        must(command.arg("-keyout").arg(key).arg("-out").arg(cert));
+        let mut command = self_signing();
+        must(
+            command
+                .args(["-subj", &name])
+                .arg("-keyout")
+                .arg(key)
+                .arg("-out")
+                .arg(cert),
+        );
         Self { dir }
     }
 

@@ -22,6 +22,7 @@ pub mod places;
 pub mod postgres;
 pub mod shop;
 pub mod talk;
+pub mod under;
 pub mod wire;
 
 pub use linegate::{Lease, Linegate, Options, Said};

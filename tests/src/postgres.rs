@@ -317,21 +317,18 @@ fn certificate(data: &Path) {
     give_to_server(&crt);
 }
 
+/// `openssl` about to make a new key and a certificate that it signs itself, for two days.
+pub(crate) fn self_signing() -> Command {
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-nodes", "-days", "2"]);
+    command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    command
+}
+
 /// A key and a certificate for `localhost` and 127.0.0.1 that signs itself.
 pub fn self_signed(key: &Path, crt: &Path) {
     must(
-        Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-                "-days",
-                "2",
-            ])
+        self_signing()
             .args([
                 "-subj",
                 "/CN=localhost",

@@ -2,46 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use linegate_tests::under::{self, Under, code};
 use linegate_tests::wire::{bind, describe, error_of, execute, parse, rows, status, sync, tags};
-use linegate_tests::{Lease, Linegate, Message, Options, Postgres, RawClient};
 
 const HEAD: &str = "(principal in Group::\"ci\", action, resource)";
-
-struct Under {
-    postgres: Postgres,
-    linegate: Linegate,
-    lease: Lease,
-}
-
-impl Under {
-    fn client(&self) -> RawClient {
-        self.linegate.client(&self.lease)
-    }
-}
 
 /// Behind one permit for everything with these annotations and this condition.
 fn under(annotations: &str, condition: &str) -> Under {
     let policies = format!("@id(\"on-a-budget\")\n{annotations}\npermit {HEAD} {condition};");
-    under_policies(policies)
-}
-
-fn under_policies(policies: String) -> Under {
-    let postgres = Postgres::start();
-    let options = Options {
-        policies,
-        ..Options::default()
-    };
-    let linegate = Linegate::start_with(&postgres, options);
-    let lease = linegate.lease("workload:ci-runner", &[], "all");
-    Under {
-        postgres,
-        linegate,
-        lease,
-    }
-}
-
-fn code(messages: &[Message]) -> String {
-    error_of(messages).map_or_else(|| "no error".to_owned(), |(code, _)| code)
+    under::under(&policies)
 }
 
 #[test]
@@ -106,7 +75,7 @@ fn bytes_are_counted_and_masked_rows_too() {
         .map(|one| one.body.len() + 5)
         .sum();
     assert!(bytes <= 2000 && bytes > 1500, "{bytes} bytes of rows");
-    let masked = under_policies(format!(
+    let masked = under::under(&format!(
         "@id(\"few\") @budget_rows(\"2\") permit {HEAD} unless {{ action == Action::\"read_raw\" }};"
     ));
     let mut client = masked.client();
@@ -321,9 +290,9 @@ fn rules_about_time_are_asked_at_the_time() {
             minute + 5
         )
     };
-    let closed = under_policies(window(past));
+    let closed = under::under(&window(past));
     assert_eq!(code(&closed.client().query("SELECT 1")), "42501");
-    let open = under_policies(window(minute));
+    let open = under::under(&window(minute));
     let mut client = open.client();
     assert_eq!(rows(&client.query("SELECT 1")), [["1"]]);
     assert_eq!(rows(&client.query("SELECT 1")), [["1"]], "from the cache");

@@ -482,15 +482,7 @@ impl ScramError {
 
     /// Whether the message was at fault (SQLSTATE 08P01) rather than the secret (28P01).
     pub fn is_protocol_violation(&self) -> bool {
-        matches!(
-            self,
-            Self::Malformed
-                | Self::OutOfPhase
-                | Self::ChannelBinding
-                | Self::Downgrade
-                | Self::OtherIdentity
-                | Self::Nonce
-        )
+        self.fault() == Fault::Client && !matches!(self, Self::Refused)
     }
 
     /// What the client may read.

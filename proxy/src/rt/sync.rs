@@ -356,21 +356,40 @@ mod tests {
     }
 
     #[test]
-    fn a_nap_is_over_when_time_is_up_or_the_ring_fills() {
+    fn only_a_ring_that_fills_ends_a_nap() {
+        let bell = Bell::for_this_thread();
+        let (mut sender, _consumer) = ring::<u32>(8, bell.clone());
+        bell.rest.store(NAPPING, Ordering::SeqCst);
+        for entry in 0..4 {
+            sender.send_softly(entry).unwrap();
+            assert_eq!(bell.rest.load(Ordering::SeqCst), NAPPING, "{entry} can wait");
+        }
+        sender.send_softly(4).unwrap();
+        assert_eq!(bell.rest.load(Ordering::SeqCst), AWAKE, "more than half full");
+
+        let (mut sender, _consumer) = ring::<u32>(8, bell.clone());
+        for (rest, woken) in [(ASLEEP, AWAKE), (AWAKE, AWAKE)] {
+            bell.rest.store(rest, Ordering::SeqCst);
+            sender.send_softly(0).unwrap();
+            assert_eq!(bell.rest.load(Ordering::SeqCst), woken);
+        }
+        bell.rest.store(NAPPING, Ordering::SeqCst);
+        sender.send(1).unwrap();
+        assert_eq!(bell.rest.load(Ordering::SeqCst), AWAKE, "this one cannot wait");
+    }
+
+    #[test]
+    fn naps_lose_no_entry() {
         let (to_main, from_thread) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let bell = Bell::for_this_thread();
             let (sender, mut consumer) = ring::<u32>(64, bell.clone());
             to_main.send(sender).unwrap();
-            let (mut got, mut naps) = (Vec::new(), 0);
+            let mut got = Vec::new();
             while got.len() < 1000 {
                 match consumer.pop() {
                     Ok(entry) => got.push(entry),
-                    Err(_) if naps < 8 => {
-                        naps += 1;
-                        bell.nap(Duration::from_secs(60), || false);
-                    }
-                    Err(_) => bell.nap(Duration::from_millis(1), || false),
+                    Err(_) => bell.nap(Duration::from_millis(1), || !consumer.is_empty()),
                 }
             }
             got

@@ -206,16 +206,22 @@ fn size(chance: &mut Chance) -> [u8; 4] {
         .to_be_bytes()
 }
 
+/// What Bind and FunctionCall share: formats, values with their sizes, and a count after them.
+fn values(chance: &mut Chance) -> Vec<u8> {
+    let mut fields = count(chance).to_vec();
+    fields.extend(chance.bytes(6));
+    fields.extend(count(chance));
+    for _ in 0..chance.below(3) {
+        fields.extend(size(chance));
+        fields.extend(chance.bytes(5));
+    }
+    fields.extend(count(chance));
+    fields
+}
+
 fn bad_bind(chance: &mut Chance) -> Vec<u8> {
     let mut body = b"\0\0".to_vec();
-    body.extend(count(chance));
-    body.extend(chance.bytes(6));
-    body.extend(count(chance));
-    for _ in 0..chance.below(3) {
-        body.extend(size(chance));
-        body.extend(chance.bytes(5));
-    }
-    body.extend(count(chance));
+    body.extend(values(chance));
     body.extend(chance.bytes(6));
     [parse("", "SELECT $1::text"), framed(b'B', &body), execute("", 0)].concat()
 }
@@ -223,14 +229,7 @@ fn bad_bind(chance: &mut Chance) -> Vec<u8> {
 fn function_call(chance: &mut Chance) -> Vec<u8> {
     let function = chance.choose(&[0, 1, 89, 715, 764, 952, 954, 955, 1598, 0x7fff_ffff, u32::MAX]);
     let mut body = function.to_be_bytes().to_vec();
-    body.extend(count(chance));
-    body.extend(chance.bytes(6));
-    body.extend(count(chance));
-    for _ in 0..chance.below(3) {
-        body.extend(size(chance));
-        body.extend(chance.bytes(5));
-    }
-    body.extend(count(chance));
+    body.extend(values(chance));
     framed(b'F', &body)
 }
 

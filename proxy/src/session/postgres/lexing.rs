@@ -4,7 +4,8 @@
 //! Asynchronous Operations (ParameterStatus). Two settings decide: `client_encoding` and `standard_conforming_strings`.
 //! The server reports both, at the latest right before ReadyForQuery. A masked session ends when they leave what the
 //! reader reads. Elsewhere a statement is decided as one that cannot be read, until they are back; so it is between a
-//! statement that may change them and the ReadyForQuery that tells.
+//! statement that may change them and the ReadyForQuery that tells. A third, `server_encoding`, is the database's own and
+//! never changes: where it is not UTF8, statements with names beyond ASCII cannot be read.
 
 use std::cell::Cell;
 

@@ -1,0 +1,241 @@
+//! A client that knows how linegate learns the catalog: tables made in the same transaction, settings of the database,
+//! columns that a rule forbids, reached through something else.
+
+use linegate_tests::shop::{self};
+use linegate_tests::under::{Under, assert_nothing_raw, code, query, say, under, with};
+use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync};
+
+#[test]
+fn what_a_transaction_has_made_is_shown_and_holds_nothing_labelled() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    client.query("BEGIN");
+    client.query("CREATE TABLE app.made (id int, note text)");
+    client.query("INSERT INTO app.made VALUES (1, 'mine')");
+    assert_eq!(
+        rows(&client.query("SELECT id, note FROM app.made")),
+        [["1", "mine"]]
+    );
+    assert_eq!(
+        rows(&client.query("SELECT note || '!' FROM app.made")),
+        [["mine!"]]
+    );
+    let series = [
+        parse("", "SELECT * FROM app.made"),
+        bind("", "", &[], 0),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(rows(&say(&mut client, &series)), [["1", "mine"]]);
+    client.query("SAVEPOINT a");
+    for sql in [
+        "INSERT INTO app.made SELECT id, card_number FROM app.customers",
+        "INSERT INTO made SELECT id, card_number FROM app.customers",
+        "UPDATE app.made SET note = (SELECT card_number FROM app.customers WHERE id = 1)",
+        "CREATE TABLE app.more AS SELECT card_number FROM app.customers",
+        "CREATE VIEW app.more AS SELECT card_number FROM app.customers",
+        "SELECT made.note, c.card_number || '' FROM app.made, app.customers c",
+    ] {
+        assert_nothing_raw(sql, &client.query(sql));
+        client.query("ROLLBACK TO SAVEPOINT a");
+    }
+    assert_nothing_raw("what was made", &client.query("SELECT * FROM app.made"));
+    // After names were moved about, nothing is known any more.
+    client.query("ALTER TABLE app.made RENAME TO other");
+    let doubtful = client.query("SELECT * FROM app.other");
+    assert_eq!((code(&doubtful), rows(&doubtful).len()), ("42501".to_owned(), 0));
+    client.query("ROLLBACK");
+    // Begin, make and look in one go: the server may be anywhere.
+    client.query("BEGIN; CREATE TEMP TABLE t (id int); SELECT * FROM t");
+    client.query("ROLLBACK");
+    assert_eq!(rows(&client.query("SELECT 'usable'")), [["usable"]]);
+}
+
+#[test]
+fn a_table_named_like_a_labelled_one_takes_nothing_from_it() {
+    let under = under(shop::POLICIES);
+    let columns = "(id int, name text, email text, ssn text, card_number text, credit_limit int)";
+    let make = format!("CREATE TEMP TABLE customers {columns}");
+    let copy = "INSERT INTO customers SELECT * FROM app.customers";
+    let update = "UPDATE customers c SET card_number = o.card_number FROM app.customers o WHERE o.id = c.id";
+    let ways: [&[&str]; 4] = [
+        &["BEGIN", &make, copy, "COMMIT"],
+        &[&format!("{make}; {copy}")],
+        &[
+            "BEGIN",
+            "CREATE TEMP TABLE q (id int, card_number text)",
+            "INSERT INTO q VALUES (1, ''), (2, '')",
+            "ALTER TABLE q RENAME TO customers",
+            update,
+            "COMMIT",
+        ],
+        &[
+            "BEGIN",
+            &make,
+            "INSERT INTO customers (id) VALUES (1)",
+            "MERGE INTO customers c USING app.customers o ON o.id = c.id WHEN MATCHED THEN UPDATE SET ssn = o.ssn",
+            "COMMIT",
+        ],
+    ];
+    for way in ways {
+        let mut client = under.client();
+        for sql in way {
+            client.query(sql);
+        }
+        client.query("ROLLBACK");
+        client.query("SELECT 1");
+        assert_nothing_raw(&way.join("; "), &client.query("SELECT * FROM pg_temp.customers"));
+        assert_nothing_raw(
+            &way.join("; "),
+            &client.query("SELECT ssn, card_number FROM customers"),
+        );
+    }
+    // Everything at once, so that no answer is known when the flow is decided.
+    let mut client = under.client();
+    client.send_bytes(
+        &[
+            query(&make),
+            query(copy),
+            query("SELECT card_number, ssn FROM pg_temp.customers"),
+        ]
+        .concat(),
+    );
+    for _ in 0..3 {
+        assert_nothing_raw("at once", &client.read_to_ready());
+    }
+    assert_nothing_raw(
+        "later",
+        &client.query("SELECT card_number, ssn FROM pg_temp.customers"),
+    );
+}
+
+#[test]
+fn defaults_of_the_database_do_not_reach_the_catalogs_reader() {
+    let under = under(shop::POLICIES);
+    under.postgres.sql(
+        "CREATE VIEW app.names AS SELECT id, name FROM app.customers; GRANT SELECT ON app.names TO PUBLIC",
+    );
+    let mut client = under.client();
+    assert_eq!(rows(&client.query("SELECT count(*) FROM app.names")), [["3"]]);
+    under.postgres.sql(
+        "CREATE SCHEMA evil;
+         CREATE TABLE evil.seen (who text);
+         CREATE FUNCTION evil.no(a oid, b int4) RETURNS bool LANGUAGE sql VOLATILE AS
+             'INSERT INTO evil.seen VALUES (current_user); SELECT a::int8 OPERATOR(pg_catalog.>=) b';
+         CREATE OPERATOR evil.>= (LEFTARG = oid, RIGHTARG = int4, FUNCTION = evil.no);
+         GRANT ALL ON SCHEMA evil TO PUBLIC; GRANT ALL ON evil.seen TO PUBLIC;
+         ALTER DATABASE shop SET search_path = evil, pg_catalog, public;
+         ALTER DATABASE shop SET standard_conforming_strings = off;
+         ALTER DATABASE shop SET quote_all_identifiers = on;
+         ALTER DATABASE shop SET DateStyle = 'SQL, DMY';
+         ALTER ROLE app SET client_encoding = 'LATIN1';
+         ALTER ROLE app SET statement_timeout = '1ms';
+         ALTER ROLE app SET lock_timeout = '1ms'",
+    );
+    under.postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'linegate catalog'",
+    );
+    under.postgres.sql(
+        "CREATE OR REPLACE VIEW app.names AS SELECT id, card_number || E'\\\\' AS name FROM app.customers;
+         CREATE VIEW app.newest AS SELECT ssn || '' AS other FROM app.customers;
+         GRANT SELECT ON app.newest TO PUBLIC",
+    );
+    let replaced = client.query("SELECT id, name FROM app.names ORDER BY id");
+    assert_nothing_raw("a view that was replaced", &replaced);
+    assert_eq!(
+        rows(&replaced),
+        [["1", "NULL"], ["2", "NULL"], ["3", "NULL"]],
+        "{:?}",
+        error_of(&replaced)
+    );
+    let newest = client.query("SELECT other FROM app.newest");
+    assert_nothing_raw("a new view", &newest);
+    assert_eq!(rows(&newest).len(), 3, "{:?}", error_of(&newest));
+    assert_eq!(
+        under.postgres.sql("SELECT count(*) FROM evil.seen"),
+        "0",
+        "nobody else's code ran"
+    );
+}
+
+/// What `ci` gets when a rule forbids to read one column by its name.
+fn forbidden(rule: &str) -> Under {
+    let raw = "@id(\"raw\") permit (principal in Group::\"ci\", action == Action::\"read_raw\", resource);";
+    let under = under(&with(&format!("{raw}\n@id(\"never\") {rule}")));
+    under.postgres.sql(
+        "CREATE VIEW app.cards AS SELECT id, card_number FROM app.customers;
+         CREATE VIEW app.names AS SELECT id, name FROM app.customers;
+         CREATE VIEW app.second_hand AS SELECT id AS n, card_number AS code FROM app.cards;
+         CREATE VIEW app.picked AS SELECT id FROM app.customers WHERE card_number LIKE '4%';
+         CREATE MATERIALIZED VIEW app.kept AS SELECT id, card_number AS code FROM app.customers;
+         CREATE FUNCTION app.card(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT card_number FROM app.customers WHERE id = $1';
+         CREATE FUNCTION app.code(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT code FROM app.second_hand WHERE n = $1';
+         CREATE TABLE app.staff (desk int) INHERITS (app.customers);
+         GRANT ALL ON ALL TABLES IN SCHEMA app TO PUBLIC;",
+    );
+    under
+}
+
+const REACHED: [&str; 12] = [
+    "SELECT card_number FROM app.customers",
+    "WITH x AS (SELECT card_number AS y FROM app.customers) SELECT y FROM x",
+    "SELECT card_number FROM app.cards",
+    "SELECT code FROM app.second_hand",
+    "SELECT code FROM app.kept",
+    "SELECT id FROM app.picked",
+    "SELECT app.card(1)",
+    "SELECT app.code(1)",
+    "SELECT card_number FROM app.staff",
+    "SELECT count(*) FROM app.second_hand WHERE code = '1'",
+    "COPY (SELECT code FROM app.second_hand) TO STDOUT",
+    "SELECT x FROM app.second_hand x",
+];
+
+#[test]
+fn a_column_that_may_not_be_read_is_not_read_through_anything() {
+    for rule in [
+        "forbid (principal in Group::\"ci\", action == Action::\"read\", resource == Column::\"shop/app.customers.card_number\");",
+        "forbid (principal in Group::\"ci\", action == Action::\"read\", resource in Table::\"shop/app.customers\");",
+        "forbid (principal in Group::\"ci\", action == Action::\"read\", resource in Label::\"pii\");",
+    ] {
+        let under = forbidden(rule);
+        let mut client = under.client();
+        for sql in REACHED {
+            let answer = client.query(sql);
+            assert_eq!(
+                (code(&answer), rows(&answer).len()),
+                ("42501".to_owned(), 0),
+                "{rule}: {sql}"
+            );
+        }
+        for sql in [
+            "SELECT id, name FROM app.customers",
+            "SELECT id FROM app.cards",
+            "SELECT name FROM app.names",
+            "SELECT n FROM app.second_hand",
+        ] {
+            assert_eq!(rows(&client.query(sql)).len(), 3, "{rule}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn a_table_that_may_not_be_selected_from_is_not_reached_through_views() {
+    for rule in [
+        "forbid (principal in Group::\"ci\", action == Action::\"select\", resource == Table::\"shop/app.customers\");",
+        "forbid (principal in Group::\"ci\", action == Action::\"select\", resource in Label::\"pii\");",
+    ] {
+        let under = forbidden(rule);
+        let mut client = under.client();
+        for sql in REACHED.iter().filter(|sql| !sql.contains("app.staff")) {
+            let answer = client.query(sql);
+            assert_eq!(
+                (code(&answer), rows(&answer).len()),
+                ("42501".to_owned(), 0),
+                "{rule}: {sql}"
+            );
+        }
+        assert_eq!(code(&client.query("SELECT name FROM app.names")), "42501");
+        assert_eq!(rows(&client.query("SELECT count(*) FROM app.orders")), [["1000"]]);
+    }
+}
