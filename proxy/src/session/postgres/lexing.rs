@@ -77,8 +77,12 @@ impl Lexing {
 }
 
 /// Whether a text has nothing beyond ASCII but in plain string literals. Where comments, dollar quotes or backslashes might
-/// hide where a literal ends, the answer is no.
+/// hide where a literal ends, the answer is no, as it is where a name is written in Unicode escapes.
 fn has_ascii_names(text: &[u8]) -> bool {
+    let escapes_names = |three: &[u8]| three.eq_ignore_ascii_case(b"u&\"");
+    if text.windows(3).any(escapes_names) {
+        return false;
+    }
     if text.is_ascii() {
         return true;
     }
@@ -158,7 +162,12 @@ mod tests {
         let lexing = Lexing::default();
         assert!(lexing.reads_names_of("SELECT é".as_bytes()));
         assert_eq!(report(&lexing, "server_encoding", "SQL_ASCII"), None);
-        for text in ["SELECT 'é', $1, 'it''s ä'", "SELECT a FROM \"b\"", "SELECT U&'ü'"] {
+        for text in [
+            "SELECT 'é', $1, 'it''s ä'",
+            "SELECT a FROM \"b\"",
+            "SELECT U&'ü'",
+            "SELECT a&b",
+        ] {
             assert!(lexing.reads_names_of(text.as_bytes()), "{text}");
         }
         for text in [
@@ -169,6 +178,8 @@ mod tests {
             "SELECT $a$ ' $a$ AS é, '",
             "SELECT E'\\' AS é, '",
             "SELECT /* ' */ é, '",
+            "SELECT U&\"\\00e4\"",
+            "SELECT 1 AS u&\"!00e4\" UESCAPE '!'",
         ] {
             assert!(!lexing.reads_names_of(text.as_bytes()), "{text}");
         }
