@@ -16,6 +16,7 @@ use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::{LabelIndex, Name};
 
+use crate::lineage::is_listed;
 use crate::parse::plain;
 use crate::walk::children::{any_below, names_a_column};
 use crate::walk::names;
@@ -47,7 +48,7 @@ impl Target<'_> {
         column == "ctid"
             || index
                 .known(name)
-                .all(|known| known.is_temporary() || known.is_key(column))
+                .all(|known| known.is_temporary() && known.kind != b'v' || known.is_key(column))
     }
 }
 
@@ -96,7 +97,9 @@ fn list(item: Node<'_>) -> Option<&str> {
 fn makes_rows(node: Node<'_>) -> bool {
     match node {
         Node::FuncCall(call) => {
-            names::function(call.funcname()).is_none_or(|name| name.schema.is_some() || name.name != "unnest")
+            let is_unnest = names::function(call.funcname())
+                .is_some_and(|name| name.schema.is_none() && name.name == "unnest");
+            !is_unnest || !call.args().iter().all(is_listed)
         }
         _ => false,
     }
@@ -125,10 +128,11 @@ fn equates(expr: &nodes::A_Expr, target: &Target<'_>) -> bool {
     match expr.kind {
         A_Expr_Kind::AEXPR_OP if is_equals(expr.name()) => equal(left, right, target),
         // Any number of rows may have no value.
-        A_Expr_Kind::AEXPR_NOT_DISTINCT if is_null(left) || is_null(right) => false,
+        A_Expr_Kind::AEXPR_NOT_DISTINCT if !is_value(left) && !is_value(right) => false,
         A_Expr_Kind::AEXPR_NOT_DISTINCT => equal(left, right, target),
         A_Expr_Kind::AEXPR_OP_ANY if is_equals(expr.name()) => {
-            is_column(left, target) && is_fixed_list(right)
+            // An array may be made that holds every value there is.
+            is_column(left, target) && is_listed(right)
         }
         A_Expr_Kind::AEXPR_IN if is_equals(expr.name()) => match right {
             Node::NodeList(values) => is_among(left, values, target),
@@ -204,30 +208,63 @@ fn is_column(node: Node<'_>, target: &Target<'_>) -> bool {
 fn is_fixed_list(node: Node<'_>) -> bool {
     !any_below(node, |node| match node {
         Node::ColumnRef(_) | Node::SubLink(_) => true,
+        Node::A_Indirection(path) => path.indirection().iter().any(|step| step.as_str().is_some()),
         Node::FuncCall(call) => names::function(call.funcname()).is_none_or(|name| is_restless(&name)),
         _ => false,
     })
 }
 
+/// Functions that answer the same for the same arguments, and of the same order of size.
+const FIXED: &[&str] = &[
+    "abs",
+    "btrim",
+    "char_length",
+    "coalesce",
+    "concat",
+    "current_database",
+    "date",
+    "date_part",
+    "date_trunc",
+    "decode",
+    "encode",
+    "floor",
+    "greatest",
+    "initcap",
+    "least",
+    "left",
+    "length",
+    "lower",
+    "ltrim",
+    "make_date",
+    "make_interval",
+    "make_timestamp",
+    "make_timestamptz",
+    "md5",
+    "now",
+    "right",
+    "round",
+    "rtrim",
+    "sha256",
+    "statement_timestamp",
+    "string_to_array",
+    "substr",
+    "substring",
+    "timezone",
+    "to_date",
+    "to_number",
+    "to_timestamp",
+    "transaction_timestamp",
+    "trunc",
+    "unnest",
+    "upper",
+];
+
 /// A function that may answer differently for every row, or that somebody defined.
 fn is_restless(name: &Name) -> bool {
-    name.schema.is_some()
-        || matches!(
-            name.name.as_str(),
-            "nextval"
-                | "setval"
-                | "lastval"
-                | "currval"
-                | "random"
-                | "random_normal"
-                | "gen_random_uuid"
-                | "uuidv4"
-                | "uuidv7"
-                | "clock_timestamp"
-                | "timeofday"
-                | "set_config"
-                | "current_setting"
-        )
+    name.schema
+        .as_deref()
+        .is_some_and(|schema| schema != "pg_catalog")
+        || !FIXED.contains(&name.name.as_str())
 }
 
 /// A column of a list beside the target.
@@ -245,10 +282,11 @@ fn is_of_list(node: Node<'_>, target: &Target<'_>) -> bool {
     }
 }
 
-fn is_null(node: Node<'_>) -> bool {
+/// A literal that is no NULL.
+fn is_value(node: Node<'_>) -> bool {
     match node {
-        Node::A_Const(constant) => constant.isnull,
-        Node::TypeCast(cast) => is_null(cast.arg()),
+        Node::A_Const(constant) => !constant.isnull,
+        Node::TypeCast(cast) => is_value(cast.arg()),
         _ => false,
     }
 }

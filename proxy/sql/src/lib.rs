@@ -22,6 +22,7 @@ mod only_tables;
 mod output;
 mod parse;
 mod reactions;
+mod redirects;
 mod scope;
 mod walk;
 
@@ -141,6 +142,7 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
         }
     }
     statement.only_tables = statement.changes_catalog && only_tables::are(statements);
+    statement.redirects = statement.changes_catalog && redirects::any(statements);
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());

@@ -13,6 +13,10 @@ use linegate_policy::{LabelIndex, Name, Statement};
 /// Effects that fire triggers.
 pub(crate) const FIRES: Effects = CHANGES.with(Effects::TRUNCATE).with(Effects::COPY_IN);
 
+/// Rows of a system catalog are changed: what that does is not known.
+pub(crate) const CATALOG_ROWS: &str = "a system catalog's rows";
+/// What initdb makes has a smaller OID (`FirstNormalObjectId`).
+const OURS_FROM: u32 = 16384;
 const RULE: &str = "a rule of a relation that is changed";
 pub(crate) const FUNCTION: &str = "a function that is not known";
 
@@ -25,7 +29,7 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     if statement.reads.iter().any(|name| calls(name, index)) && !statement.opaque.contains(&FUNCTION) {
         statement.opaque.push(FUNCTION);
     }
-    if !statement.effects.intersects(CHANGES.with(Effects::TRUNCATE)) {
+    if !statement.effects.intersects(FIRES) {
         return;
     }
     // With CASCADE it empties whatever has a foreign key to what it empties; without, it fails where there is such a thing.
@@ -42,6 +46,7 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     let mut found: BTreeSet<Name> = BTreeSet::new();
     let mut effects = Effects::NONE;
     let mut has_rule = false;
+    let mut is_catalogs = false;
     while let Some(oid) = work.pop() {
         let Some(known) = index.known_by_oid(oid) else {
             continue;
@@ -50,6 +55,7 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         has_rule |= known.reactions.rules && !is_kin;
         let mut below: Vec<u32> = Vec::new();
         if known.kind == b'v' {
+            is_catalogs |= known.sources.iter().any(|oid| *oid < OURS_FROM);
             below.extend(known.sources);
         } else {
             for source in known.sources {
@@ -88,6 +94,17 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     statement.writes.extend(found);
     statement.writes.sort_unstable();
     statement.writes.dedup();
+    if is_catalogs {
+        // Settings, roles, shapes: one is as much a catalog's rows as the other.
+        statement.effects = statement
+            .effects
+            .with(Effects::ALTER)
+            .with(Effects::ROLE)
+            .with(Effects::SET);
+        statement.settings.push("*".to_owned());
+        statement.opaque.push(CATALOG_ROWS);
+        statement.changes_catalog = true;
+    }
     if has_rule {
         statement.bounded = false;
         statement.opaque.push(RULE);

@@ -47,6 +47,8 @@ fn index() -> LabelIndex {
                 ..relation(20_004, "counted", b'v', &[20_001])
             },
             relation(20_005, "shown", b'v', &[20_004]),
+            relation(20_006, "shapes", b'v', &[1259]),
+            relation(20_007, "far_shapes", b'v', &[20_006]),
             relation(20_010, "all_parts", b'p', &[20_011]),
             Relation {
                 reactions: Reactions {
@@ -165,4 +167,22 @@ fn what_no_name_tells_is_opaque() {
     ] {
         assert!(known(text).opaque.is_empty(), "{text}");
     }
+}
+
+#[test]
+fn a_view_of_a_catalog_is_one() {
+    for text in [
+        "UPDATE app.shapes SET title = 1",
+        "INSERT INTO app.far_shapes VALUES (1, 2)",
+        "DELETE FROM far_shapes",
+        "COPY app.shapes FROM STDIN",
+    ] {
+        let found = known(text);
+        let expected = Effects::ALTER.with(Effects::ROLE).with(Effects::SET);
+        assert!(found.effects.contains(expected), "{text}");
+        assert!(!found.opaque.is_empty() && found.changes_catalog, "{text}");
+    }
+    assert!(known("SELECT * FROM app.far_shapes").opaque.is_empty());
+    let copied = read(b"COPY pg_catalog.pg_auth_members FROM STDIN");
+    assert!(copied.effects.contains(Effects::ROLE) && !copied.opaque.is_empty());
 }

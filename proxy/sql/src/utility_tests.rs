@@ -208,7 +208,7 @@ fn definitions_name_their_objects() {
         ),
         (
             "CREATE RULE r AS ON INSERT TO t DO ALSO DELETE FROM u",
-            "create reads u writes t opaque a rule body catalog",
+            "delete+create writes t,u opaque a rule body unbounded catalog",
         ),
         (
             "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",

@@ -14,11 +14,11 @@ impl Reader<'_> {
     pub(super) fn array(&mut self, array: &nodes::A_ArrayExpr) -> Value {
         let values = self.values_of(array.elements());
         for (node, value) in array.elements().iter().zip(&values) {
-            if !self.is_scalar(node, value) {
+            if !self.is_scalar(node, value) || value.is_chosen() && values.len() > 1 {
                 self.probe(value);
             }
         }
-        Value::computed(&values)
+        Value::made(&values)
     }
 
     /// Whether it is certain that an expression yields no array, row or NULL array.
@@ -50,6 +50,6 @@ impl Reader<'_> {
         if !first.is_clean() && !self.is_scalar(made_by.unwrap_or(Node::None), &first) {
             self.probe(&first);
         }
-        Value::computed([&Value::of_set(rows.all()), &Value::OTHER])
+        Value::made([&rows.row(), &Value::OTHER])
     }
 }

@@ -153,7 +153,7 @@ fn compares_sizes(type_oid: u32) -> bool {
 }
 
 /// An array whose values stand in the text or in one parameter: not one that an expression makes many of.
-pub(super) fn is_listed(node: Node<'_>) -> bool {
+pub(crate) fn is_listed(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) => true,
         Node::TypeCast(cast) => {

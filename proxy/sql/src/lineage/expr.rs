@@ -24,7 +24,7 @@ impl Reader<'_> {
         }
         let value = self.value_here(node);
         self.leave();
-        if self.measures && matches!(value, Value::Tainted(_)) {
+        if self.measures && matches!(value, Value::Made(_) | Value::Tainted(_)) {
             // How large it is stands in the plan.
             self.probe(&value);
         }
@@ -54,13 +54,14 @@ impl Reader<'_> {
             Node::A_Indirection(path) => self.indirection(path),
             Node::A_ArrayExpr(array) => self.array(array),
             Node::BoolExpr(expr) => self.made_in_turn(expr.args()),
-            Node::CoalesceExpr(coalesce) => self.made_in_turn(coalesce.args()),
+            Node::CoalesceExpr(coalesce) => self.coalesce(coalesce.args()),
             Node::MinMaxExpr(expr) => {
-                let value = self.made_of(expr.args());
-                if expr
-                    .args()
+                let values = self.values_of(expr.args());
+                let value = Value::computed(&values);
+                // Of what was chosen before, or of rows, the types may be found not to fit.
+                if values
                     .iter()
-                    .any(|node| matches!(self.value(node), Value::Row(_)))
+                    .any(|value| value.is_chosen() || matches!(value, Value::Row(_)))
                 {
                     self.probe(&value);
                 }
@@ -91,7 +92,31 @@ impl Reader<'_> {
 
     fn made_of(&mut self, list: &NodeList) -> Value {
         let values = self.values_of(list);
-        Value::computed(&values)
+        Value::made(&values)
+    }
+
+    /// The first that is not NULL. All are made to one type, and what was chosen may not fit that.
+    fn coalesce(&mut self, list: &NodeList) -> Value {
+        let values = self.values_of(list);
+        self.lazily(list, &values);
+        self.merged(list, &values);
+        Value::made(&values)
+    }
+
+    /// Values of which the server makes one type: what was chosen goes with plain literals only.
+    fn merged<'n>(&mut self, nodes: impl IntoIterator<Item = Node<'n>>, values: &[Value]) {
+        let fits = nodes
+            .into_iter()
+            .zip(values)
+            .filter(|(node, value)| !lazy::is_plain_literal(*node) && !value.is_chosen())
+            .count()
+            == 0
+            && values.iter().filter(|value| value.is_chosen()).count() <= 1;
+        if !fits {
+            for value in values.iter().filter(|value| value.is_chosen()) {
+                self.probe(value);
+            }
+        }
     }
 
     /// The same, where the server stops as soon as it knows the result.
@@ -112,7 +137,7 @@ impl Reader<'_> {
                     xml.op,
                     XmlExprOp::IS_XMLCONCAT | XmlExprOp::IS_XMLELEMENT | XmlExprOp::IS_XMLFOREST
                 );
-                (Value::computed(&values), !builds)
+                (Value::made(&values), !builds)
             }
             Node::XmlSerialize(xml) => (self.value(xml.expr()), true),
             Node::JsonValueExpr(value) => (self.json_value(Some(value)), false),
@@ -133,7 +158,7 @@ impl Reader<'_> {
                 let values = [self.value(pair.key()), self.json_value(pair.value())];
                 // A key must not be NULL, and may have to be the only one.
                 self.probe(&values[0]);
-                (Value::computed(&values), false)
+                (Value::made(&values), false)
             }
             Node::JsonFuncExpr(function) => (self.json_function(function), false),
             Node::JsonParseExpr(parse) => (self.json_value(parse.expr()), true),
@@ -148,7 +173,7 @@ impl Reader<'_> {
             }
             Node::JsonArrayQueryConstructor(array) => {
                 let rows = self.query(array.query());
-                (Value::of_set(rows.all()), array.output().is_some())
+                (rows.row(), array.output().is_some())
             }
             Node::JsonObjectAgg(aggregate) => {
                 let value = match aggregate.arg() {
@@ -169,11 +194,18 @@ impl Reader<'_> {
             }
             _ => return self.anything(STRANGE_NODE),
         };
-        let value = Value::computed([&value, &Value::OTHER]);
-        if may_fail {
+        let (chooses, follows) = match node {
+            Node::JsonIsPredicate(_) => (true, true),
+            Node::JsonFuncExpr(_) | Node::ResTarget(_) => (false, true),
+            _ => (false, false),
+        };
+        if may_fail || value.is_chosen() && !follows {
             self.probe(&value);
         }
-        value
+        match chooses {
+            true => Value::computed([&value, &Value::OTHER]),
+            false => Value::made([&value, &Value::OTHER]),
+        }
     }
 
     pub(super) fn json_value(&mut self, value: Option<&nodes::JsonValueExpr>) -> Value {
@@ -195,7 +227,7 @@ impl Reader<'_> {
         if let Some(aggregate) = aggregate {
             from.push(self.chosen_by(aggregate.agg_filter(), aggregate.agg_order(), aggregate.over()));
         }
-        Value::computed(&from)
+        Value::made(&from)
     }
 
     fn json_function(&mut self, function: &nodes::JsonFuncExpr) -> Value {
@@ -214,7 +246,14 @@ impl Reader<'_> {
         rest.iter().for_each(|value| self.probe(value));
         let place = match paths::json_path(function.pathspec()) {
             Some(keys) if function.passing().is_empty() => self.under(&context, &keys),
-            _ => Value::computed([&context]),
+            _ if paths::only_steps(function.pathspec()) && function.passing().is_empty() => {
+                Value::made([&context])
+            }
+            _ => {
+                // Filters choose, and some mistakes in a path are found when it is followed, whatever ON ERROR says.
+                self.probe(&context);
+                Value::computed([&context])
+            }
         };
         for behavior in [function.on_empty(), function.on_error()].into_iter().flatten() {
             rest.push(self.value(behavior.expr()));
@@ -223,18 +262,20 @@ impl Reader<'_> {
         }
         rest.push(place);
         rest.push(Value::OTHER);
-        Value::computed(&rest)
+        Value::made(&rest)
     }
 
     fn case(&mut self, case: &nodes::CaseExpr) -> Value {
         let mut chosen_by = vec![self.value(case.arg())];
         let mut results = vec![self.value(case.defresult())];
+        let mut nodes = vec![case.defresult()];
         for node in case.args() {
             let Node::CaseWhen(when) = node else {
                 return self.anything(STRANGE_NODE);
             };
             chosen_by.push(self.value(when.expr()));
             results.push(self.value(when.result()));
+            nodes.push(when.result());
         }
         for value in &chosen_by {
             self.probe(value);
@@ -246,7 +287,11 @@ impl Reader<'_> {
                 _ => return first,
             }
         }
-        Value::computed(chosen_by.iter().chain(&results))
+        self.merged(nodes, &results);
+        match chosen_by.iter().all(Value::is_clean) {
+            true => Value::made(chosen_by.iter().chain(&results)),
+            false => Value::computed(chosen_by.iter().chain(&results)),
+        }
     }
 
     /// A cast keeps a value as it is between the types that are characters, and within JSON.
@@ -290,7 +335,7 @@ impl Reader<'_> {
             }
             _ => false,
         };
-        let value = Value::computed([&value]);
+        let value = Value::made([&value]);
         if !never_fails {
             self.probe(&value);
         }
@@ -338,6 +383,8 @@ impl Reader<'_> {
                             // Of a NULL array no subscript is evaluated.
                             self.probe(&value);
                         }
+                        // A subscript is made an int4, which it may not fit.
+                        bounds.iter().for_each(|bound| self.probe(bound));
                         Value::computed([&value, &bounds[0], &bounds[1], &Value::OTHER])
                     }
                 },
@@ -379,7 +426,11 @@ impl Reader<'_> {
             };
             return match keys {
                 Some(keys) => self.under(&document, &keys),
-                None => Value::computed([&document, &right, &Value::OTHER]),
+                None => {
+                    // What stands under a key may not be text, and the key is chosen.
+                    self.probe(&right);
+                    Value::computed([&document, &right, &Value::OTHER])
+                }
             };
         }
         self.in_turn(expr);
@@ -416,11 +467,17 @@ impl Reader<'_> {
                     || self.is_scalar(expr.rexpr(), &right));
             let is_called = !functions::tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
             let compares_rows = functions::compares_rows([expr.lexpr(), expr.rexpr()], [&value, &right]);
-            if compares_rows || !(fits && is_called && functions::never_fails(expr, &right)) {
+            let is_chosen = value.is_chosen() || right.is_chosen();
+            if compares_rows || is_chosen || !(fits && is_called && functions::never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
-            value = Value::computed([&value, &right]);
+            // NULLIF(value, '') is the value unless that is as good as NULL.
+            let keeps = joins || expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
+            value = match keeps {
+                true => Value::made([&value, &right]),
+                false => Value::computed([&value, &right]),
+            };
         }
         value
     }
@@ -517,23 +574,33 @@ impl Reader<'_> {
             | "array_to_string" | "overlay" | "translate" => {
                 !self.grows && functions::stays_short(name, call.args(), &arguments)
             }
+            // Some patterns multiply, and the product may be too large.
+            "to_char" => {
+                let of_time = |value: &Value| match value {
+                    Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_time),
+                    value => value.is_clean(),
+                };
+                arguments.first().is_none_or(of_time)
+                    || call.args().get(1).is_some_and(functions::only_formats)
+            }
             _ => true,
         };
-        // Rows multiply at will: what each adds must not be as long as a pattern makes it.
-        let is_gathered = !functions::gathers(name)
-            || arguments
-                .iter()
-                .all(|value| value.is_clean() || value.is_stored() || !self.chooses_length);
+        // What was chosen may be told by any failure.
+        let may_follow = !arguments.iter().any(Value::is_chosen) || functions::follows(call);
         let is_called = !functions::fails_by_others(name)
             || of_arguments.is_clean()
             || call.args().iter().all(|argument| self.keeps_null(argument));
-        if name != "count" && !(fits && is_gathered && is_called && functions::is_total(name, &labelled)) {
+        if name != "count" && !(fits && may_follow && is_called && functions::is_total(name, &labelled)) {
             self.probe(&of_arguments);
         }
-        if functions::is_steady(name) && call.over().is_none() {
-            return Value::computed([&of_arguments, &chosen_by]);
+        let mut from: Vec<&Value> = arguments.iter().chain([&chosen_by]).collect();
+        if !functions::is_steady(name) || call.over().is_some() {
+            from.push(&Value::OTHER);
         }
-        Value::computed([&of_arguments, &chosen_by, &Value::OTHER])
+        match functions::makes(call) {
+            true => Value::made(from),
+            false => Value::computed(from),
+        }
     }
 
     /// A call that may mean a function somebody defined. `None` when no such function has the name.
@@ -576,6 +643,11 @@ pub(super) fn is_text(type_oid: u32) -> bool {
 
 pub(super) fn is_json(type_oid: u32) -> bool {
     matches!(type_oid, 114 | 3802)
+}
+
+/// date, time, timestamp, timestamptz, timetz and interval.
+fn is_time(type_oid: u32) -> bool {
+    matches!(type_oid, 1082 | 1083 | 1114 | 1184 | 1186 | 1266)
 }
 
 /// int8, int2 and int4.

@@ -96,7 +96,12 @@ impl Reader<'_> {
                 };
                 Field::new(Some(&column.name), self.stored(id, known.is_temporary()))
             });
-            Shape::of(fields.collect())
+            let shape = Shape::of(fields.collect());
+            // Nobody changes the shape of what is labelled under a mask.
+            match shape.all().is_empty() {
+                true => shape.loose(),
+                false => shape,
+            }
         };
         match known.as_slice() {
             [] => {
@@ -171,13 +176,7 @@ impl Reader<'_> {
                 .into_iter()
                 .filter(|field| !is_merged(field))
                 .collect();
-            star = beside(
-                star,
-                Shape {
-                    fields: rest,
-                    rest: side.rest,
-                },
-            );
+            star = beside(star, Shape { fields: rest, ..side });
         }
         self.condition(join.quals());
         if let Some(alias) = join.join_using_alias() {
@@ -422,6 +421,7 @@ pub(super) fn listed(mut shape: Shape) -> Shape {
 /// The columns of both.
 pub(super) fn beside(mut left: Shape, right: Shape) -> Shape {
     left.fields.extend(right.fields);
+    left.loose = left.loose.saturating_add(right.loose);
     left.rest = match (left.rest, right.rest) {
         (None, rest) | (rest, None) => rest,
         (Some(one), Some(two)) => Some(one.or(&two)),

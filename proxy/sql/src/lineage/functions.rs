@@ -62,7 +62,11 @@ const FIRST: &[&str] = &[
     "encode",
     "floor",
     "initcap",
+    "json_extract_path",
+    "json_extract_path_text",
     "json_typeof",
+    "jsonb_extract_path",
+    "jsonb_extract_path_text",
     "jsonb_pretty",
     "jsonb_strip_nulls",
     "jsonb_typeof",
@@ -109,11 +113,7 @@ const ANY: &[&str] = &[
     "concat",
     "concat_ws",
     "json_build_array",
-    "json_extract_path",
-    "json_extract_path_text",
     "jsonb_build_array",
-    "jsonb_extract_path",
-    "jsonb_extract_path_text",
     "position",
     "replace",
     "row_to_json",
@@ -367,26 +367,84 @@ pub(super) fn returns_scalars(name: &str) -> bool {
     )
 }
 
-/// Aggregates whose result is as long as all that they are given.
-pub(super) fn gathers(name: &str) -> bool {
-    matches!(
-        name,
-        "array_agg"
-            | "json_agg"
-            | "json_agg_strict"
-            | "jsonb_agg"
-            | "jsonb_agg_strict"
-            | "string_agg"
-            | "xmlagg"
-    )
+/// Functions whose result has their arguments in it as they are: nothing is found, compared or counted out.
+const MAKES: &[&str] = &[
+    "any_value",
+    "array_agg",
+    "array_append",
+    "array_prepend",
+    "concat",
+    "concat_ws",
+    "first_value",
+    "initcap",
+    "json_agg",
+    "json_agg_strict",
+    "json_build_array",
+    "jsonb_agg",
+    "jsonb_agg_strict",
+    "jsonb_build_array",
+    "lag",
+    "last_value",
+    "lead",
+    "lower",
+    "max",
+    "md5",
+    "min",
+    "quote_ident",
+    "quote_literal",
+    "quote_nullable",
+    "reverse",
+    "row_to_json",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "string_agg",
+    "to_json",
+    "to_jsonb",
+    "upper",
+];
+
+/// Functions of a value and whole numbers, of which the same is true.
+const CUTS: &[&str] = &["left", "lpad", "right", "rpad", "substr", "substring"];
+
+/// Functions that fail for nothing that was chosen, alone or with numbers and formats that are written out.
+const FOLLOW: &[&str] = &[
+    "abs", "btrim", "ceil", "ceiling", "floor", "initcap", "left", "lower", "ltrim", "md5", "right", "round",
+    "rtrim", "sign", "to_char", "trunc", "upper",
+];
+
+fn is_written_number(node: Node<'_>) -> bool {
+    matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::Integer(_))))
 }
 
-/// Functions whose result a pattern or a text of the client's makes longer or shorter.
-pub(super) fn chooses_length(node: Node<'_>) -> bool {
-    matches!(node, Node::FuncCall(call) if matches!(
-        builtin_name(call.funcname()),
-        Some("regexp_replace" | "replace" | "regexp_substr" | "substring" | "substr" | "translate" | "split_part" | "btrim" | "ltrim" | "rtrim")
-    ))
+/// Whether the call puts its arguments together, or cuts them by place, whatever they hold.
+pub(super) fn makes(call: &nodes::FuncCall) -> bool {
+    match builtin_name(call.funcname()) {
+        Some("btrim" | "ltrim" | "rtrim") => call.args().len() == 1,
+        Some(name) if CUTS.contains(&name) => call.args().iter().skip(1).take(2).all(is_written_number),
+        Some(name) => MAKES.contains(&name),
+        None => false,
+    }
+}
+
+/// Whether the call fails for nothing that a condition, a pattern or a count may have yielded.
+pub(super) fn follows(call: &nodes::FuncCall) -> bool {
+    let Some(name) = builtin_name(call.funcname()) else {
+        return false;
+    };
+    let is_written = |node| is_written_number(node) || name == "to_char" && only_formats(node);
+    name == "count" || FOLLOW.contains(&name) && call.args().iter().skip(1).all(is_written)
+}
+
+/// A pattern of `to_char` that shows a number without multiplying it.
+pub(super) fn only_formats(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(constant) => {
+            matches!(constant.val(), Some(ConstValue::String(pattern)) if !pattern.contains(['v', 'V']))
+        }
+        _ => false,
+    }
 }
 
 /// How many values the joining functions and operators of a text join, one by one.

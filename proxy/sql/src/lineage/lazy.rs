@@ -8,7 +8,7 @@ use pg_raw_parse::raw::A_Expr_Kind;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::value::Value;
-use super::{Reader, builtin_name, functions};
+use super::{Reader, acting, builtin_name, functions};
 use crate::parse::plain;
 use crate::walk::children::any_below;
 
@@ -58,7 +58,22 @@ pub(super) fn is_fixed(node: Node<'_>) -> bool {
     }
 }
 
-/// Functions that fail for no arguments.
+/// A literal as it stands, without a type of its own.
+pub(super) fn is_plain_literal(node: Node<'_>) -> bool {
+    match node {
+        Node::None => true,
+        Node::A_Const(constant) => !matches!(constant.val(), Some(ConstValue::Float(_))),
+        _ => false,
+    }
+}
+
+/// The literal `''`.
+pub(super) fn is_empty_text(node: Node<'_>) -> bool {
+    matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::String(""))))
+}
+
+/// Functions that fail for no arguments, of whatever collation: of two that do not go together, the server says so only when
+/// it compares.
 const QUIET: &[&str] = &[
     "ascii",
     "bit_length",
@@ -67,10 +82,8 @@ const QUIET: &[&str] = &[
     "character_length",
     "concat",
     "concat_ws",
-    "initcap",
     "left",
     "length",
-    "lower",
     "ltrim",
     "md5",
     "now",
@@ -78,9 +91,6 @@ const QUIET: &[&str] = &[
     "reverse",
     "right",
     "rtrim",
-    "starts_with",
-    "strpos",
-    "upper",
 ];
 
 impl Reader<'_> {
@@ -119,7 +129,7 @@ impl Reader<'_> {
 
     /// Whether nobody can tell if an expression was evaluated, what the columns that it names stand for included.
     pub(super) fn is_quiet(&self, node: Node<'_>) -> bool {
-        is_quiet(node, 0) && !self.acting.is_named(node)
+        is_quiet(node, 0) && !(self.acts && acting::is_named(node))
     }
 
     /// Parts of which each may be skipped by the values of those before it.
@@ -150,8 +160,9 @@ impl Reader<'_> {
             (_, right) => (false, vec![right]),
         };
         // The left side may be evaluated again for every element.
-        let again =
-            may_stop && !self.is_quiet(left) && (any_below(left, may_act) || self.acting.is_named(left));
+        let again = may_stop
+            && !self.is_quiet(left)
+            && (any_below(left, may_act) || self.acts && acting::is_named(left));
         let skips = may_stop && sides.iter().any(|side| !self.is_quiet(*side));
         let in_row = [left].iter().chain(&sides).any(|side| match side {
             Node::RowExpr(row) => row.args().iter().skip(1).any(|part| !self.is_quiet(part)),
@@ -196,12 +207,18 @@ pub(super) fn is_quiet(node: Node<'_>, depth: u32) -> bool {
         Node::BooleanTest(test) => quiet(test.arg()),
         Node::CollateClause(collate) => quiet(collate.arg()),
         Node::BoolExpr(expr) => expr.args().iter().all(quiet),
-        Node::CoalesceExpr(coalesce) => coalesce.args().iter().all(quiet),
-        Node::MinMaxExpr(expr) => expr.args().iter().all(quiet),
+        Node::CoalesceExpr(coalesce) => {
+            fits_together(coalesce.args().iter()) && coalesce.args().iter().all(quiet)
+        }
         Node::RowExpr(row) => row.args().iter().all(quiet),
         Node::NodeList(list) => list.iter().all(quiet),
         Node::CaseExpr(case) => {
-            quiet(case.arg())
+            let results = case.args().iter().map(|when| match when {
+                Node::CaseWhen(when) => when.result(),
+                other => other,
+            });
+            matches!(case.arg(), Node::None)
+                && fits_together(results.chain([case.defresult()]))
                 && quiet(case.defresult())
                 && case.args().iter().all(|when| match when {
                     Node::CaseWhen(when) => quiet(when.expr()) && quiet(when.result()),
@@ -231,29 +248,36 @@ pub(super) fn is_quiet(node: Node<'_>, depth: u32) -> bool {
 
 /// Whether the server has a function of that name that is no type as well.
 fn is_function(name: &str) -> bool {
-    !matches!(name, "date" | "name" | "text" | "time" | "timestamp")
-        && (linegate_policy::builtins::is_allowed(name) || linegate_policy::builtins::is_refused(name))
+    !matches!(name, "name" | "text")
+        && (matches!(name, "date" | "time" | "timestamp")
+            || linegate_policy::builtins::is_allowed(name)
+            || linegate_policy::builtins::is_refused(name))
 }
 
+/// Whether values that are made to one type are so already: all but one are plain literals.
+fn fits_together<'n>(nodes: impl Iterator<Item = Node<'n>>) -> bool {
+    nodes.filter(|node| !is_plain_literal(*node)).count() <= 1
+}
+
+/// Comparisons with anything but whole numbers may fail: by collations that do not go together, by fields and elements that
+/// cannot be compared, by a type that the one side does not fit.
 fn is_quiet_operator(expr: &nodes::A_Expr) -> bool {
-    let name = builtin_name(expr.name());
+    let compares = |node: Node<'_>| match node {
+        Node::NodeList(list) => list.iter().all(is_number),
+        node => is_number(node),
+    };
     match expr.kind {
-        A_Expr_Kind::AEXPR_OP => match name {
-            Some("=" | "<>" | "<" | ">" | "<=" | ">=") => true,
-            Some("->" | "->>") => matches!(expr.rexpr(), Node::A_Const(_)),
+        A_Expr_Kind::AEXPR_OP => match builtin_name(expr.name()) {
+            Some("=" | "<>" | "<" | ">" | "<=" | ">=") => compares(expr.lexpr()) || compares(expr.rexpr()),
             // An array may not fit another; a text literal or a text is none.
             Some("||") => [expr.lexpr(), expr.rexpr()].into_iter().any(is_text),
             _ => false,
         },
-        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => is_whole_pattern(expr.rexpr()),
         A_Expr_Kind::AEXPR_DISTINCT
         | A_Expr_Kind::AEXPR_NOT_DISTINCT
-        | A_Expr_Kind::AEXPR_NULLIF
         | A_Expr_Kind::AEXPR_IN
         | A_Expr_Kind::AEXPR_BETWEEN
-        | A_Expr_Kind::AEXPR_NOT_BETWEEN
-        | A_Expr_Kind::AEXPR_BETWEEN_SYM
-        | A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM => true,
+        | A_Expr_Kind::AEXPR_NOT_BETWEEN => compares(expr.rexpr()),
         _ => false,
     }
 }

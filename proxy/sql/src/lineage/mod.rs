@@ -32,6 +32,7 @@ mod write;
 
 use std::collections::BTreeSet;
 
+pub(crate) use self::condition::is_listed;
 use crate::reactions;
 use crate::walk::children::any_below;
 use linegate_policy::lineage::DISGUISED;
@@ -140,10 +141,8 @@ struct Reader<'a> {
     measures: bool,
     /// Somewhere in the text, a text of any length is made.
     grows: bool,
-    /// Somewhere in the text, a pattern decides how long a text is.
-    chooses_length: bool,
-    /// Names of columns that may fail where they are named.
-    acting: acting::Acting,
+    /// Columns may fail where they are named.
+    acts: bool,
     depth: u32,
     nodes: usize,
 }
@@ -159,8 +158,7 @@ impl<'a> Reader<'a> {
             explains: false,
             measures: false,
             grows: false,
-            chooses_length: false,
-            acting: acting::Acting::default(),
+            acts: false,
             depth: 0,
             nodes: 0,
         }

@@ -33,17 +33,17 @@ impl Reader<'_> {
             return if columns.iter().all(is_clean) {
                 Value::OTHER
             } else {
-                Value::computed([document])
+                Value::made([document])
             };
         }
         let Some((column, mut place)) = self.place(document) else {
-            return Value::computed([document, &Value::OTHER]);
+            return Value::made([document, &Value::OTHER]);
         };
         let paths = self.index.paths(column).unwrap_or_default();
         for key in keys {
             if paths.iter().any(|path| place.starts_with(&names_of(path))) {
                 // Below a labelled place, which members and elements there are is a part of the value.
-                return Value::computed([document, &Value::OTHER]);
+                return Value::made([document, &Value::OTHER]);
             }
             if is_name(key) {
                 place.push(key.clone());
@@ -125,6 +125,20 @@ pub(super) fn keys(node: Node<'_>) -> Option<Vec<String>> {
                 .collect()
         }
         _ => None,
+    }
+}
+
+/// Whether an SQL/JSON path has members, elements and wildcards and nothing that compares, computes or can be mistaken.
+pub(super) fn only_steps(node: Node<'_>) -> bool {
+    let Node::A_Const(constant) = node else {
+        return false;
+    };
+    let is_step = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '*' | '[' | ']');
+    match constant.val() {
+        Some(ConstValue::String(text)) => text
+            .strip_prefix('$')
+            .is_some_and(|steps| steps.chars().all(is_step)),
+        _ => false,
     }
 }
 

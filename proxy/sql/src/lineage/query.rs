@@ -191,7 +191,10 @@ impl Reader<'_> {
                     value = Value::Clean(Source::Listed);
                 }
                 match columns.get_mut(at) {
-                    Some(column) => *column = column.or(&value),
+                    Some(column) => {
+                        self.one_type(column, &value);
+                        *column = column.or(&value);
+                    }
                     None => columns.push(value),
                 }
             }
@@ -234,7 +237,12 @@ impl Reader<'_> {
             let next = listed(self.select(arm));
             shape = Some(match shape {
                 None => next,
-                Some(before) => before.or(&next),
+                Some(before) => {
+                    for (one, two) in before.fields.iter().zip(&next.fields) {
+                        self.one_type(&one.value, &two.value);
+                    }
+                    before.or(&next)
+                }
             });
         }
         let shape = shape.unwrap_or_default();
@@ -255,6 +263,15 @@ impl Reader<'_> {
         self.order_and_limit(select, &shape);
         self.close();
         shape
+    }
+
+    /// Rows of several queries have columns of one type, which what was chosen may not fit.
+    fn one_type(&mut self, one: &Value, two: &Value) {
+        for value in [one, two] {
+            if value.is_chosen() {
+                self.probe(value);
+            }
+        }
     }
 
     /// Enters a WITH list's names. The caller takes them out of scope.

@@ -20,11 +20,24 @@ pub(super) struct Shape {
     pub(super) fields: Vec<Field>,
     /// There may be more columns, or others: what they may hold.
     pub(super) rest: Option<Value>,
+    /// How many times its columns are those that a relation has when the server looks: another statement may have given them
+    /// other names or places by then. What is labelled stays what it is, and so does what it is called.
+    pub(super) loose: u16,
 }
 
 impl Shape {
     pub(super) fn of(fields: Vec<Field>) -> Self {
-        Self { fields, rest: None }
+        Self {
+            fields,
+            rest: None,
+            loose: 0,
+        }
+    }
+
+    /// The same, as `*` yields it: of a relation's columns.
+    pub(super) fn loose(mut self) -> Self {
+        self.loose = 1;
+        self
     }
 
     /// Columns whose order and number are not known, but no others.
@@ -32,6 +45,7 @@ impl Shape {
         Self {
             fields,
             rest: Some(Value::Row(Rc::default())),
+            loose: 0,
         }
     }
 
@@ -47,6 +61,7 @@ impl Shape {
         Self {
             fields: Vec::new(),
             rest: Some(value),
+            loose: 0,
         }
     }
 
@@ -80,13 +95,14 @@ impl Shape {
         if names.is_empty() {
             return self;
         }
-        if self.rest.is_some() {
+        if self.rest.is_some() || self.has_loose_labels() {
             // Which column gets which name cannot be told, but each of these names is a column's.
             let any = Value::of_set(self.all());
             let fields = names.iter().filter_map(Node::as_str);
             return Self {
                 fields: fields.map(|name| Field::new(Some(name), any.clone())).collect(),
                 rest: Some(any),
+                loose: self.loose,
             };
         }
         for (field, name) in self.fields.iter_mut().zip(names) {
@@ -106,13 +122,19 @@ impl Shape {
     }
 
     fn merged(&self, other: &Self, merge: impl Fn(&Value, &Value) -> Value) -> Self {
-        if self.rest.is_some() || other.rest.is_some() || self.fields.len() != other.fields.len() {
+        let loose = self.loose.saturating_add(other.loose);
+        let is_labelled = !(self.all().is_empty() && other.all().is_empty());
+        if self.rest.is_some()
+            || other.rest.is_some()
+            || self.fields.len() != other.fields.len()
+            || loose > 0 && is_labelled
+        {
             let mut all = self.all();
             other.add_labelled(&mut all);
             return Self::opaque(Value::of_set(all));
         }
         let pairs = self.fields.iter().zip(&other.fields);
-        Self::of(
+        let merged = Self::of(
             pairs
                 .map(|(one, two)| Field {
                     name: one.name.clone(),
@@ -120,7 +142,13 @@ impl Shape {
                     is_certain: true,
                 })
                 .collect(),
-        )
+        );
+        Self { loose, ..merged }
+    }
+
+    /// Whether something labelled stands among columns whose places may change.
+    pub(super) fn has_loose_labels(&self) -> bool {
+        self.loose > 0 && self.fields.iter().any(|field| !field.value.is_clean())
     }
 
     /// The value of a column of that name, and whether it is certain that there is one.
@@ -242,7 +270,8 @@ impl Reader<'_> {
         value
     }
 
-    /// A name alone: a column of the innermost clause that has one, else a whole row.
+    /// A name alone: a column of the innermost clause that has one, else a whole row. What a relation's columns are called may
+    /// change before the server reads the name, so whatever is labelled under that name further out counts as well.
     pub(super) fn unqualified(&self, name: &str) -> Option<Value> {
         let mut found: Option<Value> = None;
         let mut add = |value: Value| {
@@ -251,17 +280,31 @@ impl Reader<'_> {
                 Some(before) => before.or(&value),
             });
         };
+        let mut is_certain = false;
         for level in self.levels.iter().rev() {
-            let mut certain = false;
+            let (mut certain, mut is_fixed) = (false, false);
             for item in &level.items {
-                if let Some((value, is_certain)) = item.shape.column(name) {
-                    certain |= is_certain;
-                    add(value);
+                match item.shape.column(name) {
+                    Some((value, _)) if is_certain && value.is_clean() => {}
+                    Some((value, has_it)) => {
+                        certain |= has_it;
+                        is_fixed |= has_it && !item.is_relation && item.shape.loose == 0;
+                        add(value);
+                    }
+                    None => {}
                 }
             }
-            if certain {
+            if is_fixed {
                 return found;
             }
+            is_certain |= certain;
+        }
+        if is_certain {
+            let rows = self.whole_row(name).filter(|row| !row.is_clean());
+            return match rows {
+                Some(row) => found.map(|found| found.or(&row)),
+                None => found,
+            };
         }
         if found.is_none() && SYSTEM_COLUMNS.contains(&name) {
             return Some(Value::OTHER);

@@ -8,10 +8,9 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
 use pg_raw_parse::{Node, nodes};
 
-use super::acting::Acting;
 use super::scope::Shape;
-use super::value::Value;
-use super::{PREPARED_KEPT, Reader, functions};
+use super::value::{Field, Value};
+use super::{PREPARED_KEPT, Reader, acting, functions};
 use crate::walk::children::any_below;
 use crate::walk::names;
 
@@ -35,13 +34,14 @@ impl Reader<'_> {
         self.found.followed = true;
         let joined = Cell::new(0);
         let cores: Vec<Node<'_>> = statements.iter().map(core).collect();
-        let any = |found: &dyn Fn(Node<'_>) -> bool| cores.iter().any(|node| any_below(*node, found));
-        self.grows = any(&|node| {
+        let grows = |node: Node<'_>| {
             joined.set(joined.get() + functions::joined(node));
             joined.get() > JOINED_MAX || functions::grows(node)
-        });
-        self.chooses_length = any(&functions::chooses_length);
-        self.acting = Acting::of(&cores);
+        };
+        self.grows = cores.iter().any(|node| any_below(*node, grows));
+        let repeats = |node: Node<'_>| matches!(node, Node::WithClause(with) if with.recursive);
+        self.grows |= joined.get() > 0 && cores.iter().any(|node| any_below(*node, repeats));
+        self.acts = acting::acts(&cores);
         let mut answers = Vec::new();
         for node in statements {
             let Node::RawStmt(raw) = node else {
@@ -76,11 +76,12 @@ impl Reader<'_> {
             Node::ExplainStmt(explain) => {
                 self.explains = true;
                 self.measures |= measures(explain);
-                self.statement(explain.query());
-                Answer::Rows(Shape::of(vec![super::value::Field::new(
-                    Some("QUERY PLAN"),
-                    Value::OTHER,
-                )]))
+                let answer = self.statement(explain.query());
+                if let (Answer::Rows(shape), true) = (answer, serializes(explain)) {
+                    // How many bytes its rows are stands in the plan.
+                    self.probe(&Value::of_set(shape.all()));
+                }
+                Answer::Rows(Shape::of(vec![Field::new(Some("QUERY PLAN"), Value::OTHER)]))
             }
             Node::PrepareStmt(prepare) => self.statement(prepare.query()),
             Node::DeclareCursorStmt(cursor) => self.statement(cursor.query()),
@@ -146,11 +147,7 @@ impl Reader<'_> {
                         Some((value, true)) => value,
                         _ => Value::of_set(shape.all()),
                     });
-                    Shape::of(
-                        values
-                            .map(|value| super::value::Field::new(None, value))
-                            .collect(),
-                    )
+                    Shape::of(values.map(|value| Field::new(None, value)).collect())
                 }
             }
         };
@@ -170,7 +167,17 @@ fn rows_if<T>(shape: Shape, returning: Option<&T>) -> Answer {
 fn flows(shape: &Shape) -> Option<Vec<Flow>> {
     match shape.rest {
         Some(_) => None,
-        None => Some(shape.fields.iter().map(|field| field.value.flow()).collect()),
+        None => {
+            // Two relations' columns may have changed in number so that what is computed stands elsewhere. What is a
+            // relation's own is known by its origin.
+            let may_shift = shape.loose > 1 && shape.fields.iter().any(|field| !field.value.is_plain());
+            let all = || Value::of_set(shape.all()).flow();
+            let flow = |field: &Field| match field.value.flow() {
+                Flow::Clean if may_shift => all(),
+                flow => flow,
+            };
+            Some(shape.fields.iter().map(flow).collect())
+        }
     }
 }
 
@@ -192,6 +199,14 @@ fn creates(select: &nodes::SelectStmt) -> bool {
 fn measures(explain: &nodes::ExplainStmt) -> bool {
     let names = explain.options().iter().filter_map(|option| option.defname());
     names.into_iter().any(|name| name.eq_ignore_ascii_case("analyze"))
+}
+
+/// EXPLAIN (ANALYZE, SERIALIZE).
+fn serializes(explain: &nodes::ExplainStmt) -> bool {
+    let names = explain.options().iter().filter_map(|option| option.defname());
+    names
+        .into_iter()
+        .any(|name| name.eq_ignore_ascii_case("serialize"))
 }
 
 /// EXPLAIN ANALYZE EXECUTE: what a statement that is not in this text took.

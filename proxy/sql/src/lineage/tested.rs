@@ -258,6 +258,8 @@ pub(super) fn refers(index: &LabelIndex, target: &Name) -> bool {
 pub(super) fn goes_by_row(node: Node<'_>) -> bool {
     any_below(node, |below| match below {
         Node::ColumnRef(_) | Node::SubLink(_) | Node::MultiAssignRef(_) => true,
+        // `(value).f` may be f(value).
+        Node::A_Indirection(path) => path.indirection().iter().any(|step| step.as_str().is_some()),
         Node::FuncCall(call) => {
             !builtin_name(call.funcname()).is_some_and(|name| functions::is_steady(name) || makes_up(name))
         }

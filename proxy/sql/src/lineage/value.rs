@@ -33,7 +33,10 @@ pub(super) enum Value {
     OneOf(Rc<Set>),
     /// What stands in that column's document under these keys, and something labelled may be below.
     Part(ColumnId, Vec<String>),
-    /// Something computed from these columns; never empty.
+    /// Made of these columns, which are in it whatever they hold; never empty.
+    Made(Rc<Set>),
+    /// Something that what these columns hold may have chosen: a comparison, a part found by a pattern, a number counted out.
+    /// Nothing that might fail is computed from it; never empty.
     Tainted(Rc<Set>),
     /// A row. Fields without a name may go by any.
     Row(Rc<Vec<Field>>),
@@ -85,14 +88,9 @@ impl Value {
             Self::Exactly(column) | Self::Part(column, _) => {
                 all.insert(*column);
             }
-            Self::Tainted(set) | Self::OneOf(set) => all.extend(set.iter().copied()),
+            Self::Made(set) | Self::Tainted(set) | Self::OneOf(set) => all.extend(set.iter().copied()),
             Self::Row(fields) => fields.iter().for_each(|field| field.value.add_columns(all)),
         }
-    }
-
-    /// Whether it is a stored value, or one of several, as it is.
-    pub(super) fn is_stored(&self) -> bool {
-        matches!(self, Self::Exactly(_) | Self::OneOf(_) | Self::Part(..))
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -107,8 +105,17 @@ impl Value {
     pub(super) fn is_plain(&self) -> bool {
         match self {
             Self::Clean(_) | Self::Exactly(_) | Self::OneOf(_) | Self::Part(..) => true,
-            Self::Tainted(_) => false,
+            Self::Made(_) | Self::Tainted(_) => false,
             Self::Row(fields) => fields.iter().all(|field| field.value.is_plain()),
+        }
+    }
+
+    /// Whether what it is may tell which values were found, not only what they are.
+    pub(super) fn is_chosen(&self) -> bool {
+        match self {
+            Self::Tainted(_) => true,
+            Self::Row(fields) => fields.iter().any(|field| field.value.is_chosen()),
+            _ => false,
         }
     }
 
@@ -122,7 +129,10 @@ impl Value {
             _ => {
                 let mut all = self.columns();
                 other.add_columns(&mut all);
-                Self::of_set(all)
+                match self.is_chosen() || other.is_chosen() {
+                    true => Self::of_set(all),
+                    false => Self::Made(Rc::new(all)),
+                }
             }
         }
     }
@@ -154,6 +164,16 @@ impl Value {
         match all.is_empty() {
             true if is_constant => Self::CONSTANT,
             _ => Self::of_set(all),
+        }
+    }
+
+    /// What such values are put together to, each as it is.
+    pub(super) fn made<'v>(from: impl IntoIterator<Item = &'v Self>) -> Self {
+        let mut is_chosen = false;
+        let all = Self::computed(from.into_iter().inspect(|value| is_chosen |= value.is_chosen()));
+        match all {
+            Self::Tainted(set) if !is_chosen => Self::Made(set),
+            all => all,
         }
     }
 

@@ -115,6 +115,7 @@ impl Reader<'_> {
             let excluded = Shape {
                 fields: proposed,
                 rest: Some(source.rest.clone().unwrap_or(Value::OTHER)),
+                loose: 0,
             };
             self.show("excluded", &excluded);
             self.assignments(&target, plain(conflict.target_list()));

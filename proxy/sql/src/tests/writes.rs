@@ -90,11 +90,11 @@ fn changes_name_their_targets() {
         ),
         (
             "UPDATE pg_authid SET rolpassword = '' WHERE rolname = 'x'",
-            "update+role reads pg_authid writes pg_authid",
+            "update+role reads pg_authid writes pg_authid opaque a system catalog's rows secret",
         ),
         (
             "DELETE FROM pg_catalog.pg_class WHERE oid = 1",
-            "delete+alter reads pg_catalog.pg_class writes pg_catalog.pg_class catalog",
+            "delete+alter reads pg_catalog.pg_class writes pg_catalog.pg_class opaque a system catalog's rows catalog",
         ),
     ]);
 }

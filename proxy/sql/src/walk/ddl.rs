@@ -202,7 +202,10 @@ impl<'a> Walker<'a> {
                 self.opaque("a rule body");
                 self.write(rule.relation());
                 self.visit(rule.where_clause())?;
-                self.body(Node::NodeList(rule.actions()))
+                // Whoever may make the rule has its statements run, in another's name or without a word in the record.
+                rule.actions()
+                    .iter()
+                    .try_for_each(|action| self.statement(action))
             }
             Node::CreatePolicyStmt(policy) => {
                 self.defines(Effects::CREATE);

@@ -8,6 +8,7 @@ use pg_raw_parse::{Node, nodes};
 use super::children::names_a_column;
 use super::{Walked, Walker, restriction, values};
 use crate::parse::plain;
+use crate::reactions::CATALOG_ROWS;
 use crate::{bounded, output};
 
 /// Whether a data-changing statement's source rows come from anything but its own text.
@@ -229,7 +230,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The relation that rows are added to, changed in or removed from.
-    fn target(&mut self, relation: Option<&'a nodes::RangeVar>) {
+    pub(super) fn target(&mut self, relation: Option<&'a nodes::RangeVar>) {
         self.write(relation);
         let Some(catalog) = relation.and_then(system_catalog) else {
             return;
@@ -237,9 +238,13 @@ impl<'a> Walker<'a> {
         // A superuser's DML on a catalog is DDL by another name.
         match catalog {
             "pg_settings" => {}
-            "pg_authid" | "pg_auth_members" | "pg_db_role_setting" => self.does(Effects::ROLE),
+            "pg_authid" | "pg_auth_members" | "pg_db_role_setting" => {
+                self.does(Effects::ROLE);
+                self.opaque(CATALOG_ROWS);
+            }
             _ => {
                 self.does(Effects::ALTER);
+                self.opaque(CATALOG_ROWS);
                 self.found.changes_catalog = true;
             }
         }
@@ -284,5 +289,9 @@ impl<'a> Walker<'a> {
 /// The name, if it may be a system catalog.
 fn system_catalog(relation: &nodes::RangeVar) -> Option<&str> {
     let name = relation.relname()?;
-    (name.starts_with("pg_") && matches!(relation.schemaname(), None | Some("pg_catalog"))).then_some(name)
+    let is_one = match relation.schemaname() {
+        None => name.starts_with("pg_"),
+        Some(schema) => matches!(schema, "pg_catalog" | "pg_toast" | "information_schema"),
+    };
+    is_one.then_some(name)
 }

@@ -151,7 +151,7 @@ impl<'a> Walker<'a> {
             (false, _) => Effects::SERVER,
         });
         if copy.is_from {
-            self.write(copy.relation());
+            self.target(copy.relation());
         } else {
             self.found.reads.extend(copy.relation().map(names::relation));
         }

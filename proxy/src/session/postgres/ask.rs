@@ -44,6 +44,8 @@ pub(super) struct Asking {
     out: Vec<u8>,
     /// After a refusal in the extended protocol everything up to Sync is dropped.
     skipping: bool,
+    /// The statement that a person approved and that nothing has run behind: by its number.
+    approved: Option<u64>,
     /// COPY data passes by count.
     place: Place,
     over: bool,
@@ -56,6 +58,7 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWrite
         writer,
         out: Vec::new(),
         skipping: false,
+        approved: None,
         place: Place::default(),
         over: false,
     };
@@ -304,6 +307,7 @@ impl Asking {
 
     async fn query(&mut self, text: &[u8], whole: &[u8]) -> Result<(), Ended> {
         let _heeding = Heeding::of(&self.session);
+        self.approved = None;
         let asked = self.decide(text).await.running(self.session.next_statement());
         let asked = match self.clear(asked, Protocol::Simple, &[]).await? {
             Ok(asked) => asked,
@@ -348,9 +352,9 @@ impl Asking {
             session.core.counters.denied.one();
             return Ok(Err(refusal));
         }
-        if !matches!(asked.decision.verdict, Verdict::Hold(_)) {
+        let Verdict::Hold(held) = asked.decision.verdict.clone() else {
             return Ok(Ok(asked));
-        }
+        };
         self.settle().await?;
         if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, parameters)).await? {
             return Ok(Err(refusal));
@@ -365,6 +369,11 @@ impl Asking {
                 sqlstate: reason.sqlstate(),
                 message: reason.public(),
                 hint: reason.hint(),
+            }),
+            Verdict::Hold(terms) if *terms != held => Some(Refusal {
+                sqlstate: *b"42501",
+                message: "linegate: who must approve this has changed since it was asked".to_owned(),
+                hint: Some("Run the statement again.".to_owned()),
             }),
             Verdict::Allow | Verdict::Hold(_) => begin(&asked).err(),
         };

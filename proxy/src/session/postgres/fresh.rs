@@ -37,6 +37,8 @@ pub struct Fresh {
     is_doubtful: Cell<bool>,
     /// A statement that begins or ends a transaction is on its way.
     is_turning: Cell<bool>,
+    /// It may have had changes of one relation reach another.
+    redirects: Cell<bool>,
 }
 
 impl Fresh {
@@ -52,6 +54,8 @@ impl Fresh {
         if !statement.changes_catalog && !statement.effects.contains(Effects::UNREADABLE) {
             return;
         }
+        let redirects = statement.redirects || statement.effects.contains(Effects::UNREADABLE);
+        self.redirects.set(self.redirects.get() || redirects);
         let mut made = self.made.borrow_mut();
         if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
             made.extend(statement.writes.iter().cloned());
@@ -68,12 +72,25 @@ impl Fresh {
         if is_idle {
             self.made.borrow_mut().clear();
             self.is_doubtful.set(!is_last);
+            self.redirects.set(self.redirects.get() && !is_last);
         }
     }
 
     /// Whether a relation that nobody else can see is known to hold nothing labelled.
     fn is_clear(&self) -> bool {
         !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
+    }
+
+    /// Whether a statement changes rows, and what else that changes is not in the catalog: the open transaction, or the text
+    /// itself, has led changes elsewhere.
+    pub fn hides(&self, statement: &Statement) -> bool {
+        const CHANGES: Effects = Effects::INSERT
+            .with(Effects::UPDATE)
+            .with(Effects::DELETE)
+            .with(Effects::TRUNCATE)
+            .with(Effects::COPY_IN);
+        statement.effects.intersects(CHANGES)
+            && (self.redirects.get() || statement.redirects && statement.count > 1)
     }
 
     fn has_made(&self, name: &Name) -> bool {
@@ -312,6 +329,33 @@ mod tests {
         assert!(named(None, "a") && named(Some("pg_temp"), "a") && !named(None, "b"));
         fresh.ready(true, true);
         assert!(!fresh.is_clear(), "the transaction is over");
+    }
+
+    #[test]
+    fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
+        let fresh = Fresh::default();
+        let insert = Statement {
+            effects: Effects::INSERT,
+            count: 1,
+            ..Statement::empty()
+        };
+        let mut view = makes("v", Effects::CREATE);
+        fresh.forwarded(&view, false);
+        assert!(!fresh.hides(&insert));
+        view.redirects = true;
+        fresh.forwarded(&view, false);
+        assert!(fresh.hides(&insert) && !fresh.hides(&begin()));
+        fresh.ready(false, true);
+        assert!(fresh.hides(&insert), "the transaction goes on");
+        fresh.ready(true, true);
+        assert!(!fresh.hides(&insert), "the catalog shows it");
+        let both = Statement {
+            effects: Effects::INSERT.with(Effects::CREATE),
+            count: 2,
+            redirects: true,
+            ..Statement::empty()
+        };
+        assert!(fresh.hides(&both), "one text makes the view and uses it");
     }
 
     #[test]

@@ -314,7 +314,7 @@ impl Session {
 
     /// Decides a statement with what is in force now, all of it from one version of the policies. Where the session would not
     /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
-    pub async fn decide(&self, text: &[u8], may_read: bool) -> Decided {
+    pub async fn decide(&self, text: &[u8], mut may_read: bool) -> Decided {
         let mut may_precede = may_read;
         loop {
             if !self.is_standing() {
@@ -347,6 +347,10 @@ impl Session {
             let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
             if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
+                if is_read && self.fresh.hides(&decision.statement) && self.relies_on_catalog() {
+                    may_read = false; // where that change ends up, nobody can tell yet
+                    continue;
+                }
                 if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;

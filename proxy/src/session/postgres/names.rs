@@ -420,7 +420,8 @@ impl Session {
     /// A statement that was decided before, as it is decided now. The same one where nothing has changed.
     pub async fn renewed(&self, asked: &Rc<Asked>) -> Rc<Asked> {
         let runs_nothing = matches!(runs(&asked.decision.statement), Runs::Nothing);
-        if runs_nothing && self.is_current(asked.epoch) {
+        let is_hidden = asked.is_read && self.fresh.hides(&asked.decision.statement);
+        if runs_nothing && !is_hidden && self.is_current(asked.epoch) {
             return asked.clone();
         }
         self.asked(asked.text.clone(), asked.is_read)

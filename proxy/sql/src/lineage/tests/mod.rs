@@ -8,6 +8,7 @@ use linegate_policy::{
     Catalog, Column, ColumnId, Flow, LabelIndex, LabelSpec, Lineage, RedactSpec, Relation,
 };
 
+mod chosen;
 mod conditions;
 mod outputs;
 mod random;

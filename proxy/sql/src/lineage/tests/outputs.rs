@@ -165,7 +165,10 @@ fn computed_values() {
             "SELECT has_table_privilege(token, 'select') FROM app.api_tokens",
             "~token | probe token",
         ),
-        ("SELECT NOT (ssn = 'x') OR name = 'y' FROM app.customers", "~ssn"),
+        (
+            "SELECT NOT (ssn = 'x') OR name = 'y' FROM app.customers",
+            "~ssn | probe ssn",
+        ),
         ("SELECT to_char(created_at, 'YYYY') FROM app.customers", "-"),
         (
             "SELECT generate_series(1, ascii(ssn)) FROM app.customers",
@@ -452,7 +455,7 @@ fn queries_within_queries() {
         ),
         (
             "SELECT j.c4 FROM (app.customers c CROSS JOIN app.orders o) AS j(c1, c2, c3, c4)",
-            "=ssn",
+            "~email+ssn+card_number+phone+profile",
         ),
         (
             "SELECT * FROM app.orders o JOIN app.api_tokens t USING (id)",

@@ -81,10 +81,16 @@ impl Asking {
             self.session.spending.keep(&asked);
             self.session.remember(&asked, Some(cursor(portal)));
         }
+        self.approve(&asked);
         self.note(&asked);
         let portal = Rc::from(portal);
         self.forward(whole, Some(Expect::Bind { portal, asked }));
         Ok(())
+    }
+
+    /// A statement was cleared: if a person had to approve it, it alone may run next.
+    fn approve(&mut self, asked: &Asked) {
+        self.approved = matches!(asked.decision.verdict, Verdict::Hold(_)).then_some(asked.number);
     }
 
     /// The statement of that name as it was decided, unless SQL may have prepared another one.
@@ -161,10 +167,16 @@ impl Asking {
             // What waited for a person at Bind has been approved: that, and not what its name stands for by now.
             match (&asked.decision.verdict, &known.decision.verdict) {
                 (Verdict::Allow, _) => true,
-                (Verdict::Hold(_), Verdict::Hold(_)) => runs_the_same(known, &asked),
+                // Names in it may mean something else behind whatever ran since.
+                (Verdict::Hold(_), Verdict::Hold(_)) => {
+                    self.approved == Some(known.number) && runs_the_same(known, &asked)
+                }
                 _ => false,
             }
         });
+        if self.approved.is_some_and(|number| number != asked.number) {
+            self.approved = None;
+        }
         let is_same = known.is_some_and(|known| Rc::ptr_eq(&known, &asked));
         let asked = if was_cleared {
             if !is_same {
@@ -174,6 +186,7 @@ impl Asking {
         } else {
             match self.clear(asked, Protocol::Extended, &[]).await? {
                 Ok(asked) => {
+                    self.approve(&asked);
                     self.note(&asked);
                     asked
                 }
@@ -183,7 +196,8 @@ impl Asking {
                 }
             }
         };
-        if limits_changes(&asked) && asked.effects().intersects(CHANGES) && is_in_portions(whole) {
+        let changes = CHANGES.with(Effects::PREPARED);
+        if limits_changes(&asked) && asked.effects().intersects(changes) && is_in_portions(whole) {
             // The server changes all rows at once, and says how many behind the last portion only.
             let refusal = uncountable();
             self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());

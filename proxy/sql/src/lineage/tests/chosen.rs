@@ -1,0 +1,150 @@
+//! What a labelled value chose, and what may change its name: nothing that could fail is computed from the one, and nothing
+//! depends on the other. Each of these told a value, or showed one, when it was tried against a server.
+
+use super::check;
+
+#[test]
+fn what_was_chosen_is_shown_and_nothing_more() {
+    check(&[
+        // Shown as they are, masked.
+        (
+            "SELECT ssn LIKE '5%', substring(ssn from '^5'), length(ssn) FROM app.customers",
+            "~ssn ~ssn ~ssn",
+        ),
+        (
+            "SELECT upper(substring(ssn from '^5')), round(length(ssn), 2) FROM app.customers",
+            "~ssn ~ssn",
+        ),
+        (
+            "SELECT coalesce(substring(ssn from '^5'), '-') FROM app.customers",
+            "~ssn",
+        ),
+        // Put together, and worked on further.
+        (
+            "SELECT left(lower(email) || ' ' || phone, 3) || '!' FROM app.customers",
+            "~email+phone",
+        ),
+        (
+            "SELECT string_agg(lower(email), ',') FROM app.customers",
+            "~email",
+        ),
+        (
+            "SELECT coalesce(nullif(email, ''), phone) FROM app.customers",
+            "~email+phone",
+        ),
+        // Types that do not fit, found only if the value was found.
+        (
+            "SELECT coalesce(ascii(substring(ssn from '^5')), 5000000000) = 5::oid FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT (ARRAY[1])[coalesce(ascii(substring(ssn from '^5')), 7)] FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT coalesce(ascii(substring(ssn from '^5')), 1e400) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT ascii(substring(ssn from '^5')) FROM app.customers UNION ALL SELECT 5::float8",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT abs(ascii(substring(ssn from '^5'))) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT to_char(length(ssn), '9V999') FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT to_char(length(ssn), '999') FROM app.customers", "~ssn"),
+        (
+            "SELECT to_jsonb((ARRAY['1'::json])[regexp_count(ssn, '^5')]) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        // Collations and rows that cannot be compared.
+        (
+            "SELECT s = b FROM (SELECT substring(ssn from '^5') COLLATE \"C\" AS s, 'x' COLLATE \"POSIX\" AS b FROM app.customers) x",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT r = q FROM (SELECT coalesce(ROW(ssn ~ '^5', 1), NULL) AS r FROM app.customers) x, (SELECT coalesce(ROW(true, 'x'::text)) AS q) y",
+            "~ssn | probe ssn",
+        ),
+        // Keys and paths.
+        (
+            "SELECT '{}'::json ->> substring(ssn from '^5') FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT JSON_EXISTS(profile, '$.tax_id ? (@ starts with \"t\" && $nov == 1)') FROM app.customers",
+            "~profile | probe profile",
+        ),
+        // As long as it was made.
+        (
+            "WITH RECURSIVE r AS (SELECT regexp_replace(ssn, '^5.*', '') t, 1 n FROM app.customers UNION ALL SELECT concat(t, t), n + 1 FROM r) SELECT left(t, 1) FROM r",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT (ARRAY(SELECT concat(a, a) FROM (SELECT regexp_replace(ssn, '^5.*', '') AS a FROM app.customers) x))[1]",
+            "~ssn | probe ssn",
+        ),
+    ]);
+}
+
+#[test]
+fn nothing_that_can_fail_stands_behind_a_labelled_condition() {
+    for text in [
+        "SELECT coalesce(substring(ssn from '^5'), d) FROM (SELECT ssn, c AS d FROM (SELECT ssn, (1/(id-1))::text AS c FROM app.customers) x) y",
+        "SELECT coalesce(substring(j.s from '^5'), j.d) FROM ((SELECT ssn, (1/(id-1))::text AS c FROM app.customers) x CROSS JOIN (SELECT 1) y) AS j(s, d, e)",
+        "WITH w AS (SELECT ssn, (1/(id-1))::text AS c FROM app.customers) SELECT coalesce(substring(j.s from '^5'), j.d) FROM w AS j(s, d)",
+        "SELECT coalesce(substring(ssn from '^5'), x.date::text) FROM app.customers, unnest(ARRAY['bad']) x",
+        "SELECT ssn ~ '^5' AND x.j = x.k FROM app.customers, (SELECT 'a' COLLATE \"C\" j, 'b' COLLATE \"POSIX\" k OFFSET 0) x",
+        "SELECT ssn ~ '^5' AND x.r = y.q FROM app.customers, (SELECT ROW(1,2) r OFFSET 0) x, (SELECT ROW(1,'a'::text) q OFFSET 0) y",
+        "SELECT ssn ~ '^5' AND (x.j->>'a') = 'z' FROM app.customers, (SELECT '{}'::json j OFFSET 0) x",
+    ] {
+        let found = super::line(&super::index(), &super::lineage(&super::index(), text));
+        assert!(found.contains("probe ssn"), "{text}: {found}");
+    }
+    check(&[
+        ("SELECT ssn ~ '^5' AND id = 7 FROM app.customers", "~ssn"),
+        ("SELECT ssn ~ '^5' OR name IS NULL FROM app.customers", "~ssn"),
+    ]);
+}
+
+#[test]
+fn names_may_mean_what_stands_further_out() {
+    check(&[
+        // Once `newsletter` has no such column any more, it is the customer's.
+        (
+            "SELECT (SELECT email || '' FROM app.newsletter LIMIT 1) FROM app.customers",
+            "~email | probe email",
+        ),
+        (
+            "SELECT (SELECT n.email || '' FROM app.newsletter n LIMIT 1) FROM app.customers",
+            "-",
+        ),
+        (
+            "SELECT (SELECT email || '' FROM (SELECT * FROM app.newsletter) n) FROM app.customers",
+            "~email | probe email",
+        ),
+        (
+            "SELECT (SELECT email || '' FROM (SELECT 'x' AS email) n) FROM app.customers",
+            "-",
+        ),
+        (
+            "SELECT id FROM app.customers WHERE id IN (SELECT id FROM app.newsletter WHERE email LIKE 'a%')",
+            "- | probe email",
+        ),
+        // A column may become a whole row's name.
+        (
+            "SELECT title::text FROM app.products, app.customers title",
+            "~email+ssn+card_number+phone+profile",
+        ),
+        // By place, after columns that come and go.
+        (
+            "SELECT s.c || '' FROM (SELECT * FROM app.newsletter, app.customers) AS s(a, b, c)",
+            "~email+ssn+card_number+phone+profile | probe email ssn card_number phone profile",
+        ),
+    ]);
+}
