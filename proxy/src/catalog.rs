@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use codecs::postgres::Limits;
 use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
-use linegate_policy::{Catalog, LabelIndex};
+use linegate_policy::{Catalog, LabelIndex, Relation};
 use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
 
 use crate::catalog_listener::Listening;
@@ -161,7 +161,13 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
     let version = before.as_ref().and_then(|view| view.version.as_deref());
     match look(target, pool, sides, &wish, version).await {
         Ok(None) => cell.confirm(reading, checking),
-        Ok(Some(catalog)) => {
+        Ok(Some(mut catalog)) => {
+            if let Some(relation) = catalog.relations.iter().find(|relation| is_hidden(relation)) {
+                // The server's own changes are not looked for: all is read each time.
+                tracing::warn!(target = %wish.target, database = %wish.database, schema = %relation.schema,
+                    relation = %relation.name, "a relation was made in single-user mode; make it anew");
+                catalog.version = None;
+            }
             let earlier = before.as_ref().map(|view| &view.labels);
             let (mut labels, warnings) = LabelIndex::resolve_after(&catalog, &target.labels, earlier);
             linegate_sql::follow(&mut labels);
@@ -200,6 +206,13 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
             });
         }
     }
+}
+
+/// Whether somebody's relation has a number of the server's own: it was made before the server ran as one.
+fn is_hidden(relation: &Relation) -> bool {
+    const OURS_FROM: u32 = 16384; // FirstNormalObjectId
+    let is_systems = |schema: &str| matches!(schema, "pg_catalog" | "information_schema" | "pg_toast");
+    relation.oid < OURS_FROM && !is_systems(&relation.schema)
 }
 
 /// Tells whether two reads found the same.

@@ -3,6 +3,7 @@
 mod alloc;
 mod catalog;
 mod catalog_listener;
+mod changing;
 mod clock;
 mod control_link;
 mod core;

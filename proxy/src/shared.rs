@@ -14,6 +14,7 @@ use linegate_policy::{Engine, LabelIndex, LabelSpec, Statement};
 use linegate_recording::SessionId;
 use zeroize::Zeroizing;
 
+use crate::changing::Changing;
 use crate::clock;
 use crate::doors::{ClientChain, Door};
 use crate::meters::Meters;
@@ -21,6 +22,7 @@ use crate::outstanding::{Outstanding, Tables};
 use crate::pseudonym_key::PseudonymKey;
 use crate::rt::net::Place;
 use crate::rt::sync::Bell;
+use crate::session::postgres::alone::Question;
 use crate::session::postgres::cancel::{CancelKey, Heard};
 
 /// A target as sessions use it.
@@ -58,6 +60,8 @@ pub struct CatalogView {
 pub struct CatalogCell {
     view: ArcSwap<Option<Arc<CatalogView>>>,
     changes: Outstanding,
+    /// Changes that are not committed.
+    pub changing: Changing,
     served: AtomicU64,
     under_way: AtomicU64,
     failed: AtomicU64,
@@ -226,6 +230,8 @@ pub enum CoreMessage {
         by: String,
         reason: Option<String>,
     },
+    /// A session is about to change names: who has sent what names them?
+    WhoUses(Arc<Question>),
     /// Stop accepting and drain.
     Drain,
 }

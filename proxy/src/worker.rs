@@ -19,7 +19,7 @@ use crate::rt::net::Listener;
 use crate::rt::sync::CoreBell;
 use crate::rt::{self, Driver};
 use crate::session::postgres::hold::HoldOutcome;
-use crate::session::postgres::{Ended, cancel, serve, silence};
+use crate::session::postgres::{Ended, alone, cancel, serve, silence};
 use crate::shared::{CoreMessage, Shared};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -230,6 +230,7 @@ fn act(core: &Rc<Core>, message: CoreMessage) {
                 }
             }
         }
+        CoreMessage::WhoUses(question) => alone::answer(core, &question),
         CoreMessage::Drain => {}
     }
 }

@@ -275,6 +275,13 @@ fn make_template(bin: &Path, dir: &Path) {
     settings.push_str("shared_buffers = 32MB\nmax_wal_size = 256MB\n");
     std::fs::write(data.join("postgresql.conf"), settings).expect("our own file");
     std::fs::write(data.join("pg_hba.conf"), HBA).expect("our own file");
+    // Without a running server, new objects would get numbers of the server's own.
+    must(
+        unprivileged(&bin.join("pg_resetwal"))
+            .args(["-o", "16384", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null()),
+    );
     let single = |database: &str, sql: &str| {
         use std::io::Write as _;
         let mut child = unprivileged(&bin.join("postgres"))

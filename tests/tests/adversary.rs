@@ -284,3 +284,41 @@ fn an_approval_is_for_what_ran_when_it_was_given() {
     assert_eq!(tags(&client.read_to_ready()), "1N2CZ");
     assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "0");
 }
+
+#[test]
+fn an_approval_is_for_the_names_as_they_were() {
+    let under = under(shop::POLICIES);
+    under.postgres.sql(
+        "CREATE SCHEMA dev AUTHORIZATION app; CREATE TABLE dev.orders (id int); ALTER TABLE dev.orders OWNER TO app;",
+    );
+    let mut client = under.client();
+    client.query("SET search_path = dev");
+    client.send_bytes(
+        &[
+            parse("x", "TRUNCATE orders"),
+            bind("X", "x", &[], 0),
+            wire::framed(b'H', &[]),
+        ]
+        .concat(),
+    );
+    let hold = under.linegate.hold();
+    let id = hold["id"].as_str().expect("a hold has an id").to_owned();
+    under
+        .linegate
+        .cli(&["approve", &id, "--as", "user:oncall"])
+        .good();
+    client.read_to(b'2');
+    client.send_bytes(
+        &[
+            parse("", "SET search_path = app"),
+            bind("", "", &[], 0),
+            execute("", 0),
+            execute("X", 0),
+            sync(),
+        ]
+        .concat(),
+    );
+    // Within a series it cannot wait again.
+    assert_eq!(code(&client.read_to_ready()), "25001");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+}

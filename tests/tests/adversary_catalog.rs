@@ -1,9 +1,12 @@
 //! A client that knows how linegate learns the catalog: tables made in the same transaction, settings of the database,
 //! columns that a rule forbids, reached through something else.
 
-use linegate_tests::shop::{self};
+use std::time::Duration;
+
+use linegate_tests::eventually;
+use linegate_tests::shop;
 use linegate_tests::under::{Under, assert_nothing_raw, code, query, say, under, with};
-use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync};
+use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync, tags};
 
 #[test]
 fn what_a_transaction_has_made_is_shown_and_holds_nothing_labelled() {
@@ -238,4 +241,125 @@ fn a_table_that_may_not_be_selected_from_is_not_reached_through_views() {
         assert_eq!(code(&client.query("SELECT name FROM app.names")), "42501");
         assert_eq!(rows(&client.query("SELECT count(*) FROM app.orders")), [["1000"]]);
     }
+}
+
+#[test]
+fn names_that_another_session_moves_are_waited_for() {
+    let under = under(shop::POLICIES);
+    let dba = under.linegate.lease("user:dba", &[], "all");
+    let mut dba = under.linegate.client(&dba);
+    let mut client = under.client();
+    let text = "SELECT name || '' FROM app.customers WHERE id = 1";
+    assert_eq!(rows(&client.query(text))[0][0], "first customer");
+    for (steps, done) in [
+        (
+            ["RENAME name TO old_name", "RENAME ssn TO name"],
+            ["RENAME name TO ssn", "RENAME old_name TO name"],
+        ),
+        (
+            ["RENAME name TO other", "RENAME card_number TO name"],
+            ["RENAME name TO card_number", "RENAME other TO name"],
+        ),
+    ] {
+        dba.query("BEGIN");
+        for step in steps {
+            assert_eq!(
+                code(&dba.query(&format!("ALTER TABLE app.customers {step}"))),
+                "no error"
+            );
+        }
+        client.send_bytes(&query(text));
+        std::thread::sleep(Duration::from_millis(300));
+        dba.query("COMMIT");
+        let answer = client.read_to_ready();
+        assert_nothing_raw(&format!("{steps:?}"), &answer);
+        for step in done {
+            dba.query(&format!("ALTER TABLE app.customers {step}"));
+        }
+        eventually("the name is what it was", || {
+            let answer = client.query(text);
+            rows(&answer)
+                .iter()
+                .any(|row| row[0] == "first customer")
+                .then_some(())
+        });
+    }
+    // Behind something that takes its time, it is decided before the names move and read after that.
+    client.send_bytes(&[query("SELECT pg_sleep(1)"), query(text)].concat());
+    std::thread::sleep(Duration::from_millis(300));
+    dba.query("ALTER TABLE app.customers RENAME name TO other; ALTER TABLE app.customers RENAME ssn TO name");
+    assert_nothing_raw("pg_sleep", &client.read_to_ready());
+    assert_nothing_raw("behind pg_sleep", &client.read_to_ready());
+    // A change that nobody commits makes nobody wait for ever, and nobody else at all.
+    dba.query("BEGIN");
+    dba.query("ALTER TABLE app.customers ADD COLUMN more int");
+    let mut other = under.client();
+    assert_eq!(
+        code(&other.query("SELECT lower(secret_text) FROM app.typed")),
+        "no error"
+    );
+    assert_eq!(
+        code(&client.query("SELECT lower(card_number) FROM app.customers")),
+        "42501"
+    );
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_change_is_of_what_its_names_meant_when_it_was_decided() {
+    let under = under(&with(
+        "@id(\"orders-stay\") forbid (principal in Group::\"ci\", action == Action::\"delete\", resource)
+        when { resource is Table && resource.schema == \"app\" };",
+    ));
+    under.postgres.sql(
+        "CREATE SCHEMA scr AUTHORIZATION app; CREATE TABLE scr.w (id int PRIMARY KEY); INSERT INTO scr.w VALUES (1);
+         ALTER TABLE scr.w OWNER TO app",
+    );
+    let dba = under.linegate.lease("user:dba", &[], "all");
+    let mut dba = under.linegate.client(&dba);
+    let mut client = under.client();
+    assert_eq!(
+        code(&client.query("DELETE FROM app.orders WHERE id = 1")),
+        "42501"
+    );
+    let text = "DELETE FROM scr.w WHERE id = 1";
+    // On its way behind something else: the change of the name waits for it.
+    client.send_bytes(&[query("SELECT pg_sleep(1)"), query(text)].concat());
+    std::thread::sleep(Duration::from_millis(300));
+    for step in [
+        "BEGIN",
+        "DROP TABLE scr.w",
+        "CREATE VIEW scr.w AS SELECT * FROM app.orders",
+    ] {
+        assert_eq!(code(&dba.query(step)), "no error", "{step}");
+    }
+    client.read_to_ready();
+    assert_eq!(tags(&client.read_to_ready()), "CZ", "the table was still there");
+    // Decided while the change is open: it waits for that, and is denied when the name means the orders.
+    client.send_bytes(&query(text));
+    std::thread::sleep(Duration::from_millis(300));
+    dba.query("COMMIT");
+    let answer = client.read_to_ready();
+    assert_eq!(code(&answer), "42501", "{:?}", error_of(&answer));
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+    // Whoever cannot be alone with a name is told so, and nothing of the change is sent.
+    client.send_bytes(
+        &[
+            query("SELECT pg_sleep(7)"),
+            query("UPDATE app.scratch SET id = 2 WHERE id = 1"),
+        ]
+        .concat(),
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(
+        code(&dba.query("ALTER TABLE app.scratch RENAME id TO n")),
+        "55P03"
+    );
+    client.read_to_ready();
+    assert_eq!(code(&client.read_to_ready()), "no error");
+    assert_eq!(
+        code(&dba.query("ALTER TABLE app.scratch RENAME id TO n")),
+        "no error"
+    );
+    under.linegate.assert_unharmed();
 }

@@ -94,14 +94,21 @@ fn list(item: Node<'_>) -> Option<&str> {
 }
 
 /// A function that may return any number of rows; `unnest` returns those of its argument.
-fn makes_rows(node: Node<'_>) -> bool {
-    match node {
-        Node::FuncCall(call) => {
-            let is_unnest = names::function(call.funcname())
-                .is_some_and(|name| name.schema.is_none() && name.name == "unnest");
-            !is_unnest || !call.args().iter().all(is_listed)
-        }
-        _ => false,
+pub(crate) fn makes_rows(node: Node<'_>) -> bool {
+    let Node::FuncCall(call) = node else { return false };
+    let Some(name) = names::function(call.funcname()) else {
+        return true;
+    };
+    if name
+        .schema
+        .as_deref()
+        .is_some_and(|schema| schema != "pg_catalog")
+    {
+        return true;
+    }
+    match name.name.as_str() {
+        "unnest" => !call.args().iter().all(is_listed),
+        name => !FIXED.contains(&name) && !ONE_VALUE.contains(&name),
     }
 }
 
@@ -257,6 +264,36 @@ const FIXED: &[&str] = &[
     "trunc",
     "unnest",
     "upper",
+];
+
+/// Others that return one value.
+const ONE_VALUE: &[&str] = &[
+    "array_append",
+    "array_cat",
+    "array_prepend",
+    "array_to_string",
+    "clock_timestamp",
+    "concat_ws",
+    "count",
+    "currval",
+    "format",
+    "gen_random_uuid",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "max",
+    "min",
+    "nextval",
+    "random",
+    "replace",
+    "sum",
+    "to_char",
+    "to_json",
+    "to_jsonb",
+    "uuid_generate_v4",
+    "uuidv4",
+    "uuidv7",
 ];
 
 /// A function that may answer differently for every row, or that somebody defined.

@@ -262,7 +262,11 @@ impl Reader<'_> {
         }
         rest.push(place);
         rest.push(Value::OTHER);
-        Value::made(&rest)
+        match function.output() {
+            None => Value::made(&rest),
+            // It is NULL where the value is none of that type.
+            Some(_) => Value::computed(&rest),
+        }
     }
 
     fn case(&mut self, case: &nodes::CaseExpr) -> Value {
@@ -467,13 +471,17 @@ impl Reader<'_> {
                     || self.is_scalar(expr.rexpr(), &right));
             let is_called = !functions::tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
             let compares_rows = functions::compares_rows([expr.lexpr(), expr.rexpr()], [&value, &right]);
-            let is_chosen = value.is_chosen() || right.is_chosen();
+            // What was put together may hold a client's own values of any type and collation beside the labelled one.
+            let is_made = |value: &Value| matches!(value, Value::Made(_));
+            let is_chosen =
+                value.is_chosen() || right.is_chosen() || !joins && (is_made(&value) || is_made(&right));
             if compares_rows || is_chosen || !(fits && is_called && functions::never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
             // NULLIF(value, '') is the value unless that is as good as NULL.
-            let keeps = joins || expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
+            let is_emptied = expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
+            let keeps = joins || is_emptied && value.is_stored();
             value = match keeps {
                 true => Value::made([&value, &right]),
                 false => Value::computed([&value, &right]),
@@ -597,7 +605,7 @@ impl Reader<'_> {
         if !functions::is_steady(name) || call.over().is_some() {
             from.push(&Value::OTHER);
         }
-        match functions::makes(call) {
+        match functions::makes(call, &arguments) {
             true => Value::made(from),
             false => Value::computed(from),
         }

@@ -207,6 +207,7 @@ impl Reader<'_> {
     fn common_names(&mut self, left: &Shape, right: &Shape) -> Vec<String> {
         let is_known = |side: &Shape| {
             side.rest.is_none()
+                && side.loose == 0
                 && side
                     .fields
                     .iter()

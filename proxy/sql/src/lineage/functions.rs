@@ -388,17 +388,9 @@ const MAKES: &[&str] = &[
     "lead",
     "lower",
     "max",
-    "md5",
     "min",
-    "quote_ident",
-    "quote_literal",
-    "quote_nullable",
     "reverse",
     "row_to_json",
-    "sha224",
-    "sha256",
-    "sha384",
-    "sha512",
     "string_agg",
     "to_json",
     "to_jsonb",
@@ -419,8 +411,12 @@ fn is_written_number(node: Node<'_>) -> bool {
 }
 
 /// Whether the call puts its arguments together, or cuts them by place, whatever they hold.
-pub(super) fn makes(call: &nodes::FuncCall) -> bool {
+pub(super) fn makes(call: &nodes::FuncCall, arguments: &[Value]) -> bool {
     match builtin_name(call.funcname()) {
+        // The largest of what a client put beside it is chosen.
+        Some("max" | "min") => arguments
+            .iter()
+            .all(|value| value.is_clean() || value.is_stored()),
         Some("btrim" | "ltrim" | "rtrim") => call.args().len() == 1,
         Some(name) if CUTS.contains(&name) => call.args().iter().skip(1).take(2).all(is_written_number),
         Some(name) => MAKES.contains(&name),

@@ -76,18 +76,13 @@ pub(super) fn is_empty_text(node: Node<'_>) -> bool {
 /// it compares.
 const QUIET: &[&str] = &[
     "ascii",
-    "bit_length",
     "btrim",
-    "char_length",
-    "character_length",
     "concat",
     "concat_ws",
     "left",
-    "length",
     "ltrim",
     "md5",
     "now",
-    "octet_length",
     "reverse",
     "right",
     "rtrim",
@@ -269,8 +264,8 @@ fn is_quiet_operator(expr: &nodes::A_Expr) -> bool {
     match expr.kind {
         A_Expr_Kind::AEXPR_OP => match builtin_name(expr.name()) {
             Some("=" | "<>" | "<" | ">" | "<=" | ">=") => compares(expr.lexpr()) || compares(expr.rexpr()),
-            // An array may not fit another; a text literal or a text is none.
-            Some("||") => [expr.lexpr(), expr.rexpr()].into_iter().any(is_text),
+            // An array may not fit another, nor an element an array.
+            Some("||") => [expr.lexpr(), expr.rexpr()].into_iter().all(is_text),
             _ => false,
         },
         A_Expr_Kind::AEXPR_DISTINCT

@@ -93,6 +93,11 @@ impl Value {
         }
     }
 
+    /// Whether it is a stored value, or one of several, as it is.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Exactly(_) | Self::OneOf(_) | Self::Part(..))
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         match self {
             Self::Clean(_) => true,

@@ -264,7 +264,10 @@ impl<'a> Walker<'a> {
             Node::AlterEnumStmt(alter) => {
                 self.changes(Effects::ALTER, names::qualified(plain(alter.type_name())))
             }
-            Node::AlterTypeStmt(alter) => self.changes(Effects::ALTER, names::qualified(alter.type_name())),
+            Node::AlterTypeStmt(alter) => {
+                self.opaque(CATALOG_CODE);
+                self.changes(Effects::ALTER, names::qualified(alter.type_name()))
+            }
             Node::AlterCollationStmt(alter) => {
                 self.changes(Effects::ALTER, names::qualified(alter.collname()))
             }
@@ -314,6 +317,7 @@ impl<'a> Walker<'a> {
                 )
             }
             Node::AlterTSDictionaryStmt(alter) => {
+                self.opaque(CATALOG_CODE);
                 self.changes(Effects::ALTER, names::qualified(plain(alter.dictname())))
             }
             Node::AlterTSConfigurationStmt(alter) => {

@@ -11,10 +11,18 @@ use crate::parse::plain;
 use crate::reactions::CATALOG_ROWS;
 use crate::{bounded, output};
 
-/// Whether a data-changing statement's source rows come from anything but its own text.
+/// Whether a data-changing statement's source rows come from anything but its own text. A function among a SELECT's results
+/// may yield any number of them.
 fn reads_rows(source: Node<'_>) -> bool {
     super::children::any_below(source, |node| match node {
-        Node::SelectStmt(select) => !select.from_clause().is_empty(),
+        Node::SelectStmt(select) => {
+            !select.from_clause().is_empty()
+                || select.op != SetOperation::SETOP_NONE
+                || super::children::any_below(
+                    Node::NodeList(plain(select.target_list())),
+                    bounded::makes_rows,
+                )
+        }
         _ => false,
     })
 }

@@ -279,6 +279,8 @@ impl Flow {
             None => return Err(self.out_of_turn(tag::DATA_ROW)),
         };
         self.result.plan = Some(plan.clone());
+        let number = self.session.pipeline.borrow().running().map(|asked| asked.number);
+        self.session.described.set(number.unwrap_or(0));
         Ok(plan)
     }
 

@@ -315,6 +315,9 @@ impl Asking {
                 return self.refuse_query(&refusal).await;
             }
         };
+        if let Some(refusal) = self.take_names(&asked).await? {
+            return self.refuse_query(&refusal).await;
+        }
         let effects = asked.effects();
         let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);
         let is_counted = effects.intersects(counted)

@@ -1,6 +1,7 @@
 //! A statement that a client asked for, with what was decided about it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Asked {
     pub is_read: bool,
     /// What the session was allowed and saw masked when it was decided.
     pub standing: Arc<Standing>,
+    /// How many changes of shapes had been sent when it was last found to mean what was decided.
+    pub mark: Cell<u64>,
 }
 
 impl Asked {
@@ -105,6 +108,7 @@ impl Asked {
             by_name: newer.by_name.clone(),
             is_read: newer.is_read,
             standing: newer.standing.clone(),
+            mark: newer.mark.clone(),
         })
     }
 
@@ -121,6 +125,7 @@ impl Asked {
             by_name: self.by_name.clone(),
             is_read: self.is_read,
             standing: self.standing.clone(),
+            mark: self.mark.clone(),
         })
     }
 }
@@ -139,6 +144,7 @@ impl Asked {
             by_name: None,
             is_read: true,
             standing: Arc::new(Standing::for_tests()),
+            mark: Cell::new(0),
         }
     }
 }

@@ -181,10 +181,14 @@ impl Session {
     /// ReadyForQuery. When no transaction is open any more, what it changed can be seen from outside.
     pub fn catalog_settled(&self, status: Option<TransactionStatus>) {
         let is_idle = status == Some(TransactionStatus::Idle);
-        self.fresh.ready(is_idle, self.pipeline.borrow().is_idle());
+        let is_last = self.pipeline.borrow().is_idle();
+        self.fresh.ready(is_idle, is_last);
         let changed = self.fresh.changed.borrow_mut().take_if(|_| is_idle);
         if let Some(tables) = changed {
             self.note_change(tables.as_ref());
+        }
+        if is_idle && is_last {
+            self.catalog.changing.ends(self.id);
         }
     }
 
@@ -224,7 +228,9 @@ pub async fn plan(
     asked: &Rc<Asked>,
     description: &RowDescription<'_>,
 ) -> (Plan, Rc<Asked>) {
-    let asked = match confirmed(session, asked).await {
+    // What has an origin is masked by it, whatever it was called.
+    let is_computed = description.fields().any(|field| field.table_oid == 0);
+    let asked = match confirmed(session, asked, is_computed).await {
         Ok(asked) => asked,
         Err(refusal) => return (Plan::Refused(refusal), asked.clone()),
     };
@@ -248,7 +254,7 @@ pub async fn plan(
 
 /// What becomes of the data that COPY sends: nothing describes where they are from.
 pub async fn copy_plan(session: &Session, asked: &Rc<Asked>) -> Plan {
-    match confirmed(session, asked).await {
+    match confirmed(session, asked, true).await {
         Err(refusal) => Plan::Refused(refusal),
         Ok(asked) if asked.is_masked(session) && asked.has_strangers() && !session.may_show_own(&asked) => {
             Plan::Refused(PlanRefusal::StaleCatalog { index: 0 })
@@ -259,15 +265,23 @@ pub async fn copy_plan(session: &Session, asked: &Rc<Asked>) -> Plan {
 
 /// The statement as it is decided with a catalog that was looked at since the server described its result, where that may
 /// make a difference.
-async fn confirmed(session: &Session, asked: &Rc<Asked>) -> Result<Rc<Asked>, PlanRefusal> {
+async fn confirmed(
+    session: &Session,
+    asked: &Rc<Asked>,
+    is_computed: bool,
+) -> Result<Rc<Asked>, PlanRefusal> {
     const STALE: PlanRefusal = PlanRefusal::StaleCatalog { index: 0 };
-    if !asked.is_masked(session) || !asked.is_to_be_confirmed() {
+    let changing = &session.catalog.changing;
+    let mark = changing.sent();
+    let has_moved = || is_computed && changing.may_have_moved(asked.mark.get(), &asked.decision.statement);
+    if !asked.is_masked(session) || !(asked.is_to_be_confirmed() || has_moved()) {
         return Ok(asked.clone());
     }
     if !session.confirm_catalog().await {
         return Err(STALE);
     }
     if session.is_current(asked.epoch) {
+        asked.mark.set(mark);
         return Ok(asked.clone());
     }
     again(session, asked).await.ok_or(STALE)

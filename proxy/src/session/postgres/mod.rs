@@ -4,6 +4,7 @@
 //! server says, `budget` counts what that costs, `hold` waits for a person, `pipeline` keeps the order, `results` masks rows,
 //! `scrub` everything else that the server says, `lexing` knows whether statements can be read, `names` what runs by name.
 
+pub mod alone;
 pub mod answer;
 pub mod ask;
 pub mod asked;
@@ -185,6 +186,8 @@ pub struct Decided {
     pub is_read: bool,
     /// What the session was allowed and saw masked then.
     pub standing: Arc<Standing>,
+    /// How many changes of shapes had been sent by then.
+    pub mark: u64,
 }
 
 /// What the two loops, the hold and the core's events share.
@@ -241,6 +244,8 @@ pub struct Session {
     pub hold: RefCell<Option<(String, String, Slot<HoldOutcome>)>>,
     /// The epoch last worked out, with the versions of policy and catalog and the end of time that it is of.
     pub epoch: Cell<((u64, u64, u64), u64)>,
+    /// The statement whose result the server has begun to send, so that it has read its names.
+    pub described: Cell<u64>,
     /// Statements so far.
     pub statements: Cell<u64>,
     /// Rows and bytes sent to the client, bytes received.
@@ -316,7 +321,9 @@ impl Session {
     /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
     pub async fn decide(&self, text: &[u8], mut may_read: bool) -> Decided {
         let mut may_precede = may_read;
+        let mut waited = Duration::ZERO;
         loop {
+            let mark = self.catalog.changing.sent();
             if !self.is_standing() {
                 match Box::pin(self.core.open(&self.lease, &self.database)).await {
                     Ok(standing) => *self.standing.borrow_mut() = standing,
@@ -326,6 +333,7 @@ impl Session {
                             epoch: 0,
                             is_read: false,
                             standing: self.standing.borrow().clone(),
+                            mark,
                         };
                     }
                 }
@@ -336,6 +344,7 @@ impl Session {
                 None
             };
             let (catalog, shown) = match beside {
+                _ if waited >= CATALOG_WAIT => (None, None), // nobody knows what its names will mean
                 Some((catalog, shown)) => (Some(catalog), Some(shown)),
                 None => (self.catalog_view().await, None),
             };
@@ -355,14 +364,30 @@ impl Session {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;
                 }
+                let is_moving = self.is_being_changed(&decision)
+                    || self.catalog.changing.was_changed(mark, &decision.statement)
+                        && self.relies_on_catalog();
+                let waits = is_moving && waited < CATALOG_WAIT;
+                if waits && !self.undecided.is_cancelled() {
+                    crate::rt::sleep(CATALOG_POLL).await;
+                    waited += CATALOG_POLL;
+                    continue;
+                }
                 return Decided {
                     decision,
                     epoch,
                     is_read,
                     standing,
+                    mark,
                 };
             }
         }
+    }
+
+    /// Whether another session is changing what a statement with labelled columns names. The server would have it wait for that
+    /// session, and read its names anew afterwards.
+    fn is_being_changed(&self, decision: &Decision) -> bool {
+        self.catalog.changing.is_open(self.id, &decision.statement) && self.relies_on_catalog()
     }
 
     /// Whether a decision of that epoch would be the same now: neither policy nor catalog have changed, nor has the time

@@ -414,6 +414,7 @@ impl Session {
             named: ran.exact,
             by_name: runs_by_name.then(|| Rc::new(ran.by_name)),
             standing: decided.standing,
+            mark: Cell::new(decided.mark),
         })
     }
 

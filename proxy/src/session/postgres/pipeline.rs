@@ -275,6 +275,19 @@ impl Pipeline {
         }
     }
 
+    /// Statements that were sent, and whether each is the one whose answer comes next.
+    pub fn sent(&self) -> impl Iterator<Item = (bool, &Rc<Asked>)> {
+        self.queue
+            .iter()
+            .enumerate()
+            .filter_map(|(index, expect)| match expect {
+                Expect::Query { asked }
+                | Expect::Execute { asked, .. }
+                | Expect::FunctionCall { asked, .. } => Some((index == 0, asked)),
+                _ => None,
+            })
+    }
+
     /// Takes a whole message from the server, by tag, and says what becomes of it. `status` is ReadyForQuery's.
     pub fn answer(&mut self, message: u8, status: Option<TransactionStatus>) -> Result<Answer, OutOfTurn> {
         if matches!(

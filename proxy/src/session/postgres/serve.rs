@@ -193,6 +193,7 @@ async fn open(
             drained: RefCell::new(None),
             hold: RefCell::new(None),
             epoch: Cell::new(((u64::MAX, u64::MAX, u64::MAX), 0)),
+            described: Cell::new(0),
             statements: Cell::new(statements),
             totals: Cell::new((0, 0, 0)),
         })
@@ -335,6 +336,7 @@ impl Drop for Registered {
         let core = &self.session.core;
         lock(&core.shared.cancels).remove(&self.session.cancel_keys.of_client());
         core.sessions.borrow_mut().remove(&self.session.id);
+        self.session.catalog.changing.ends(self.session.id);
         core.counters.ended.one();
         if std::thread::panicking() {
             self.session.back_switch.off();

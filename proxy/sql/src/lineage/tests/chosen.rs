@@ -71,6 +71,14 @@ fn what_was_chosen_is_shown_and_nothing_more() {
             "SELECT r = q FROM (SELECT coalesce(ROW(ssn ~ '^5', 1), NULL) AS r FROM app.customers) x, (SELECT coalesce(ROW(true, 'x'::text)) AS q) y",
             "~ssn | probe ssn",
         ),
+        (
+            "SELECT s = b FROM (SELECT NULLIF(left(quote_ident(substr(md5(ssn), 1, 1)), -1), '') COLLATE \"C\" AS s, 'x' COLLATE \"POSIX\" AS b FROM app.customers) x",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT (max(a))[2] = 5::oid FROM (SELECT ARRAY[length(ssn), 5000000000] a FROM app.customers UNION ALL SELECT ARRAY[7, 1]) x",
+            "~ssn | probe ssn",
+        ),
         // Keys and paths.
         (
             "SELECT '{}'::json ->> substring(ssn from '^5') FROM app.customers",
@@ -101,6 +109,8 @@ fn nothing_that_can_fail_stands_behind_a_labelled_condition() {
         "SELECT coalesce(substring(ssn from '^5'), x.date::text) FROM app.customers, unnest(ARRAY['bad']) x",
         "SELECT ssn ~ '^5' AND x.j = x.k FROM app.customers, (SELECT 'a' COLLATE \"C\" j, 'b' COLLATE \"POSIX\" k OFFSET 0) x",
         "SELECT ssn ~ '^5' AND x.r = y.q FROM app.customers, (SELECT ROW(1,2) r OFFSET 0) x, (SELECT ROW(1,'a'::text) q OFFSET 0) y",
+        "SELECT ssn ~ '^5' AND length(x.b, x.n) > 3 FROM app.customers, (SELECT '\\x41'::bytea b, 'nosuch'::name n OFFSET 0) x",
+        "SELECT ssn ~ '^5' AND (x.title || 'abc'::text) IS NOT NULL FROM app.customers, app.products x",
         "SELECT ssn ~ '^5' AND (x.j->>'a') = 'z' FROM app.customers, (SELECT '{}'::json j OFFSET 0) x",
     ] {
         let found = super::line(&super::index(), &super::lineage(&super::index(), text));

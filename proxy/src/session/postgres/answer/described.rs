@@ -23,6 +23,7 @@ impl Flow {
                 self.session.plans.borrow_mut().insert(portal, plan);
             }
             Some(Expect::Query { asked }) => {
+                self.session.described.set(asked.number);
                 let plan = self.plan(&asked, &description).await;
                 self.result = Result {
                     plan: Some(plan.clone()),

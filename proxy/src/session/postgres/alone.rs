@@ -1,0 +1,147 @@
+//! A change of names and shapes waits until no statement of another session is on its way that was decided by them.
+//!
+//! The server reads a statement's names when it comes to it: behind others of one write, or behind a lock, that may be long
+//! after the decision. Changes are rare, so they do the waiting: like the exclusive lock that the server takes for them, but for
+//! statements that it has not read yet. Whoever is decided meanwhile waits for the change (`changing`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use linegate_identity::Effects;
+use linegate_policy::Statement;
+use linegate_recording::SessionId;
+
+use super::ask::Asking;
+use super::asked::Asked;
+use super::hold::Refusal;
+use super::{Ended, Session};
+use crate::changing::{self, Names};
+use crate::core::Core;
+use crate::shared::{CatalogCell, CoreMessage};
+
+/// How long a change waits, and how often it looks.
+const WAIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
+const ANSWER_POLL: Duration = Duration::from_micros(200);
+
+/// Asked of every core: whether another session has sent what names one of these.
+pub struct Question {
+    catalog: Arc<CatalogCell>,
+    by: SessionId,
+    names: Names,
+    /// Cores that have not answered.
+    left: AtomicUsize,
+    is_used: AtomicBool,
+}
+
+/// Answers for the sessions of this core.
+pub fn answer(core: &Core, question: &Question) {
+    let uses = |session: &Session| {
+        session.id != question.by
+            && Arc::ptr_eq(&session.catalog, &question.catalog)
+            && session.relies_on_catalog()
+            && session.has_sent(&question.names)
+    };
+    if core.sessions.borrow().values().any(|session| uses(session)) {
+        question.is_used.store(true, Ordering::Release);
+    }
+    question.left.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// Whether a statement gives names another meaning for those who know them. What is new is nobody else's yet.
+pub fn moves_names(statement: &Statement) -> bool {
+    let makes = Effects::CREATE.with(Effects::SELECT);
+    let only_makes = statement.effects.without(makes).is_empty() && !statement.redirects;
+    statement.changes_catalog && !only_makes || statement.effects.contains(Effects::UNREADABLE)
+}
+
+impl Session {
+    /// Whether something that names one of these is on its way to the server, or waits there to be read.
+    fn has_sent(&self, names: &Names) -> bool {
+        let pipeline = self.pipeline.borrow();
+        pipeline.sent().any(|(is_first, asked)| {
+            let is_read =
+                is_first && self.described.get() == asked.number && asked.decision.statement.count == 1;
+            !is_read && uses(asked, names)
+        })
+    }
+
+    /// Waits until nobody else uses these names. False when somebody still does after all that time.
+    async fn alone(&self, names: Names) -> bool {
+        let shared = self.core.shared.clone();
+        let mut waited = Duration::ZERO;
+        loop {
+            let question = Arc::new(Question {
+                catalog: self.catalog.clone(),
+                by: self.id,
+                names: names.clone(),
+                left: AtomicUsize::new(shared.cores.len()),
+                is_used: AtomicBool::new(false),
+            });
+            for (index, core) in shared.cores.iter().enumerate() {
+                match index == self.core.index {
+                    true => answer(&self.core, &question),
+                    false => core.put(CoreMessage::WhoUses(question.clone())),
+                }
+            }
+            while question.left.load(Ordering::Acquire) > 0 && waited < WAIT {
+                crate::rt::sleep(ANSWER_POLL).await;
+                waited += ANSWER_POLL;
+            }
+            if !question.is_used.load(Ordering::Acquire) {
+                return true;
+            }
+            if waited >= WAIT || self.undecided.is_cancelled() || self.ended.borrow().is_some() {
+                return false;
+            }
+            crate::rt::sleep(POLL).await;
+            waited += POLL;
+        }
+    }
+}
+
+/// Whether a statement names one of these, itself or by what it runs.
+fn uses(asked: &Asked, names: &Names) -> bool {
+    let Some(names) = names else { return true };
+    match (&asked.named, &asked.by_name) {
+        (Some(run), _) => changing::concern(names, &run.decision.statement),
+        (None, Some(_)) => true, // one of several, or unknown
+        (None, None) => changing::concern(names, &asked.decision.statement),
+    }
+}
+
+impl Asking {
+    /// Before something is sent that changes names: from now on others wait for it, and it waits for what they have sent. A
+    /// change of anything does not wait: it would wait for everybody, all the time.
+    pub(super) async fn take_names(&mut self, asked: &Asked) -> Result<Option<Refusal>, Ended> {
+        let session = self.session.clone();
+        let changed: Vec<&Statement> = asked.statements().filter(|ran| moves_names(ran)).collect();
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let view = session.catalog.latest();
+        let labels = view.as_ref().map(|view| &view.labels);
+        let mut is_alone = true;
+        for statement in changed {
+            let names = changing::names(statement, labels);
+            session.catalog.changing.begins(session.id, names.clone());
+            if names.is_some() {
+                self.flush().await?;
+                is_alone &= session.alone(names).await;
+            }
+        }
+        if is_alone {
+            return Ok(None);
+        }
+        if session.is_quiet() {
+            session.catalog.changing.ends(session.id); // nothing of it was sent
+        }
+        Ok(Some(Refusal {
+            sqlstate: *b"55P03",
+            message: "linegate: statements of other sessions that name what this changes have not ended"
+                .to_owned(),
+            hint: Some("Try again, or end what they run.".to_owned()),
+        }))
+    }
+}
