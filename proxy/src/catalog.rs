@@ -164,8 +164,10 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
         Ok(Some(mut catalog)) => {
             if let Some(relation) = catalog.relations.iter().find(|relation| is_hidden(relation)) {
                 // The server's own changes are not looked for: all is read each time.
-                tracing::warn!(target = %wish.target, database = %wish.database, schema = %relation.schema,
-                    relation = %relation.name, "a relation was made in single-user mode; make it anew");
+                if before.is_none() {
+                    tracing::warn!(target = %wish.target, database = %wish.database, schema = %relation.schema,
+                        relation = %relation.name, "a relation was made in single-user mode; make it anew");
+                }
                 catalog.version = None;
             }
             let earlier = before.as_ref().map(|view| &view.labels);

@@ -5,7 +5,7 @@
 //! statement that may show a label waits here while such a change is open; and where one was sent between its decision and
 //! the description of its result, it is decided again before a row is shown (`session::postgres::fresh`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -80,6 +80,11 @@ impl Changing {
             known.last.pop_front();
         }
         self.sent.store(number, Ordering::Release);
+    }
+
+    /// Whether that session has changed something and not committed it.
+    pub fn is_changing(&self, session: SessionId) -> bool {
+        self.open.load(Ordering::Acquire) > 0 && lock(&self.known).by.contains_key(&session)
     }
 
     /// Whatever that session changed is committed or undone.
@@ -170,7 +175,34 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
         && !statement.writes.is_empty()
         && statement.writes.len() <= NAMES_MAX
         && (!statement.effects.contains(Effects::ALTER) || statement.writes.iter().all(is_known));
-    is_clear.then(|| statement.writes.iter().cloned().collect())
+    is_clear.then(|| {
+        let mut all = statement.writes.clone();
+        if let Some(labels) = labels {
+            add_family(&mut all, labels);
+        }
+        all.into()
+    })
+}
+
+/// What happens to a table happens to its children and partitions.
+fn add_family(names: &mut Vec<Name>, labels: &LabelIndex) {
+    let mut work: Vec<u32> = names
+        .iter()
+        .flat_map(|name| labels.known(name).map(|known| known.oid))
+        .collect();
+    let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+    while let Some(oid) = work.pop() {
+        let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') else {
+            continue;
+        };
+        for oid in known.sources.iter().filter(|oid| seen.insert(**oid)) {
+            work.push(*oid);
+            names.extend(labels.known_by_oid(*oid).map(|kin| Name {
+                schema: Some(kin.schema.to_owned()),
+                name: kin.name.to_owned(),
+            }));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -69,8 +69,9 @@ pub struct Statement {
     pub changes_catalog: bool,
     /// All that it changes of the catalog is that the tables in `writes` come or go.
     pub only_tables: bool,
-    /// It has changes of one relation reach another from now on: views, rules and triggers, names that move.
-    pub redirects: bool,
+    /// Relations whose changes reach others from now on, by views, rules, triggers, partitions or names that move: without
+    /// their schemas, and `*` for any.
+    pub redirects: Vec<String>,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
     pub carries_secret: bool,
     /// Settings it changes, lower case: `name=value` where the text fixes a short value, else `name`; `*` for any.
@@ -123,7 +124,7 @@ impl Statement {
             runs: None,
             changes_catalog: false,
             only_tables: false,
-            redirects: false,
+            redirects: Vec::new(),
             carries_secret: false,
             settings: Vec::new(),
             moves_values: false,

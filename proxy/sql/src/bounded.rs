@@ -201,6 +201,9 @@ fn is_column(node: Node<'_>, target: &Target<'_>) -> bool {
         Node::CollateClause(collate) => return is_column(collate.arg(), target),
         _ => return false,
     };
+    if column.fields().len() > 2 {
+        return false; // with its schema, it may be another relation of that name
+    }
     let mut parts = column.fields().iter().rev().map(Node::as_str);
     match (parts.next(), parts.next()) {
         (Some(Some(name)), None) => !target.joined && !SHARED.contains(&name) && target.is_key(name),

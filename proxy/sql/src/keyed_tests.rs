@@ -178,7 +178,7 @@ fn names_are_told_of_what_runs_later() {
         ("DECLARE c CURSOR FOR SELECT 1", vec![cursor("c")], None),
         ("EXECUTE p", vec![], Some(prepared("p"))),
         ("FETCH 2 FROM c", vec![], Some(cursor("c"))),
-        ("MOVE 2 FROM c", vec![], None),
+        ("MOVE 2 FROM c", vec![], Some(cursor("c"))),
         ("PREPARE p AS SELECT 1; EXECUTE p", vec![prepared("p")], None),
         ("EXPLAIN EXECUTE p", vec![], None),
     ] {

@@ -142,7 +142,7 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
         }
     }
     statement.only_tables = statement.changes_catalog && only_tables::are(statements);
-    statement.redirects = statement.changes_catalog && redirects::any(statements);
+    statement.redirects = redirects::names(statements);
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
@@ -166,7 +166,7 @@ fn by_name(node: Node<'_>, statement: &mut Statement) {
             return;
         }
         Node::ExecuteStmt(execute) => Named::Prepared(own(execute.name())),
-        Node::FetchStmt(fetch) if !fetch.ismove => Named::Cursor(own(fetch.portalname())),
+        Node::FetchStmt(fetch) => Named::Cursor(own(fetch.portalname())),
         _ => return,
     };
     statement.runs = (statement.count == 1).then_some(runs);

@@ -1,6 +1,7 @@
 //! Arrays: what they are made of has to fit, and the server says when it does not.
 //! Source: PostgreSQL manual, "Array Constructors".
 
+use linegate_policy::ColumnId;
 use pg_raw_parse::{Node, nodes};
 
 use super::expr::{is_json, is_number_or_time, is_text};
@@ -29,7 +30,13 @@ impl Reader<'_> {
                 .type_oid(*column)
                 .is_some_and(|kind| is_text(kind) || is_json(kind) || is_number_or_time(kind));
         }
+        let is_text_column = |column: &ColumnId| self.index.type_oid(*column).is_some_and(is_text);
         match node {
+            // The first of several texts.
+            Node::CoalesceExpr(coalesce) => {
+                let is_plain = |node| matches!(node, Node::A_Const(_) | Node::ColumnRef(_));
+                coalesce.args().iter().all(is_plain) && value.columns().iter().all(is_text_column)
+            }
             Node::A_Const(_) => true,
             Node::FuncCall(call) => builtin_name(call.funcname()).is_some_and(functions::yields_scalar),
             Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {

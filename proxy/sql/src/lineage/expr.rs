@@ -4,12 +4,13 @@
 //! Where an operation may fail, or choose, by a labelled value, that is a probe as well: the client sees whether it did.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{A_Expr_Kind, JsonFormatType, SubLinkType, XmlExprOp};
+use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType};
 use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::Name;
 
 use super::from::listed;
+use super::query::last_star;
 use super::scope::Shape;
 use super::value::{Field, Source, Value};
 use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths, types};
@@ -70,6 +71,11 @@ impl Reader<'_> {
             Node::NodeList(list) => self.made_of(list),
             Node::SubLink(link) => self.sub_link(link),
             Node::CaseExpr(case) => self.case(case),
+            // How many fields `t.*` comes to is not worked out here.
+            Node::RowExpr(row) if row.args().iter().any(last_star) => {
+                let values = self.values_of(row.args());
+                Value::of_set(values.iter().flat_map(Value::columns).collect())
+            }
             Node::RowExpr(row) => {
                 let fields = row.args().iter().map(|node| Field::new(None, self.value(node)));
                 Value::Row(std::rc::Rc::new(fields.collect()))
@@ -90,7 +96,7 @@ impl Reader<'_> {
         }
     }
 
-    fn made_of(&mut self, list: &NodeList) -> Value {
+    pub(super) fn made_of(&mut self, list: &NodeList) -> Value {
         let values = self.values_of(list);
         Value::made(&values)
     }
@@ -124,149 +130,6 @@ impl Reader<'_> {
         let values = self.values_of(list);
         self.lazily(list, &values);
         Value::computed(&values)
-    }
-
-    /// XML and SQL/JSON expressions.
-    fn document(&mut self, node: Node<'_>) -> Value {
-        let (value, may_fail) = match node {
-            Node::ResTarget(target) => (self.value(target.val()), false),
-            Node::XmlExpr(xml) => {
-                let mut values = self.values_of(xml.named_args());
-                values.extend(self.values_of(xml.args()));
-                let builds = matches!(
-                    xml.op,
-                    XmlExprOp::IS_XMLCONCAT | XmlExprOp::IS_XMLELEMENT | XmlExprOp::IS_XMLFOREST
-                );
-                (Value::made(&values), !builds)
-            }
-            Node::XmlSerialize(xml) => (self.value(xml.expr()), true),
-            Node::JsonValueExpr(value) => (self.json_value(Some(value)), false),
-            Node::JsonIsPredicate(test) => {
-                let value = self.value(test.expr());
-                // Bytes are read as text first, and may be none.
-                let is_text = match &value {
-                    Value::Exactly(column) => {
-                        let kind = self.index.type_oid(*column);
-                        kind.is_some_and(|kind| is_text(kind) || is_json(kind))
-                    }
-                    value => value.is_clean(),
-                };
-                (value, !is_text)
-            }
-            Node::JsonArgument(argument) => (self.json_value(argument.val()), false),
-            Node::JsonKeyValue(pair) => {
-                let values = [self.value(pair.key()), self.json_value(pair.value())];
-                // A key must not be NULL, and may have to be the only one.
-                self.probe(&values[0]);
-                (Value::made(&values), false)
-            }
-            Node::JsonFuncExpr(function) => (self.json_function(function), false),
-            Node::JsonParseExpr(parse) => (self.json_value(parse.expr()), true),
-            Node::JsonScalarExpr(scalar) => (self.value(scalar.expr()), false),
-            Node::JsonSerializeExpr(serialize) => (self.json_value(serialize.expr()), true),
-            // What RETURNING names may be too narrow for the result.
-            Node::JsonObjectConstructor(object) => {
-                (self.made_of(plain(object.exprs())), object.output().is_some())
-            }
-            Node::JsonArrayConstructor(array) => {
-                (self.made_of(plain(array.exprs())), array.output().is_some())
-            }
-            Node::JsonArrayQueryConstructor(array) => {
-                let rows = self.query(array.query());
-                (rows.row(), array.output().is_some())
-            }
-            Node::JsonObjectAgg(aggregate) => {
-                let value = match aggregate.arg() {
-                    Some(pair) => self.value(Node::JsonKeyValue(pair)),
-                    None => Value::CONSTANT,
-                };
-                (
-                    self.json_aggregate(aggregate.constructor(), value),
-                    narrows(aggregate.constructor()),
-                )
-            }
-            Node::JsonArrayAgg(aggregate) => {
-                let value = self.json_value(aggregate.arg());
-                (
-                    self.json_aggregate(aggregate.constructor(), value),
-                    narrows(aggregate.constructor()),
-                )
-            }
-            _ => return self.anything(STRANGE_NODE),
-        };
-        let (chooses, follows) = match node {
-            Node::JsonIsPredicate(_) => (true, true),
-            Node::JsonFuncExpr(_) | Node::ResTarget(_) => (false, true),
-            _ => (false, false),
-        };
-        if may_fail || value.is_chosen() && !follows {
-            self.probe(&value);
-        }
-        match chooses {
-            true => Value::computed([&value, &Value::OTHER]),
-            false => Value::made([&value, &Value::OTHER]),
-        }
-    }
-
-    pub(super) fn json_value(&mut self, value: Option<&nodes::JsonValueExpr>) -> Value {
-        let Some(value) = value else {
-            return Value::CONSTANT;
-        };
-        let found = self.value(value.raw_expr());
-        let is_parsed = value
-            .format()
-            .is_some_and(|format| format.format_type == JsonFormatType::JS_FORMAT_JSON);
-        if is_parsed {
-            self.probe(&found);
-        }
-        found
-    }
-
-    fn json_aggregate(&mut self, aggregate: Option<&nodes::JsonAggConstructor>, value: Value) -> Value {
-        let mut from = vec![value, Value::OTHER];
-        if let Some(aggregate) = aggregate {
-            from.push(self.chosen_by(aggregate.agg_filter(), aggregate.agg_order(), aggregate.over()));
-        }
-        Value::made(&from)
-    }
-
-    fn json_function(&mut self, function: &nodes::JsonFuncExpr) -> Value {
-        let context = self.json_value(function.context_item());
-        let is_document = match &context {
-            Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_json),
-            value => matches!(value, Value::Clean(_) | Value::Part(..)),
-        };
-        if !is_document {
-            // Text is parsed first, and that may fail.
-            self.probe(&context);
-        }
-        let mut rest = vec![self.value(function.pathspec())];
-        rest.extend(self.values_of(function.passing()));
-        // What a path is made of, and what its filters compare with, decides whether anything is found.
-        rest.iter().for_each(|value| self.probe(value));
-        let place = match paths::json_path(function.pathspec()) {
-            Some(keys) if function.passing().is_empty() => self.under(&context, &keys),
-            _ if paths::only_steps(function.pathspec()) && function.passing().is_empty() => {
-                Value::made([&context])
-            }
-            _ => {
-                // Filters choose, and some mistakes in a path are found when it is followed, whatever ON ERROR says.
-                self.probe(&context);
-                Value::computed([&context])
-            }
-        };
-        for behavior in [function.on_empty(), function.on_error()].into_iter().flatten() {
-            rest.push(self.value(behavior.expr()));
-            // ERROR ON ERROR tells by failing.
-            self.probe(&place);
-        }
-        rest.push(place);
-        rest.push(Value::OTHER);
-        match function.output() {
-            None => Value::made(&rest),
-            // It is NULL where the value is none of that type.
-            Some(_) => Value::computed(&rest),
-        }
     }
 
     fn case(&mut self, case: &nodes::CaseExpr) -> Value {
@@ -481,7 +344,7 @@ impl Reader<'_> {
             }
             // NULLIF(value, '') is the value unless that is as good as NULL.
             let is_emptied = expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
-            let keeps = joins || is_emptied && value.is_stored();
+            let keeps = joins || is_emptied && (value.is_stored() || functions::trims(expr.lexpr()));
             value = match keeps {
                 true => Value::made([&value, &right]),
                 false => Value::computed([&value, &right]),
@@ -491,7 +354,12 @@ impl Reader<'_> {
     }
 
     /// What decides which rows an aggregate or window sees, and in which order.
-    fn chosen_by(&mut self, filter: Node<'_>, order: &NodeList, over: Option<&nodes::WindowDef>) -> Value {
+    pub(super) fn chosen_by(
+        &mut self,
+        filter: Node<'_>,
+        order: &NodeList,
+        over: Option<&nodes::WindowDef>,
+    ) -> Value {
         let mut values = vec![self.value(filter)];
         for key in order {
             match key {
@@ -521,6 +389,12 @@ impl Reader<'_> {
             self.probe(&of_arguments);
         }
         let name = builtin_name(call.funcname());
+        // A column's name before PostgreSQL 16.
+        if name == Some("system_user")
+            && let Some(doubt) = self.belt.doubt_name("system_user")
+        {
+            return doubt;
+        }
         if let Some(name) = names::function(call.funcname())
             && let Some(value) = self.defined(&name, &arguments)
         {
@@ -582,6 +456,10 @@ impl Reader<'_> {
             | "array_to_string" | "overlay" | "translate" => {
                 !self.grows && functions::stays_short(name, call.args(), &arguments)
             }
+            // A key must be no NULL.
+            "json_build_object" | "jsonb_build_object" => {
+                !call.func_variadic && call.args().iter().step_by(2).all(lazy::is_plain_text)
+            }
             // Some patterns multiply, and the product may be too large.
             "to_char" => {
                 let of_time = |value: &Value| match value {
@@ -637,11 +515,6 @@ impl Reader<'_> {
         }
         Some(Value::of_set(all))
     }
-}
-
-/// Whether an aggregate's RETURNING names a type, which may be too narrow.
-fn narrows(aggregate: Option<&nodes::JsonAggConstructor>) -> bool {
-    aggregate.is_some_and(|aggregate| aggregate.output().is_some())
 }
 
 /// Types whose value is its characters.

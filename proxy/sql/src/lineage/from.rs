@@ -168,6 +168,12 @@ impl Reader<'_> {
             self.equal(&one, &two);
             merged.push(Field::new(Some(name), one.or(&two)));
         }
+        // What has no name of its own may be merged as well, and then stands first.
+        let is_unclear = join.is_natural
+            || !names.is_empty()
+                && [&left, &right]
+                    .iter()
+                    .any(|side| side.fields.iter().any(|field| field.name.is_none()));
         let is_merged = |field: &Field| field.name.as_ref().is_some_and(|name| names.contains(name));
         let mut star = Shape::of(merged.clone());
         for side in [left, right] {
@@ -178,7 +184,18 @@ impl Reader<'_> {
                 .collect();
             star = beside(star, Shape { fields: rest, ..side });
         }
+        if is_unclear {
+            star = star.uncertain();
+        }
+        // ON sees what is joined, and not what stands before it in the list.
+        let before = self
+            .levels
+            .last_mut()
+            .map(|level| level.items.drain(..start).collect::<Vec<_>>());
         self.condition(join.quals());
+        if let (Some(before), Some(level)) = (before, self.levels.last_mut()) {
+            level.items.splice(0..0, before);
+        }
         if let Some(alias) = join.join_using_alias() {
             self.add(Item {
                 name: alias.aliasname().map(str::to_owned),
@@ -241,6 +258,7 @@ impl Reader<'_> {
             let more = self.function_rows(function, columns, alias_name.filter(|_| !range.is_rowsfrom));
             shape = beside(shape, more);
         }
+        shape = shape.uncertain();
         if range.ordinality {
             shape.fields.push(Field::new(Some("ordinality"), Value::OTHER));
         }

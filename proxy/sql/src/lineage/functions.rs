@@ -113,7 +113,9 @@ const ANY: &[&str] = &[
     "concat",
     "concat_ws",
     "json_build_array",
+    "json_build_object",
     "jsonb_build_array",
+    "jsonb_build_object",
     "position",
     "replace",
     "row_to_json",
@@ -380,9 +382,11 @@ const MAKES: &[&str] = &[
     "json_agg",
     "json_agg_strict",
     "json_build_array",
+    "json_build_object",
     "jsonb_agg",
     "jsonb_agg_strict",
     "jsonb_build_array",
+    "jsonb_build_object",
     "lag",
     "last_value",
     "lead",
@@ -405,6 +409,18 @@ const FOLLOW: &[&str] = &[
     "abs", "btrim", "ceil", "ceiling", "floor", "initcap", "left", "lower", "ltrim", "md5", "right", "round",
     "rtrim", "sign", "to_char", "trunc", "upper",
 ];
+
+/// Whether a stored value loses the blanks around it, and nothing else.
+pub(super) fn trims(node: Node<'_>) -> bool {
+    match node {
+        Node::FuncCall(call) => {
+            matches!(builtin_name(call.funcname()), Some("btrim" | "ltrim" | "rtrim"))
+                && call.args().len() == 1
+                && matches!(call.args().first(), Some(Node::ColumnRef(_)))
+        }
+        _ => false,
+    }
+}
 
 fn is_written_number(node: Node<'_>) -> bool {
     matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::Integer(_))))

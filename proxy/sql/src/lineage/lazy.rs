@@ -67,6 +67,11 @@ pub(super) fn is_plain_literal(node: Node<'_>) -> bool {
     }
 }
 
+/// A text that is written out.
+pub(super) fn is_plain_text(node: Node<'_>) -> bool {
+    matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::String(_))))
+}
+
 /// The literal `''`.
 pub(super) fn is_empty_text(node: Node<'_>) -> bool {
     matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::String(""))))

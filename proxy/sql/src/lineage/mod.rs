@@ -8,14 +8,17 @@
 //! walked at all.
 //!
 //! - `value`: what one value may hold; `scope`: names to values; `from`: FROM items; `query`: SELECT and set operations;
-//!   `write`: data changes and what keeps a query's rows; `expr`: every expression node by name; `condition`: look-ups and
+//!   `write`: data changes and what keeps a query's rows; `expr`: every expression node by name; `documents`: XML and JSON; `condition`: look-ups and
 //!   probes; `lazy`: what is evaluated only sometimes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
+//!   `belt`: a second opinion on names;
 //!   `tested`: what constraints tell about the rows that are there;
 //!   `spread`: views and SQL functions of the catalog.
 
 mod acting;
 mod arrays;
+mod belt;
 mod condition;
+mod documents;
 mod expr;
 mod from;
 mod functions;
@@ -143,6 +146,8 @@ struct Reader<'a> {
     grows: bool,
     /// Columns may fail where they are named.
     acts: bool,
+    /// Names by which something labelled may be reached.
+    belt: belt::Belt,
     depth: u32,
     nodes: usize,
 }
@@ -159,6 +164,7 @@ impl<'a> Reader<'a> {
             measures: false,
             grows: false,
             acts: false,
+            belt: belt::Belt::default(),
             depth: 0,
             nodes: 0,
         }

@@ -103,7 +103,12 @@ impl Reader<'_> {
             Node::ColumnRef(column) if column.fields().len() == 1 => {
                 let name = column.fields().first().and_then(Node::as_str).unwrap_or_default();
                 let of_result = shape.column(name).map(|(value, _)| value);
-                let of_input = self.unqualified(name);
+                let mut of_input = self.unqualified(name);
+                if of_result.is_none()
+                    && let Some(doubt) = of_input.as_ref().and_then(|value| self.belt.doubt(column, value))
+                {
+                    of_input = Some(doubt);
+                }
                 if of_result.is_none() && of_input.is_none() {
                     return {
                         self.strict(node);
@@ -159,7 +164,8 @@ impl Reader<'_> {
                     }
                 }
                 (true, Node::A_Indirection(path)) => match self.indirection(path) {
-                    Value::Row(fields) => Shape::of(fields.to_vec()),
+                    // Of a relation's row, there may be more by then.
+                    Value::Row(fields) => Shape::of(fields.to_vec()).uncertain(),
                     value => Shape::opaque(value),
                 },
                 _ => {

@@ -40,6 +40,12 @@ impl Shape {
         self
     }
 
+    /// The same, where it is not even certain how many columns there are.
+    pub(super) fn uncertain(mut self) -> Self {
+        self.loose = 2;
+        self
+    }
+
     /// Columns whose order and number are not known, but no others.
     pub(super) fn jumbled(fields: Vec<Field>) -> Self {
         Self {
@@ -266,6 +272,7 @@ impl Reader<'_> {
                 self.in_reach()
             }
         });
+        let value = self.belt.doubt(column, &value).unwrap_or(value);
         self.touch(&value);
         value
     }

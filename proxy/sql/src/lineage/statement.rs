@@ -8,6 +8,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
 use pg_raw_parse::{Node, nodes};
 
+use super::belt::Belt;
 use super::scope::Shape;
 use super::value::{Field, Value};
 use super::{PREPARED_KEPT, Reader, acting, functions};
@@ -42,6 +43,7 @@ impl Reader<'_> {
         let repeats = |node: Node<'_>| matches!(node, Node::WithClause(with) if with.recursive);
         self.grows |= joined.get() > 0 && cores.iter().any(|node| any_below(*node, repeats));
         self.acts = acting::acts(&cores);
+        self.belt = Belt::of(&cores, self.index);
         let mut answers = Vec::new();
         for node in statements {
             let Node::RawStmt(raw) = node else {

@@ -33,17 +33,23 @@ pub(crate) fn is_relation(kind: ObjectType::Type) -> bool {
     )
 }
 
-/// Whether objects of a kind are code, or say which code is called.
+/// Whether objects of a kind are code, or say which code is called: types with their functions as well.
 pub(crate) fn is_code(kind: ObjectType::Type) -> bool {
     matches!(
         kind,
         ObjectType::OBJECT_AGGREGATE
+            | ObjectType::OBJECT_COLLATION
+            | ObjectType::OBJECT_CONVERSION
+            | ObjectType::OBJECT_DOMAIN
             | ObjectType::OBJECT_FUNCTION
             | ObjectType::OBJECT_OPCLASS
             | ObjectType::OBJECT_OPERATOR
             | ObjectType::OBJECT_OPFAMILY
             | ObjectType::OBJECT_PROCEDURE
             | ObjectType::OBJECT_ROUTINE
+            | ObjectType::OBJECT_TSCONFIGURATION
+            | ObjectType::OBJECT_TSDICTIONARY
+            | ObjectType::OBJECT_TYPE
     )
 }
 

@@ -4,6 +4,7 @@
 //! after the decision. Changes are rare, so they do the waiting: like the exclusive lock that the server takes for them, but for
 //! statements that it has not read yet. Whoever is decided meanwhile waits for the change (`changing`).
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use linegate_recording::SessionId;
 use super::ask::Asking;
 use super::asked::Asked;
 use super::hold::Refusal;
-use super::{Ended, Session};
+use super::{Ended, Session, cancel};
 use crate::changing::{self, Names};
 use crate::core::Core;
 use crate::shared::{CatalogCell, CoreMessage};
@@ -24,6 +25,13 @@ use crate::shared::{CatalogCell, CoreMessage};
 const WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 const ANSWER_POLL: Duration = Duration::from_micros(200);
+/// How long a server has to hear that it must stop, and when it is looked what became of it.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+const ABANDONED_WAITS: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_secs(2),
+];
 
 /// Asked of every core: whether another session has sent what names one of these.
 pub struct Question {
@@ -52,7 +60,7 @@ pub fn answer(core: &Core, question: &Question) {
 /// Whether a statement gives names another meaning for those who know them. What is new is nobody else's yet.
 pub fn moves_names(statement: &Statement) -> bool {
     let makes = Effects::CREATE.with(Effects::SELECT);
-    let only_makes = statement.effects.without(makes).is_empty() && !statement.redirects;
+    let only_makes = statement.effects.without(makes).is_empty() && statement.redirects.is_empty();
     statement.changes_catalog && !only_makes || statement.effects.contains(Effects::UNREADABLE)
 }
 
@@ -101,6 +109,21 @@ impl Session {
     }
 }
 
+/// A session has ended before it heard what became of the names that it changed. The server is asked to stop; until it must
+/// have heard that, the names are taken as changing, and the catalog is read anew.
+pub fn abandon(session: Rc<Session>) {
+    crate::rt::spawn(async move {
+        session.catalog.mark_stale();
+        crate::rt::within(STOP_WAIT, cancel::at_server(&session)).await;
+        for wait in ABANDONED_WAITS {
+            crate::rt::sleep(wait).await;
+            session.catalog.mark_stale();
+            session.wish_catalog();
+        }
+        session.catalog.changing.ends(session.id);
+    });
+}
+
 /// Whether a statement names one of these, itself or by what it runs.
 fn uses(asked: &Asked, names: &Names) -> bool {
     let Some(names) = names else { return true };
@@ -120,6 +143,11 @@ impl Asking {
         if changed.is_empty() {
             return Ok(None);
         }
+        // It runs when it is sent, not behind whatever else is on its way.
+        self.settle().await?;
+        if self.is_skipping() {
+            return Ok(None);
+        }
         let view = session.catalog.latest();
         let labels = view.as_ref().map(|view| &view.labels);
         let mut is_alone = true;
@@ -127,7 +155,6 @@ impl Asking {
             let names = changing::names(statement, labels);
             session.catalog.changing.begins(session.id, names.clone());
             if names.is_some() {
-                self.flush().await?;
                 is_alone &= session.alone(names).await;
             }
         }

@@ -249,7 +249,7 @@ impl Asking {
     }
 
     /// Up to Sync nothing counts: linegate refused something, or the server did, and looks at nothing else.
-    fn is_skipping(&self) -> bool {
+    pub(super) fn is_skipping(&self) -> bool {
         self.skipping || self.session.pipeline.borrow().is_skipping()
     }
 
@@ -318,6 +318,9 @@ impl Asking {
         if let Some(refusal) = self.take_names(&asked).await? {
             return self.refuse_query(&refusal).await;
         }
+        if self.is_skipping() {
+            return Ok(()); // the server failed meanwhile, and does not look at it
+        }
         let effects = asked.effects();
         let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);
         let is_counted = effects.intersects(counted)
@@ -362,16 +365,23 @@ impl Asking {
         if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, parameters)).await? {
             return Ok(Err(refusal));
         }
-        // Policy or the time may have changed while it waited: what is refused now does not run.
-        let asked = match session.is_current(asked.epoch) {
-            true => asked,
-            false => session.renewed(&asked).await,
-        };
+        // Policy or the time may have changed while it waited: what is refused now does not run. Nor does what its names
+        // have come to mean since.
+        let approved = asked;
+        let asked = session.asked(approved.text.clone(), approved.is_read).await;
+        let asked = asked.running(approved.number);
+        let (then, now) = (&approved.decision.statement, &asked.decision.statement);
+        let is_other = then != now || !names::runs_the_same(&approved, &asked);
         let refusal = match &asked.decision.verdict {
             Verdict::Deny(reason) => Some(Refusal {
                 sqlstate: reason.sqlstate(),
                 message: reason.public(),
                 hint: reason.hint(),
+            }),
+            Verdict::Hold(_) if is_other => Some(Refusal {
+                sqlstate: *b"42501",
+                message: "linegate: what this names has changed since its approval was asked for".to_owned(),
+                hint: Some("Run the statement again.".to_owned()),
             }),
             Verdict::Hold(terms) if *terms != held => Some(Refusal {
                 sqlstate: *b"42501",

@@ -8,6 +8,7 @@
 //! What such a look does not show was made by the session's own open transaction: see [`Fresh`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +38,8 @@ pub struct Fresh {
     is_doubtful: Cell<bool>,
     /// A statement that begins or ends a transaction is on its way.
     is_turning: Cell<bool>,
-    /// It may have had changes of one relation reach another.
-    redirects: Cell<bool>,
+    /// Relations whose changes it may have had reach others: names, and `*` for any.
+    redirects: RefCell<BTreeSet<String>>,
 }
 
 impl Fresh {
@@ -54,8 +55,10 @@ impl Fresh {
         if !statement.changes_catalog && !statement.effects.contains(Effects::UNREADABLE) {
             return;
         }
-        let redirects = statement.redirects || statement.effects.contains(Effects::UNREADABLE);
-        self.redirects.set(self.redirects.get() || redirects);
+        let is_unread = statement.effects.contains(Effects::UNREADABLE);
+        let any = is_unread.then(|| "*".to_owned());
+        let names = statement.redirects.iter().cloned().chain(any);
+        self.redirects.borrow_mut().extend(names);
         let mut made = self.made.borrow_mut();
         if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
             made.extend(statement.writes.iter().cloned());
@@ -72,7 +75,9 @@ impl Fresh {
         if is_idle {
             self.made.borrow_mut().clear();
             self.is_doubtful.set(!is_last);
-            self.redirects.set(self.redirects.get() && !is_last);
+            if is_last {
+                self.redirects.borrow_mut().clear();
+            }
         }
     }
 
@@ -89,8 +94,14 @@ impl Fresh {
             .with(Effects::DELETE)
             .with(Effects::TRUNCATE)
             .with(Effects::COPY_IN);
-        statement.effects.intersects(CHANGES)
-            && (self.redirects.get() || statement.redirects && statement.count > 1)
+        if !statement.effects.intersects(CHANGES) {
+            return false;
+        }
+        let open = self.redirects.borrow();
+        let leads = |name: &str| {
+            open.contains(name) || statement.count > 1 && statement.redirects.iter().any(|own| own == name)
+        };
+        leads("*") || statement.writes.iter().any(|name| leads(&name.name))
     }
 
     fn has_made(&self, name: &Name) -> bool {
@@ -350,15 +361,21 @@ mod tests {
         let fresh = Fresh::default();
         let insert = Statement {
             effects: Effects::INSERT,
+            writes: makes("v", Effects::CREATE).writes,
             count: 1,
             ..Statement::empty()
         };
         let mut view = makes("v", Effects::CREATE);
         fresh.forwarded(&view, false);
         assert!(!fresh.hides(&insert));
-        view.redirects = true;
+        view.redirects = vec!["v".to_owned()];
         fresh.forwarded(&view, false);
         assert!(fresh.hides(&insert) && !fresh.hides(&begin()));
+        let elsewhere = Statement {
+            writes: makes("w", Effects::CREATE).writes,
+            ..insert.clone()
+        };
+        assert!(!fresh.hides(&elsewhere), "a migration notes its number");
         fresh.ready(false, true);
         assert!(fresh.hides(&insert), "the transaction goes on");
         fresh.ready(true, true);
@@ -366,7 +383,8 @@ mod tests {
         let both = Statement {
             effects: Effects::INSERT.with(Effects::CREATE),
             count: 2,
-            redirects: true,
+            writes: makes("v", Effects::CREATE).writes,
+            redirects: vec!["v".to_owned()],
             ..Statement::empty()
         };
         assert!(fresh.hides(&both), "one text makes the view and uses it");

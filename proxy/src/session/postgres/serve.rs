@@ -20,7 +20,7 @@ use super::lexing::Lexing;
 use super::names::Names;
 use super::pipeline::Pipeline;
 use super::startup_settings::Settings;
-use super::{Ended, Front, Session, answer, ask, back_door, cancel, scrub};
+use super::{Ended, Front, Session, alone, answer, ask, back_door, cancel, scrub};
 use crate::clock;
 use crate::core::{Core, Deadline};
 use crate::doors::Door;
@@ -336,7 +336,14 @@ impl Drop for Registered {
         let core = &self.session.core;
         lock(&core.shared.cancels).remove(&self.session.cancel_keys.of_client());
         core.sessions.borrow_mut().remove(&self.session.id);
-        self.session.catalog.changing.ends(self.session.id);
+        if self.session.catalog.changing.is_changing(self.session.id) {
+            if std::thread::panicking() {
+                self.session.catalog.mark_stale();
+                self.session.catalog.changing.ends(self.session.id);
+            } else {
+                alone::abandon(self.session.clone());
+            }
+        }
         core.counters.ended.one();
         if std::thread::panicking() {
             self.session.back_switch.off();

@@ -114,7 +114,10 @@ fn nothing_that_can_fail_stands_behind_a_labelled_condition() {
         "SELECT ssn ~ '^5' AND (x.j->>'a') = 'z' FROM app.customers, (SELECT '{}'::json j OFFSET 0) x",
     ] {
         let found = super::line(&super::index(), &super::lineage(&super::index(), text));
-        assert!(found.contains("probe ssn"), "{text}: {found}");
+        assert!(
+            found.contains("probe") && found.contains("ssn"),
+            "{text}: {found}"
+        );
     }
     check(&[
         ("SELECT ssn ~ '^5' AND id = 7 FROM app.customers", "~ssn"),
@@ -140,7 +143,7 @@ fn names_may_mean_what_stands_further_out() {
         ),
         (
             "SELECT (SELECT email || '' FROM (SELECT 'x' AS email) n) FROM app.customers",
-            "-",
+            "~email+ssn+card_number+phone+profile | probe email ssn card_number phone profile",
         ),
         (
             "SELECT id FROM app.customers WHERE id IN (SELECT id FROM app.newsletter WHERE email LIKE 'a%')",
@@ -155,6 +158,58 @@ fn names_may_mean_what_stands_further_out() {
         (
             "SELECT s.c || '' FROM (SELECT * FROM app.newsletter, app.customers) AS s(a, b, c)",
             "~email+ssn+card_number+phone+profile | probe email ssn card_number phone profile",
+        ),
+    ]);
+}
+
+#[test]
+fn no_name_or_place_hides_a_labelled_column() {
+    for text in [
+        "SELECT lower(q.b) FROM (SELECT u.*, p.ssn, 'pad'::text FROM CAST('(1,x)' AS app.products) u, app.customers p) q(x, y, b)",
+        "SELECT lower(q.b) FROM (SELECT (ROW(o.*, p.ssn, 'pad'::text)).* FROM app.products o, app.customers p) q(x, y, b)",
+        "SELECT (SELECT app.customers.ssn || '' FROM (SELECT 'a' AS ssn) customers) FROM app.customers",
+        "SELECT (SELECT q.ssn FROM (SELECT app.customers.* FROM (SELECT 'a' AS ssn) customers) q) FROM app.customers",
+        "SELECT (SELECT text FROM (SELECT 'a'::text::varchar) x) FROM (SELECT ssn AS text FROM app.customers) p",
+        "SELECT (SELECT generate_series FROM ROWS FROM (generate_series(1, 1)) AS t) FROM (SELECT ssn AS generate_series FROM app.customers) p",
+        "SELECT (SELECT x FROM json_array_elements('[1]') AS x) FROM (SELECT ssn AS x FROM app.customers) p",
+        "SELECT lower(q.b) FROM ((SELECT coalesce(1), 'a'::text AS a) x JOIN (SELECT 1 AS \"coalesce\") y USING (\"coalesce\") CROSS JOIN app.customers k) q(c1, c2, c3, c4, b)",
+        "SELECT (SELECT coalesce.coalesce FROM COALESCE(p.ssn)) FROM app.customers p, (SELECT 'x'::text AS coalesce) coalesce",
+        "SELECT upper(system_user) FROM (SELECT ssn AS system_user FROM app.customers) p",
+        "SELECT lower(q.b) FROM (SELECT (o).*, p.ssn, 'pad'::text FROM app.products o, app.customers p) q(x, y, b)",
+        "SELECT (SELECT a FROM (SELECT * FROM (SELECT (t).* FROM app.products t) y UNION ALL SELECT 'x') x LIMIT 1) FROM (SELECT ssn AS a FROM app.customers) p",
+    ] {
+        let found = super::line(&super::index(), &super::lineage(&super::index(), text));
+        assert!(
+            found.starts_with('~') || found.starts_with('='),
+            "{text}: {found}"
+        );
+    }
+    for text in [
+        "SELECT p.id, (SELECT count(*) FROM (SELECT 'a' AS x) a, (SELECT 1 AS y) b JOIN (SELECT 2 AS z) c ON x ~ '^5') FROM (SELECT id, ssn AS x FROM app.customers) p",
+        "SELECT p.id, v.column2 FROM app.customers p, (SELECT 1 AS column1) z, LATERAL (VALUES (p.ssn, 'le'), ('5', 'gt') ORDER BY lower(column1) LIMIT 1) v",
+        "SELECT id FROM (SELECT id, ssn AS system_user FROM app.customers) p WHERE system_user ~ '^5'",
+        "SELECT * FROM app.customers p NATURAL FULL JOIN app.products",
+        "SELECT g.title FROM app.products g NATURAL JOIN app.customers",
+    ] {
+        let found = super::line(&super::index(), &super::lineage(&super::index(), text));
+        assert!(found.contains("probe"), "{text}: {found}");
+    }
+    check(&[
+        (
+            "SELECT o.id, upper(o.status) FROM app.orders o JOIN app.customers c ON c.id = o.customer_id WHERE o.status LIKE 'a%'",
+            "- -",
+        ),
+        (
+            "SELECT upper(name) FROM app.customers WHERE name LIKE 'a%' ORDER BY name",
+            "-",
+        ),
+        (
+            "SELECT x.name || '!' FROM (SELECT id, name, email FROM app.customers) x WHERE x.id > 7",
+            "-",
+        ),
+        (
+            "WITH x AS (SELECT id, email FROM app.customers) SELECT o.id + 1, x.email FROM app.orders o JOIN x ON x.id = o.id",
+            "- =email",
         ),
     ]);
 }

@@ -71,7 +71,7 @@ fn look_ups_by_equality() {
         ),
         (
             "SELECT id FROM app.newsletter WHERE email IN (SELECT email FROM app.customers)",
-            "- | probe email",
+            "- | probe email ssn card_number phone profile",
         ),
         (
             "SELECT id FROM app.customers WHERE ssn = (SELECT note FROM app.orders LIMIT 1)",

@@ -371,7 +371,7 @@ fn queries_within_queries() {
         ),
         (
             "WITH x AS (SELECT 1 AS ssn) SELECT x.ssn, c.name FROM x, app.customers c",
-            "- -",
+            "~email+ssn+card_number+phone+profile -",
         ),
         (
             "WITH customers AS (SELECT 1 AS ssn) SELECT ssn FROM customers",
@@ -383,7 +383,7 @@ fn queries_within_queries() {
         ),
         (
             "WITH x AS (SELECT ssn FROM app.customers) SELECT (WITH x AS (SELECT 1 AS ssn) SELECT ssn FROM x) FROM x",
-            "-",
+            "~email+ssn+card_number+phone+profile",
         ),
         (
             "SELECT name FROM app.customers UNION ALL SELECT ssn FROM app.customers",
@@ -519,7 +519,7 @@ fn recursion_settles() {
         ),
         (
             "WITH RECURSIVE t(a, b) AS (SELECT 'x', ssn FROM app.customers UNION ALL SELECT b, a FROM t) SELECT a, b FROM t",
-            "~ssn ~ssn",
+            "~email+ssn+card_number+phone+profile ~ssn | probe email ssn card_number phone profile | unknown",
         ),
         (
             "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT t.* FROM t) SELECT n, name FROM t, app.customers",

@@ -207,6 +207,9 @@ impl Asking {
             self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             return Ok(());
         }
+        if self.is_skipping() {
+            return Ok(());
+        }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);
         if asked.is_masked(&self.session) && !is_described {
             let mut question = Vec::new();

@@ -19,6 +19,7 @@ impl Asking {
         result_format: i16,
         whole: &[u8],
     ) -> Result<(), Ended> {
+        self.approved = None;
         let asked = self.decide(fast_path::text(function).as_bytes()).await;
         let asked = asked.running(self.session.next_statement());
         match self.clear(asked, Protocol::FastPath, &arguments).await? {
