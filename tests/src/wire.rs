@@ -173,6 +173,13 @@ impl RawClient {
         self.stream.write_all(bytes).expect("linegate reads");
     }
 
+    /// Says nothing more, and listens.
+    pub fn say_no_more(&mut self) {
+        self.stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("the connection is open");
+    }
+
     /// Sends exactly these bytes if the peer still reads.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)

@@ -346,7 +346,7 @@ fn a_change_is_of_what_its_names_meant_when_it_was_decided() {
     client.send_bytes(
         &[
             query("SELECT pg_sleep(7)"),
-            query("UPDATE app.scratch SET id = 2 WHERE id = 1"),
+            query("INSERT INTO app.scratch VALUES (3)"),
         ]
         .concat(),
     );

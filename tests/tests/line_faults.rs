@@ -321,3 +321,36 @@ fn a_server_that_leaves_mid_row_never_looks_complete() {
     });
     setting.others_are_served();
 }
+
+#[test]
+fn whoever_says_no_more_is_answered() {
+    let postgres = Postgres::start();
+    let linegate = Linegate::start(&postgres);
+    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    let mut client = linegate.client(&lease);
+    let text = |text: &str| framed(b'Q', &[text.as_bytes(), &[0]].concat());
+    client.send_bytes(
+        &[
+            text("SELECT pg_sleep(0.5)"),
+            text("SELECT n FROM generate_series(1, 20000) n"),
+        ]
+        .concat(),
+    );
+    client.say_no_more();
+    assert_eq!(rows(&client.read_to_ready()).len(), 1);
+    assert_eq!(rows(&client.read_to_ready()).len(), 20_000);
+    eventually("the server's session has ended", || {
+        let count =
+            postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%ci-runner%'");
+        (count.trim() == "0").then_some(())
+    });
+    // Nobody waits for data that will not come.
+    let mut client = linegate.client(&lease);
+    client.send_bytes(&text("COPY app.scratch FROM STDIN"));
+    client.read_to(b'G');
+    client.say_no_more();
+    let began = Instant::now();
+    client.read_to_end();
+    assert!(began.elapsed() < Duration::from_secs(4));
+    linegate.assert_unharmed();
+}

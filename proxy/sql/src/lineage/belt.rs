@@ -32,6 +32,8 @@ pub(super) struct Belt {
     derived: BTreeSet<String>,
     /// Items with something labelled, whose whole rows go by these.
     rows: BTreeSet<String>,
+    /// Functions that show something labelled.
+    functions: BTreeSet<String>,
     /// Something labelled goes by a name that is not worked out.
     is_any: bool,
     /// Plain relations that one item of the text, and no other, is called.
@@ -96,6 +98,7 @@ impl Belt {
         let direct: RefCell<BTreeSet<String>> = RefCell::default();
         let derived: RefCell<BTreeSet<String>> = RefCell::default();
         let rows: RefCell<BTreeSet<String>> = RefCell::default();
+        let functions: RefCell<BTreeSet<String>> = RefCell::default();
         let all: RefCell<Set> = RefCell::default();
         let others = RefCell::new(0usize);
         let count = |name: Option<&str>, is_relation: bool| {
@@ -154,6 +157,16 @@ impl Belt {
                     count(join.join_using_alias().and_then(nodes::Alias::aliasname), false);
                     *others.borrow_mut() += usize::from(join.is_natural || join.alias().is_some());
                 }
+                Node::FuncCall(call) => {
+                    if let Some(name) = names::function(call.funcname()) {
+                        for meaning in index.meanings(&name).unwrap_or_default() {
+                            all.borrow_mut().extend(meaning.shows.iter().copied());
+                            if !meaning.shows.is_empty() {
+                                functions.borrow_mut().insert(name.name.clone());
+                            }
+                        }
+                    }
+                }
                 Node::SubLink(_) | Node::RangeTableFunc(_) | Node::JsonTable(_) => *others.borrow_mut() += 1,
                 _ => {}
             }
@@ -173,24 +186,27 @@ impl Belt {
         self.direct = direct.into_inner();
         self.derived = derived.into_inner();
         self.rows = rows.into_inner();
+        self.functions = functions.into_inner();
         self.all = Rc::new(all.into_inner());
     }
 
     /// Names that one node gives to something labelled.
     fn look(&self, node: Node<'_>, found: &mut Found) {
         match node {
-            Node::RangeSubselect(sub) if self.holds(sub.subquery()) => {
+            Node::RangeSubselect(sub) if self.shows(sub.subquery()) => {
                 self.outputs(sub.subquery(), found);
                 if let Some(alias) = sub.alias() {
                     found.rows.extend(alias.aliasname().map(str::to_owned));
                     self.renamed(sub.subquery(), alias.colnames(), found);
                 }
             }
-            Node::CommonTableExpr(cte) if self.holds(cte.ctequery()) => {
+            Node::CommonTableExpr(cte) if self.shows(cte.ctequery()) => {
                 self.outputs(cte.ctequery(), found);
                 found.rows.extend(cte.ctename().map(str::to_owned));
                 self.renamed(cte.ctequery(), cte.aliascolnames(), found);
             }
+            // Their columns have names of their own, for ORDER BY as well.
+            Node::SelectStmt(select) if !select.values_lists().is_empty() => self.outputs(node, found),
             // A WITH query by its name: what it is called here is as labelled.
             Node::RangeVar(relation) => {
                 let is_labelled = relation.relname().is_some_and(|name| self.rows.contains(name));
@@ -219,6 +235,11 @@ impl Belt {
             }
             _ => {}
         }
+    }
+
+    /// Whether a column of a query may hold something labelled.
+    fn shows(&self, query: Node<'_>) -> bool {
+        self.holds(query) && self.places(query).is_none_or(|places| !places.is_empty())
     }
 
     /// New names for a query's columns, by place: all of them where places cannot be told.
@@ -330,6 +351,10 @@ impl Belt {
                     [relation, name] if self.certain.contains(*relation) => self.direct.contains(*name),
                     [.., name] => self.is_any || self.is_column(name),
                 }
+            }
+            Node::FuncCall(call) => {
+                let name = call.funcname().iter().next_back().and_then(Node::as_str);
+                name.is_some_and(|name| self.functions.contains(name))
             }
             Node::RangeVar(relation) => {
                 let alias = relation.alias().and_then(nodes::Alias::aliasname);

@@ -30,6 +30,10 @@ impl Reader<'_> {
                 let left = self.value(link.testexpr());
                 let rows = listed(self.query(link.subselect()));
                 match (&left, &rows.rest) {
+                    (_, None) if rows.has_loose_labels() => {
+                        self.probe(&left);
+                        self.probe(&Value::of_set(rows.all()));
+                    }
                     (Value::Row(left), None) if left.len() == rows.fields.len() => {
                         for (one, two) in left.iter().zip(&rows.fields) {
                             self.equal(&one.value, &two.value);

@@ -334,17 +334,17 @@ impl Reader<'_> {
                     || self.is_scalar(expr.rexpr(), &right));
             let is_called = !functions::tells_null(expr) || value.is_clean() || self.keeps_null(expr.lexpr());
             let compares_rows = functions::compares_rows([expr.lexpr(), expr.rexpr()], [&value, &right]);
+            // NULLIF(value, '') is the value unless that is as good as NULL.
+            let is_emptied = expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
+            let keeps = joins || is_emptied && (value.is_stored() || functions::trims(expr.lexpr()));
             // What was put together may hold a client's own values of any type and collation beside the labelled one.
             let is_made = |value: &Value| matches!(value, Value::Made(_));
             let is_chosen =
-                value.is_chosen() || right.is_chosen() || !joins && (is_made(&value) || is_made(&right));
+                value.is_chosen() || right.is_chosen() || !keeps && (is_made(&value) || is_made(&right));
             if compares_rows || is_chosen || !(fits && is_called && functions::never_fails(expr, &right)) {
                 self.probe(&value);
                 self.probe(&right);
             }
-            // NULLIF(value, '') is the value unless that is as good as NULL.
-            let is_emptied = expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
-            let keeps = joins || is_emptied && (value.is_stored() || functions::trims(expr.lexpr()));
             value = match keeps {
                 true => Value::made([&value, &right]),
                 false => Value::computed([&value, &right]),

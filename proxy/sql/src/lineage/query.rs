@@ -95,7 +95,7 @@ impl Reader<'_> {
                         .ok()
                         .and_then(|n| shape.fields.get(n.checked_sub(1)?));
                     match (field, &shape.rest) {
-                        (Some(field), None) => self.probe(&field.value),
+                        (Some(field), None) if !shape.has_loose_labels() => self.probe(&field.value),
                         _ => self.probe(&Value::of_set(shape.all())),
                     }
                 }
@@ -212,6 +212,15 @@ impl Reader<'_> {
         let mut shape = Shape::of(fields.collect());
         if !is_even {
             shape.rest = Some(Value::of_set(shape.all()));
+        }
+        // ORDER BY sees the list's columns.
+        if let Some(level) = self.levels.last_mut() {
+            level.items.push(Item {
+                name: None,
+                shape: shape.clone(),
+                is_relation: false,
+                is_renamed: false,
+            });
         }
         self.order_and_limit(select, &shape);
         self.close();
@@ -410,6 +419,8 @@ fn chosen_name(node: Node<'_>, depth: u32) -> Option<String> {
             | Node::BoolExpr(_)
             | Node::NullTest(_)
             | Node::BooleanTest(_) => builtin_name(plain(cast.type_name()?.names())).map(str::to_owned),
+            // Of two casts, the outer type's name counts if there is nothing else below.
+            Node::TypeCast(_) => None,
             arg => chosen_name(arg, depth + 1),
         },
         _ => None,

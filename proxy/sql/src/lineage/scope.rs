@@ -90,6 +90,7 @@ impl Shape {
     /// The only column, or the one of a scalar sub-select.
     pub(super) fn first(&self) -> Value {
         match (&self.rest, self.fields.first()) {
+            (None, _) if self.has_loose_labels() => Value::of_set(self.all()),
             (None, Some(field)) => field.value.clone(),
             (None, None) => Value::OTHER,
             (Some(_), _) => Value::of_set(self.all()),
@@ -194,8 +195,8 @@ impl Shape {
 
     pub(super) fn row(&self) -> Value {
         match &self.rest {
-            None => Value::Row(Rc::new(self.fields.clone())),
-            Some(_) => Value::of_set(self.all()),
+            None if !self.has_loose_labels() => Value::Row(Rc::new(self.fields.clone())),
+            _ => Value::of_set(self.all()),
         }
     }
 }
@@ -257,6 +258,12 @@ impl Reader<'_> {
             [Node::String(name)] => self.unqualified(name.sval().unwrap_or_default()),
             [.., Node::String(relation), Node::A_Star(_)] => {
                 self.whole_row(relation.sval().unwrap_or_default())
+            }
+            // With its schema it is a relation, whatever else goes by the last part of its name.
+            [_, .., Node::String(relation), Node::String(_)]
+                if fields.len() > 2 && self.is_shared(relation.sval()) =>
+            {
+                Some(self.in_reach())
             }
             [.., Node::String(relation), Node::String(name)] => self.qualified(
                 relation.sval().unwrap_or_default(),
@@ -320,6 +327,12 @@ impl Reader<'_> {
             Some(row) => Some(found.map_or(row.clone(), |found| found.or(&row))),
             None => found,
         }
+    }
+
+    /// Whether several items go by a name.
+    fn is_shared(&self, relation: Option<&str>) -> bool {
+        let items = self.levels.iter().flat_map(|level| &level.items);
+        items.filter(|item| item.name.as_deref() == relation).count() > 1
     }
 
     /// The items that go by a name, in the innermost clause that has one.

@@ -9,6 +9,7 @@ use pg_raw_parse::raw::CmdType;
 use pg_raw_parse::{Node, nodes};
 
 use super::from::{beside, listed};
+use super::query::last_star;
 use super::scope::{Item, Shape};
 use super::tested::{self, Written};
 use super::value::{Field, Value};
@@ -79,7 +80,10 @@ impl Reader<'_> {
             });
             named.collect()
         };
-        if source.rest.is_some() || insert.cols().is_empty() && target.shape.rest.is_some() {
+        if source.rest.is_some()
+            || source.loose > 1 && source.has_loose_labels()
+            || insert.cols().is_empty() && target.shape.rest.is_some()
+        {
             // Which value goes where cannot be told.
             self.moves(&Value::of_set(source.all()));
         }
@@ -208,6 +212,12 @@ impl Reader<'_> {
 
     fn merge_insert(&mut self, target: &Target, when: &nodes::MergeWhenClause) {
         let mut written: Vec<Written> = Vec::new();
+        if when.values().iter().any(last_star) {
+            // How many values `t.*` comes to is not worked out here.
+            for value in self.values_of(when.values()) {
+                self.moves(&value);
+            }
+        }
         for (index, value) in when.values().iter().enumerate() {
             let value = self.value(value);
             let column = if when.target_list().is_empty() {

@@ -35,6 +35,8 @@ const GATHER_BYTES_MAX: usize = 64 << 10;
 const KEPT_BYTES_MAX: usize = 4 << 10;
 /// How often it is looked whether COPY FROM is over.
 const COPY_POLL: std::time::Duration = std::time::Duration::from_millis(1);
+/// How long the answers for a client that says nothing more may take.
+const HALF_CLOSED_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Unanswered messages of one client; more is a client that never reads.
 const PIPELINE_MAX: usize = 100_000;
 
@@ -80,7 +82,10 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWrite
         let (read, back) = reader.fill(ingress, needed).await;
         ingress = back;
         match read {
-            Ok(0) => break Ended::quietly("the client closed the connection"),
+            Ok(0) => {
+                asking.answer_the_rest().await;
+                break Ended::quietly("the client closed the connection");
+            }
             Ok(bytes) => session.count_in(bytes as u64),
             Err(error) => break Ended::quietly(format!("reading from the client failed: {error}")),
         }
@@ -245,6 +250,15 @@ impl Asking {
                 Ok(())
             }
             Message::Password(_) => Err(Ended::saying(b"08P01", "a password message after the login")),
+        }
+    }
+
+    /// A client that has said all it will may still listen, as the server's own clients may: what it asked for is answered,
+    /// within bounds, since it may be gone as well.
+    async fn answer_the_rest(&mut self) {
+        let waits = !self.session.pipeline.borrow().may_copy_in();
+        if waits && self.flush().await.is_ok() {
+            crate::rt::within(HALF_CLOSED_WAIT, self.session.drain()).await;
         }
     }
 

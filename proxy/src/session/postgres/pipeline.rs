@@ -238,6 +238,11 @@ impl Pipeline {
         self.statements.meaning(name, self.series)
     }
 
+    /// Whether one more statement of so many bytes may be prepared.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.statements.has_room(bytes)
+    }
+
     /// Whether a Parse for that name is unanswered or confirmed.
     pub fn knows_statement(&self, name: &[u8]) -> bool {
         !matches!(self.statement(name), Meaning::Nothing)

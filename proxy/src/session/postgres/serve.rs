@@ -32,6 +32,9 @@ use crate::rt::{
 use crate::shared::{CancelEntry, Target, lock};
 use crate::slab::Ingress;
 
+/// `NAMEDATALEN`: names are shorter.
+const NAME_BYTES: usize = 64;
+
 /// Serves a connection to its end.
 pub async fn serve(core: Rc<Core>, door: Arc<Door>, stream: Stream, peer: Peer) {
     core.counters.accepted.one();
@@ -121,6 +124,13 @@ async fn open(
     let lease = proven.lease;
     let database = target.config.database.clone().or_else(|| client.database.clone());
     let database = database.unwrap_or_else(|| target.config.credential.user.clone());
+    if database.len() >= NAME_BYTES {
+        // The server would cut it, and open another one.
+        return Err(Ended::saying(
+            b"3D000",
+            "linegate: the database's name is too long",
+        ));
+    }
     let standing = core
         .open(&lease, &database)
         .await

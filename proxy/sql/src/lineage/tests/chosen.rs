@@ -101,6 +101,28 @@ fn what_was_chosen_is_shown_and_nothing_more() {
 }
 
 #[test]
+fn what_reports_send_is_shown() {
+    check(&[
+        (
+            "SELECT coalesce(nullif(trim(email), ''), name) FROM app.customers",
+            "~email",
+        ),
+        (
+            "SELECT json_agg(json_build_object('id', id, 'email', email)) FROM app.customers",
+            "~email",
+        ),
+        (
+            "SELECT coalesce(email, '') || ' ' || coalesce(phone, '') FROM app.customers",
+            "~email+phone",
+        ),
+        (
+            "SELECT row_to_json(q) FROM (SELECT id, name FROM app.customers) q",
+            "-",
+        ),
+    ]);
+}
+
+#[test]
 fn nothing_that_can_fail_stands_behind_a_labelled_condition() {
     for text in [
         "SELECT coalesce(substring(ssn from '^5'), d) FROM (SELECT ssn, c AS d FROM (SELECT ssn, (1/(id-1))::text AS c FROM app.customers) x) y",

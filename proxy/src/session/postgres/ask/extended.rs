@@ -24,6 +24,11 @@ impl Asking {
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
     /// parameters are known.
     pub(super) async fn parse(&mut self, name: &[u8], text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        if !self.session.pipeline.borrow().has_room(text.len()) {
+            let message = "linegate: this session has too many prepared statements, or too long ones";
+            self.refuse_extended(b"54000", message, Some("Close some (DEALLOCATE, or Close)."));
+            return Ok(());
+        }
         if !name.is_empty() && self.session.pipeline.borrow().knows_statement(name) {
             // The server decides whether the name is still taken; until it has, two statements could go by it.
             self.settle().await?;

@@ -12,6 +12,12 @@ use crate::session::postgres::asked::Asked;
 /// Names whose room is kept when all are gone.
 const KEPT_MAX: usize = 16;
 
+/// Names of one session, and bytes of their texts. Each is kept as long as its name.
+const NAMES_MAX: usize = 10_000;
+const TEXTS_BYTES_MAX: usize = 32 << 20;
+/// Texts up to this are counted as names only.
+const SHORT_BYTES_MAX: usize = 4 << 10;
+
 /// What a name stands for.
 pub enum Meaning {
     /// The server knows it, or whatever follows is skipped.
@@ -95,6 +101,20 @@ impl Register {
             (None, Some(confirmed)) => Meaning::Known(confirmed.asked.clone()),
             (None, None) => Meaning::Nothing,
         }
+    }
+
+    /// Whether there is room for another text: so many names, and so many bytes of texts that are not short.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let texts = || {
+            let pending = self.pending.values().map(|pending| pending.asked.text.len());
+            let confirmed = self
+                .confirmed
+                .values()
+                .map(|confirmed| confirmed.asked.text.len());
+            pending.chain(confirmed).sum::<usize>()
+        };
+        self.pending.len() + self.confirmed.len() < NAMES_MAX
+            && (bytes <= SHORT_BYTES_MAX || texts() + bytes <= TEXTS_BYTES_MAX)
     }
 
     /// A Describe goes to the server.
