@@ -167,6 +167,13 @@ impl Belt {
                         }
                     }
                 }
+                Node::ReturningClause(returning) => {
+                    let given = returning
+                        .options()
+                        .iter()
+                        .filter_map(nodes::ReturningOption::value);
+                    rows.borrow_mut().extend(given.map(str::to_owned));
+                }
                 Node::SubLink(_) | Node::RangeTableFunc(_) | Node::JsonTable(_) => *others.borrow_mut() += 1,
                 _ => {}
             }
@@ -186,6 +193,8 @@ impl Belt {
         self.direct = direct.into_inner();
         self.derived = derived.into_inner();
         self.rows = rows.into_inner();
+        // Rows of the relation that a statement changes.
+        self.rows.extend(["excluded", "new", "old"].map(str::to_owned));
         self.functions = functions.into_inner();
         self.all = Rc::new(all.into_inner());
     }
@@ -281,8 +290,9 @@ impl Belt {
         Some(labelled)
     }
 
-    /// Names of a query's columns.
+    /// Names of a query's columns. Those of a set operation are its first arm's, whatever the others are called.
     fn outputs(&self, query: Node<'_>, found: &mut Found) {
+        let places = self.places(query);
         let mut work = vec![query];
         while let Some(node) = work.pop() {
             let targets = match node {
@@ -290,9 +300,7 @@ impl Belt {
                     let arms = [select.larg(), select.rarg()];
                     work.extend(arms.into_iter().flatten().map(Node::from));
                     for row in select.values_lists() {
-                        if let Node::NodeList(row) = row
-                            && self.holds(Node::NodeList(row))
-                        {
+                        if let Node::NodeList(row) = row {
                             found
                                 .names
                                 .extend((1..=row.len()).map(|at| format!("column{at}")));
@@ -309,26 +317,18 @@ impl Belt {
                     continue;
                 }
             };
-            for target in targets {
+            let is_combined = matches!(query, Node::SelectStmt(select) if select.larg().is_some());
+            for (at, target) in targets.iter().enumerate() {
                 let Node::ResTarget(target) = target else {
                     found.is_any = true;
                     continue;
                 };
-                if !self.holds(target.val()) {
-                    continue;
-                }
-                match (target.name(), target.val()) {
-                    (Some(name), _) => drop(found.names.insert(name.to_owned())),
-                    (None, Node::ColumnRef(column)) => {
-                        // Of `t.*`, the columns keep the names by which they are known.
-                        let last = column.fields().iter().next_back().and_then(Node::as_str);
-                        found.names.extend(last.map(str::to_owned));
-                    }
-                    (None, Node::FuncCall(call)) => {
-                        let name = call.funcname().iter().next_back().and_then(Node::as_str);
-                        found.names.extend(name.map(str::to_owned));
-                    }
-                    _ => found.is_any = true,
+                let is_labelled = match &places {
+                    Some(places) => places.contains(&at),
+                    None => is_combined || self.holds(target.val()),
+                };
+                if is_labelled {
+                    found.target(target);
                 }
             }
         }
@@ -379,6 +379,25 @@ struct Found {
 }
 
 impl Found {
+    /// What a result is called.
+    fn target(&mut self, target: &nodes::ResTarget) {
+        let name = match (target.name(), target.val()) {
+            (Some(name), _) => Some(name),
+            // Of `t.*`, the columns keep the names by which they are known.
+            (None, Node::ColumnRef(column)) if last_star(target.val()) => {
+                let last = column.fields().iter().rev().find_map(Node::as_str);
+                return self.names.extend(last.map(str::to_owned));
+            }
+            (None, Node::ColumnRef(column)) => column.fields().iter().next_back().and_then(Node::as_str),
+            (None, Node::FuncCall(call)) => call.funcname().iter().next_back().and_then(Node::as_str),
+            _ => None,
+        };
+        match name {
+            Some(name) => drop(self.names.insert(name.to_owned())),
+            None => self.is_any = true,
+        }
+    }
+
     fn alias(&mut self, alias: Option<&nodes::Alias>) {
         let Some(alias) = alias else { return };
         self.rows.extend(alias.aliasname().map(str::to_owned));

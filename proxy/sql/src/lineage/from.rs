@@ -44,10 +44,15 @@ impl Reader<'_> {
             Node::JoinExpr(join) => self.join(join),
             Node::RangeFunction(function) => self.range_function(function),
             Node::RangeTableSample(sample) => {
+                // Its arguments see none of the items beside it.
+                let beside = self.levels.last_mut().map(std::mem::take);
                 for argument in sample.args() {
                     self.strict(argument);
                 }
                 self.strict(sample.repeatable());
+                if let (Some(beside), Some(level)) = (beside, self.levels.last_mut()) {
+                    *level = beside;
+                }
                 self.read_item(sample.relation())
             }
             Node::RangeTableFunc(table) => self.xml_table(table),

@@ -197,6 +197,10 @@ fn no_name_or_place_hides_a_labelled_column() {
         "SELECT lower(q.b) FROM ((SELECT coalesce(1), 'a'::text AS a) x JOIN (SELECT 1 AS \"coalesce\") y USING (\"coalesce\") CROSS JOIN app.customers k) q(c1, c2, c3, c4, b)",
         "SELECT (SELECT coalesce.coalesce FROM COALESCE(p.ssn)) FROM app.customers p, (SELECT 'x'::text AS coalesce) coalesce",
         "SELECT upper(system_user) FROM (SELECT ssn AS system_user FROM app.customers) p",
+        "SELECT upper(system_user) FROM (SELECT 'a' AS system_user UNION ALL SELECT ssn FROM app.customers) p",
+        "WITH RECURSIVE r AS (SELECT 'b' AS text UNION ALL SELECT ssn FROM app.customers) SELECT (SELECT text FROM (SELECT 'a'::text::varchar) x) FROM r",
+        "WITH u AS (UPDATE app.customers SET name = name WHERE id = 1 RETURNING old AS text) SELECT (SELECT text FROM (SELECT 'a'::text::varchar) x) FROM u",
+        "WITH u AS (UPDATE app.customers SET name = name WHERE id = 1 RETURNING WITH (OLD AS o) o AS text) SELECT (SELECT text FROM (SELECT 'a'::text::varchar) x) FROM u",
         "SELECT lower(q.b) FROM (SELECT (o).*, p.ssn, 'pad'::text FROM app.products o, app.customers p) q(x, y, b)",
         "SELECT (SELECT a FROM (SELECT * FROM (SELECT (t).* FROM app.products t) y UNION ALL SELECT 'x') x LIMIT 1) FROM (SELECT ssn AS a FROM app.customers) p",
     ] {
@@ -211,6 +215,7 @@ fn no_name_or_place_hides_a_labelled_column() {
         "SELECT p.id, v.column2 FROM app.customers p, (SELECT 1 AS column1) z, LATERAL (VALUES (p.ssn, 'le'), ('5', 'gt') ORDER BY lower(column1) LIMIT 1) v",
         "SELECT id FROM (SELECT id, ssn AS system_user FROM app.customers) p WHERE system_user ~ '^5'",
         "SELECT * FROM app.customers p NATURAL FULL JOIN app.products",
+        "SELECT id FROM (SELECT id, ssn AS x FROM app.customers) p WHERE EXISTS (SELECT 1 FROM (SELECT 'a' AS x) a, app.products TABLESAMPLE bernoulli (CASE WHEN x ~ '^5' THEN 100 ELSE 0 END))",
         "SELECT g.title FROM app.products g NATURAL JOIN app.customers",
     ] {
         let found = super::line(&super::index(), &super::lineage(&super::index(), text));
