@@ -101,6 +101,17 @@ impl Belt {
         let functions: RefCell<BTreeSet<String>> = RefCell::default();
         let all: RefCell<Set> = RefCell::default();
         let others = RefCell::new(0usize);
+        // A WITH query goes before a relation of its name.
+        let queries: RefCell<BTreeSet<String>> = RefCell::default();
+        for node in nodes {
+            any_below(*node, |node| {
+                if let Node::CommonTableExpr(cte) = node {
+                    queries.borrow_mut().extend(cte.ctename().map(str::to_owned));
+                }
+                false
+            });
+        }
+        let queries = queries.into_inner();
         let count = |name: Option<&str>, is_relation: bool| {
             if let Some(name) = name {
                 let mut counted = counted.borrow_mut();
@@ -117,7 +128,8 @@ impl Belt {
                     let shown = alias
                         .and_then(nodes::Alias::aliasname)
                         .or_else(|| relation.relname());
-                    let is_plain = alias.is_none_or(|alias| alias.colnames().is_empty());
+                    let is_plain = alias.is_none_or(|alias| alias.colnames().is_empty())
+                        && !queries.contains(name.name.as_str());
                     count(shown, is_plain && index.known(&name).next().is_some());
                     let mut holds = false;
                     for known in index.known(&name) {
@@ -293,6 +305,9 @@ impl Belt {
     /// Names of a query's columns. Those of a set operation are its first arm's, whatever the others are called.
     fn outputs(&self, query: Node<'_>, found: &mut Found) {
         let places = self.places(query);
+        let is_combined = matches!(query, Node::SelectStmt(select) if select.larg().is_some());
+        // The first arm may be called whatever a star stands for.
+        found.is_any |= is_combined && places.is_none();
         let mut work = vec![query];
         while let Some(node) = work.pop() {
             let targets = match node {
@@ -317,7 +332,6 @@ impl Belt {
                     continue;
                 }
             };
-            let is_combined = matches!(query, Node::SelectStmt(select) if select.larg().is_some());
             for (at, target) in targets.iter().enumerate() {
                 let Node::ResTarget(target) = target else {
                     found.is_any = true;
@@ -325,7 +339,7 @@ impl Belt {
                 };
                 let is_labelled = match &places {
                     Some(places) => places.contains(&at),
-                    None => is_combined || self.holds(target.val()),
+                    None => self.holds(target.val()),
                 };
                 if is_labelled {
                     found.target(target);

@@ -419,9 +419,9 @@ fn chosen_name(node: Node<'_>, depth: u32) -> Option<String> {
             | Node::BoolExpr(_)
             | Node::NullTest(_)
             | Node::BooleanTest(_) => builtin_name(plain(cast.type_name()?.names())).map(str::to_owned),
-            // Of two casts, the outer type's name counts if there is nothing else below.
-            Node::TypeCast(_) => None,
-            arg => chosen_name(arg, depth + 1),
+            arg @ (Node::ColumnRef(_) | Node::FuncCall(_)) => chosen_name(arg, depth + 1),
+            // Of several casts it depends on what is below them.
+            _ => None,
         },
         _ => None,
     }

@@ -81,7 +81,7 @@ impl Reader<'_> {
             named.collect()
         };
         if source.rest.is_some()
-            || source.loose > 1 && source.has_loose_labels()
+            || source.has_loose_labels() && (source.loose > 1 || insert.cols().is_empty())
             || insert.cols().is_empty() && target.shape.rest.is_some()
         {
             // Which value goes where cannot be told.

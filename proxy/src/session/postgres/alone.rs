@@ -129,7 +129,8 @@ fn uses(asked: &Asked, names: &Names) -> bool {
     let Some(names) = names else { return true };
     match (&asked.named, &asked.by_name) {
         (Some(run), _) => changing::concern(names, &run.decision.statement),
-        (None, Some(_)) => true, // one of several, or unknown
+        // One of several; what is not known at all was never prepared.
+        (None, Some(ran)) => !ran.texts.is_empty() || !ran.more.is_empty(),
         (None, None) => changing::concern(names, &asked.decision.statement),
     }
 }

@@ -385,7 +385,10 @@ impl Asking {
         let asked = session.asked(approved.text.clone(), approved.is_read).await;
         let asked = asked.running(approved.number);
         let (then, now) = (&approved.decision.statement, &asked.decision.statement);
-        let is_other = then != now || !names::runs_the_same(&approved, &asked);
+        let changing = &session.catalog.changing;
+        let is_other = then != now
+            || changing.was_changed(approved.mark.get(), then)
+            || !names::runs_the_same(&approved, &asked);
         let refusal = match &asked.decision.verdict {
             Verdict::Deny(reason) => Some(Refusal {
                 sqlstate: reason.sqlstate(),
