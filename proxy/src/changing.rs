@@ -17,11 +17,23 @@ use crate::shared::lock;
 
 /// Changes that are remembered; what was decided before them is decided again.
 const CHANGES_MAX: usize = 256;
-/// Names of one session's open changes; with more, it may be changing anything.
-const NAMES_MAX: usize = 4096;
+/// Names of one session's open changes; with more, the next change is refused.
+const NAMES_MAX: usize = 65_536;
 
-/// Relations; `None`: anything.
-pub type Names = Option<Arc<[Name]>>;
+/// What a change is about.
+#[derive(Clone)]
+pub struct Names {
+    /// Relations.
+    pub named: Arc<[Name]>,
+    /// And it may be about anything else.
+    is_anything: bool,
+}
+
+impl Names {
+    fn concern(&self, statement: &Statement) -> bool {
+        concern(&self.named, statement)
+    }
+}
 
 /// The changes of one database.
 #[derive(Default)]
@@ -44,33 +56,60 @@ struct Known {
 /// What one session has not committed.
 #[derive(Default)]
 struct Open {
-    names: Vec<Name>,
-    /// And anything else.
+    /// Schemas by name.
+    names: HashMap<String, BTreeSet<Option<String>>>,
+    count: usize,
     is_anything: bool,
 }
 
 impl Open {
-    fn add(&mut self, names: &Names) {
-        match names {
-            Some(names) if self.names.len() + names.len() <= NAMES_MAX => {
-                self.names.extend(names.iter().cloned());
-            }
-            _ => self.is_anything = true,
+    /// Takes these in if there is room.
+    fn add(&mut self, names: &Names) -> bool {
+        if self.count + names.named.len() > NAMES_MAX {
+            return false;
         }
+        for name in names.named.iter() {
+            let schemas = self.names.entry(name.name.clone()).or_default();
+            self.count += usize::from(schemas.insert(name.schema.clone()));
+        }
+        self.is_anything |= names.is_anything;
+        true
     }
 
     fn concerns(&self, statement: &Statement) -> bool {
-        concern(&self.names, statement)
+        let mut named = statement.reads.iter().chain(&statement.writes);
+        named.any(|name| {
+            let schemas = self.names.get(&name.name).into_iter().flatten();
+            schemas
+                .into_iter()
+                .any(|schema| may_be_one(name.schema.as_deref(), schema.as_deref()))
+        })
+    }
+
+    fn into_names(self) -> Names {
+        let named = self.names.into_iter().flat_map(|(name, schemas)| {
+            schemas.into_iter().map(move |schema| Name {
+                schema,
+                name: name.clone(),
+            })
+        });
+        Names {
+            named: named.collect(),
+            is_anything: self.is_anything,
+        }
     }
 }
 
 impl Changing {
-    /// A statement that changes these goes to the server.
-    pub fn begins(&self, session: SessionId, names: Names) {
+    /// A statement that changes these is about to go to the server. False: its session has changed too much already.
+    pub fn begins(&self, session: SessionId, names: &Names) -> bool {
         let mut known = lock(&self.known);
-        self.add(&mut known, names.clone());
-        known.by.entry(session).or_default().add(&names);
+        let has_room = known.by.entry(session).or_default().add(names);
+        if has_room {
+            self.add(&mut known, names.clone());
+        }
         self.open.store(known.by.len(), Ordering::Release);
+        has_room
     }
 
     fn add(&self, known: &mut Known, names: Names) {
@@ -92,11 +131,7 @@ impl Changing {
         if self.open.load(Ordering::Acquire) > 0 {
             let mut known = lock(&self.known);
             if let Some(open) = known.by.remove(&session) {
-                // By now others see it.
-                if open.is_anything {
-                    self.add(&mut known, None);
-                }
-                self.add(&mut known, Some(open.names.into()));
+                self.add(&mut known, open.into_names()); // by now others see it
             }
             self.open.store(known.by.len(), Ordering::Release);
         }
@@ -125,63 +160,71 @@ impl Changing {
     pub fn was_changed(&self, mark: u64, statement: &Statement) -> bool {
         self.sent.load(Ordering::Acquire) != mark && {
             let known = lock(&self.known);
-            let mut last = known.last.iter().filter(|(number, _)| *number > mark);
-            last.any(|(_, names)| names.as_ref().is_some_and(|names| concern(names, statement)))
+            self.has_forgotten(&known, mark) || since(&known, mark).any(|names| names.concern(statement))
         }
     }
 
     /// Whether the statement may mean something else than it did when it was decided at that mark.
     pub fn may_have_moved(&self, mark: u64, statement: &Statement) -> bool {
-        let sent = self.sent.load(Ordering::Acquire);
-        if sent == mark && self.open.load(Ordering::Acquire) == 0 {
+        if self.sent.load(Ordering::Acquire) == mark && self.open.load(Ordering::Acquire) == 0 {
             return false;
         }
         let known = lock(&self.known);
-        let concerns = |names: &Names| names.as_ref().is_none_or(|names| concern(names, statement));
-        let is_forgotten = sent - mark.min(sent) > known.last.len() as u64;
-        is_forgotten
-            || known
-                .last
-                .iter()
-                .any(|(number, names)| *number > mark && concerns(names))
+        self.has_forgotten(&known, mark)
+            || since(&known, mark).any(|names| names.is_anything || names.concern(statement))
             || known
                 .by
                 .values()
                 .any(|open| open.is_anything || open.concerns(statement))
     }
+
+    fn has_forgotten(&self, known: &Known, mark: u64) -> bool {
+        self.sent.load(Ordering::Acquire).saturating_sub(mark) > known.last.len() as u64
+    }
+}
+
+/// The changes after that mark which are remembered.
+fn since(known: &Known, mark: u64) -> impl Iterator<Item = &Names> {
+    let last = known.last.iter().filter(move |(number, _)| *number > mark);
+    last.map(|(_, names)| names)
 }
 
 /// Whether a statement names one of these.
 pub fn concern(names: &[Name], statement: &Statement) -> bool {
     let mut named = statement.reads.iter().chain(&statement.writes);
-    named.any(|name| names.iter().any(|changed| may_be_one(name, changed)))
+    named.any(|name| {
+        names.iter().any(|changed| {
+            name.name == changed.name && may_be_one(name.schema.as_deref(), changed.schema.as_deref())
+        })
+    })
 }
 
-/// Whether two names may mean one relation. A session's temporary ones are nobody else's.
-fn may_be_one(one: &Name, two: &Name) -> bool {
-    one.name == two.name
-        && match (&one.schema, &two.schema) {
-            (_, Some(schema)) if schema == "pg_temp" => false,
-            (Some(one), Some(two)) => one == two,
-            _ => true,
-        }
+/// Whether a relation in the one schema may be that of its name in the changed one. A session's temporary ones are nobody
+/// else's.
+fn may_be_one(one: Option<&str>, changed: Option<&str>) -> bool {
+    match (one, changed) {
+        (_, Some("pg_temp")) => false,
+        (Some(one), Some(changed)) => one == changed,
+        _ => true,
+    }
 }
 
-/// What a statement changes, by name. An ALTER of what is no relation in the catalog may be about any.
+/// What a statement changes. Where it does more than it names, or an ALTER names no relation of the catalog, it may be about
+/// anything else as well.
 pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     let is_known = |name: &Name| labels.is_some_and(|labels| labels.known(name).next().is_some());
     let is_clear = statement.opaque.is_empty()
         && !statement.effects.contains(Effects::UNREADABLE)
         && !statement.writes.is_empty()
-        && statement.writes.len() <= NAMES_MAX
         && (!statement.effects.contains(Effects::ALTER) || statement.writes.iter().all(is_known));
-    is_clear.then(|| {
-        let mut all = statement.writes.clone();
-        if let Some(labels) = labels {
-            add_family(&mut all, labels);
-        }
-        all.into()
-    })
+    let mut named = statement.writes.clone();
+    if let Some(labels) = labels {
+        add_family(&mut named, labels);
+    }
+    Names {
+        named: named.into(),
+        is_anything: !is_clear,
+    }
 }
 
 /// What happens to a table happens to its children and partitions.
@@ -244,7 +287,7 @@ mod tests {
     fn what_is_open_concerns_those_who_name_it() {
         let changing = Changing::default();
         let mark = changing.sent();
-        changing.begins(id(1), names(&drops(&["a"]), None));
+        assert!(changing.begins(id(1), &names(&drops(&["a"]), None)));
         assert!(changing.is_open(id(2), &reads(&["b", "a"])));
         assert!(!changing.is_open(id(1), &reads(&["a"])), "its own");
         assert!(!changing.is_open(id(2), &reads(&["b"])));
@@ -269,7 +312,7 @@ mod tests {
     #[test]
     fn a_change_of_anything_is_not_waited_for_and_always_checked() {
         let changing = Changing::default();
-        changing.begins(id(1), names(&Statement::unreadable(), None));
+        assert!(changing.begins(id(1), &names(&Statement::unreadable(), None)));
         assert!(!changing.is_open(id(2), &reads(&["a"])));
         assert!(changing.may_have_moved(changing.sent(), &reads(&["a"])));
         let alter = Statement {
@@ -277,7 +320,7 @@ mod tests {
             ..drops(&["somewhere"])
         };
         changing.ends(id(1));
-        changing.begins(id(1), names(&alter, None));
+        assert!(changing.begins(id(1), &names(&alter, None)));
         assert!(
             changing.may_have_moved(changing.sent(), &reads(&["a"])),
             "it may be a schema"
@@ -287,10 +330,37 @@ mod tests {
     #[test]
     fn one_change_of_anything_hides_no_name() {
         let changing = Changing::default();
-        changing.begins(id(1), names(&drops(&["a"]), None));
-        changing.begins(id(1), names(&Statement::unreadable(), None));
+        assert!(changing.begins(id(1), &names(&drops(&["a"]), None)));
+        assert!(changing.begins(id(1), &names(&Statement::unreadable(), None)));
         assert!(changing.is_open(id(2), &reads(&["a"])) && !changing.is_open(id(2), &reads(&["b"])));
         assert!(changing.may_have_moved(changing.sent(), &reads(&["b"])));
+    }
+
+    #[test]
+    fn what_is_not_all_named_is_waited_for_by_what_is() {
+        let changing = Changing::default();
+        let cascade = Statement {
+            opaque: vec!["what depends on what is dropped"],
+            ..drops(&["a"])
+        };
+        assert!(changing.begins(id(1), &names(&cascade, None)));
+        assert!(changing.is_open(id(2), &reads(&["a"])) && !changing.is_open(id(2), &reads(&["b"])));
+        assert!(changing.may_have_moved(changing.sent(), &reads(&["b"])));
+    }
+
+    #[test]
+    fn no_number_of_names_pushes_one_out() {
+        let changing = Changing::default();
+        assert!(changing.begins(id(1), &names(&drops(&["a"]), None)));
+        let many: Vec<String> = (0..NAMES_MAX).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(
+            !changing.begins(id(1), &names(&drops(&many), None)),
+            "it is refused"
+        );
+        assert!(changing.begins(id(1), &names(&drops(&many[1..]), None)));
+        assert!(changing.is_open(id(2), &reads(&["a"])) && changing.is_open(id(2), &reads(&["77"])));
+        assert!(!changing.begins(id(1), &names(&drops(&["b"]), None)));
     }
 
     #[test]
@@ -301,8 +371,8 @@ mod tests {
             names.for_each(|name| name.schema = Some(schema.to_owned()));
             statement
         };
-        changing.begins(id(1), names(&within("app", drops(&["a"])), None));
-        changing.begins(id(2), names(&within("pg_temp", drops(&["b"])), None));
+        assert!(changing.begins(id(1), &names(&within("app", drops(&["a"])), None)));
+        assert!(changing.begins(id(2), &names(&within("pg_temp", drops(&["b"])), None)));
         assert!(changing.is_open(id(3), &reads(&["a"])));
         assert!(changing.is_open(id(3), &within("app", reads(&["a"]))));
         assert!(!changing.is_open(id(3), &within("other", reads(&["a"]))));
@@ -314,10 +384,14 @@ mod tests {
         let changing = Changing::default();
         let mark = changing.sent();
         for number in 0..=CHANGES_MAX {
-            changing.begins(id(1), names(&drops(&[&number.to_string()]), None));
+            assert!(changing.begins(id(1), &names(&drops(&[&number.to_string()]), None)));
         }
         changing.ends(id(1));
         assert!(changing.may_have_moved(mark, &reads(&["a"])));
+        assert!(
+            changing.was_changed(mark, &reads(&["a"])),
+            "nobody remembers that it was not"
+        );
         assert!(!changing.may_have_moved(changing.sent(), &reads(&["a"])));
     }
 }

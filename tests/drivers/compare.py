@@ -64,8 +64,7 @@ class Totals:
             if outputs[side] == direct:
                 continue
             reasons, strange = collections.Counter(), []
-            found = list(differing(direct, outputs[side]))
-            for sign, number, line in found:
+            for sign, number, line in differing(direct, outputs[side]):
                 if sign == " ":
                     continue
                 reason = known.reason(side, name, sign + line)
@@ -76,9 +75,9 @@ class Totals:
             if strange:
                 verdict = "DIFFERENT"
                 report.append(f"      {side}: {len(strange)} lines unexplained")
-                report += [f"      {number:5} {sign}{line[:220]}" for sign, number, line in found[:SHOWN]]
-                if len(found) > SHOWN:
-                    report.append(f"      … {len(found) - SHOWN} more")
+                report += [f"      {number:5} {sign}{line[:220]}" for sign, number, line in strange[:SHOWN]]
+                if len(strange) > SHOWN:
+                    report.append(f"      … {len(strange) - SHOWN} more")
             elif verdict == "identical":
                 verdict = "known"
             report += [f"      {side}: known ({count} lines): {reason}" for reason, count in reasons.items()]

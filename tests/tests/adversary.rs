@@ -322,3 +322,25 @@ fn an_approval_is_for_the_names_as_they_were() {
     assert_eq!(code(&client.read_to_ready()), "25001");
     assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
 }
+
+#[test]
+fn an_approval_is_void_when_a_name_has_come_to_mean_another() {
+    let under = under(shop::POLICIES);
+    under.postgres.sql(
+        "CREATE SCHEMA dev AUTHORIZATION app; CREATE TABLE dev.orders (id int); ALTER TABLE dev.orders OWNER TO app;",
+    );
+    let dba = under.linegate.lease("user:dba", &[], "all");
+    let mut dba = under.linegate.client(&dba);
+    let mut client = under.client();
+    client.query("SET search_path = dev, app");
+    client.send_bytes(&query("TRUNCATE orders"));
+    let hold = under.linegate.hold();
+    let id = hold["id"].as_str().expect("a hold has an id").to_owned();
+    assert_eq!(code(&dba.query("DROP TABLE dev.orders")), "no error");
+    under
+        .linegate
+        .cli(&["approve", &id, "--as", "user:oncall"])
+        .good();
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+}

@@ -283,3 +283,22 @@ fn a_killed_data_plane_leaves_no_half_of_a_counted_transaction() {
     let mut client = under.linegate.client(&lease);
     assert_eq!(rows(&client.query("SELECT id FROM app.scratch")), [["1"]]);
 }
+
+#[test]
+fn texts_that_are_kept_have_a_limit() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    let long = format!("SELECT 1 /*{}*/", "x".repeat(1_000_000));
+    let mut prepare = |number: usize| {
+        let messages = [parse(&format!("s{number}"), &long), sync()];
+        code(&say(&mut client, &messages))
+    };
+    let codes: Vec<String> = (0..35).map(&mut prepare).collect();
+    assert_eq!(codes[..33], ["no error"; 33]);
+    assert_eq!(codes[33..], ["54000"; 2], "32 MiB are full");
+    let closed = say(&mut client, &[wire::framed(b'C', b"Ss0\0"), sync()]);
+    assert_eq!(code(&closed), "no error");
+    let again = say(&mut client, &[parse("again", &long), sync()]);
+    assert_eq!(code(&again), "no error", "there is room again");
+    under.linegate.assert_unharmed();
+}

@@ -300,7 +300,7 @@ fn names_that_another_session_moves_are_waited_for() {
     );
     assert_eq!(
         code(&client.query("SELECT lower(card_number) FROM app.customers")),
-        "42501"
+        "55P03"
     );
     under.linegate.assert_unharmed();
 }
@@ -342,6 +342,18 @@ fn a_change_is_of_what_its_names_meant_when_it_was_decided() {
     let answer = client.read_to_ready();
     assert_eq!(code(&answer), "42501", "{:?}", error_of(&answer));
     assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+    // Nobody waits for ever, nor is let through: not beside what depends on the name either, which nobody can tell.
+    for step in [
+        "DROP VIEW scr.w",
+        "CREATE TABLE scr.w (id int PRIMARY KEY)",
+        "BEGIN",
+        "DROP TABLE scr.w CASCADE",
+        "CREATE VIEW scr.w AS SELECT * FROM app.orders",
+    ] {
+        assert_eq!(code(&dba.query(step)), "no error", "{step}");
+    }
+    assert_eq!(code(&client.query(text)), "55P03");
+    dba.query("ROLLBACK");
     // Whoever cannot be alone with a name is told so, and nothing of the change is sent.
     client.send_bytes(
         &[
@@ -361,5 +373,37 @@ fn a_change_is_of_what_its_names_meant_when_it_was_decided() {
         code(&dba.query("ALTER TABLE app.scratch RENAME id TO n")),
         "no error"
     );
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn what_a_session_leaves_behind_does_not_run_later() {
+    let under = under(shop::POLICIES);
+    let dba = under.linegate.lease("user:dba", &[], "all");
+    let mut leaving = under.linegate.client(&dba);
+    leaving.send_bytes(&query(
+        "SELECT pg_sleep(20); ALTER TABLE app.customers RENAME name TO old; ALTER TABLE app.customers RENAME ssn TO name",
+    ));
+    eventually("it is on its way", || {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(20)%' AND pid <> pg_backend_pid()";
+        (under.postgres.sql(count) == "1").then_some(())
+    });
+    drop(leaving);
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'customers' AND column_name = 'ssn'";
+    // Who says no more may still listen; nobody does here, so after that time the server is asked to stop.
+    eventually("the server was asked to stop", || {
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%dba%'";
+        (under.postgres.sql(left) == "0").then_some(())
+    });
+    assert_eq!(under.postgres.sql(columns), "1");
+    let mut client = under.client();
+    eventually("the names are free again", || {
+        let answer = client.query("SELECT name || '' FROM app.customers WHERE id = 1");
+        assert_nothing_raw("behind what was left", &answer);
+        rows(&answer)
+            .iter()
+            .any(|row| row[0] == "first customer")
+            .then_some(())
+    });
     under.linegate.assert_unharmed();
 }

@@ -57,6 +57,8 @@ pub enum Reason {
     CatalogMissing,
     /// A policy refuses by a relation's or column's name or label, and the database's catalog is not known yet.
     CatalogNeeded,
+    /// Another session is changing what it names, and has not committed that.
+    NamesMoving,
     /// A policy refuses labelled columns, and which of them it uses cannot be told.
     ColumnsUnknown,
     /// It runs something by a name, which was prepared under other policies and is not known any more.
@@ -145,6 +147,9 @@ impl Reason {
             Self::CatalogNeeded => {
                 "a policy looks at relations and the database's catalog is not known yet".to_owned()
             }
+            Self::NamesMoving => {
+                "another session is changing what this statement names, and has not committed that".to_owned()
+            }
             Self::ColumnsUnknown => {
                 "a policy refuses labelled columns and this statement cannot be followed".to_owned()
             }
@@ -196,7 +201,7 @@ impl Reason {
             Self::AroundMask(Channel::Function(_)) => {
                 "Only known built-in functions run while columns are masked."
             }
-            Self::CatalogMissing | Self::CatalogNeeded => "Try again in a moment.",
+            Self::CatalogMissing | Self::CatalogNeeded | Self::NamesMoving => "Try again in a moment.",
             Self::Exhausted(exhausted) => exhausted.hint(),
             Self::TooManyRelations => "Split the statement.",
             Self::NameUnknown => "Prepare or declare it again, under a new name.",
@@ -217,6 +222,8 @@ impl Reason {
                 | Channel::Opaque(_)
                 | Channel::Server,
             ) => *b"0A000",
+            // lock_not_available
+            Self::NamesMoving => *b"55P03",
             // statement_too_complex
             Self::TooManyRelations => *b"54001",
             Self::Exhausted(exhausted) => exhausted.sqlstate(),

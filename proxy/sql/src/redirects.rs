@@ -7,6 +7,7 @@ use pg_raw_parse::raw::{AlterTableType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse::foreign_table;
+use crate::walk::names::holds_rows;
 
 /// Stands for every name.
 pub(crate) const ANY: &str = "*";
@@ -36,14 +37,14 @@ fn add(statement: Node<'_>, found: &mut Vec<String>) {
         Node::ViewStmt(view) => relation(view.view()),
         Node::RuleStmt(rule) => relation(rule.relation()),
         Node::CreateTrigStmt(trigger) => relation(trigger.relation()),
-        Node::RenameStmt(rename) if is_relation(rename.rename_type) => {
+        Node::RenameStmt(rename) if holds_rows(rename.rename_type) => {
             relation(rename.relation());
             found.extend(rename.newname().map(str::to_owned));
         }
         Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => {
             found.push(ANY.to_owned())
         }
-        Node::AlterObjectSchemaStmt(alter) if is_relation(alter.object_type) => relation(alter.relation()),
+        Node::AlterObjectSchemaStmt(alter) if holds_rows(alter.object_type) => relation(alter.relation()),
         Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => found.push(ANY.to_owned()),
         Node::CreateStmt(create) => {
             if create.partbound().is_some() {
@@ -96,16 +97,6 @@ fn range_var(node: Node<'_>) -> Option<&nodes::RangeVar> {
         Node::RangeVar(relation) => Some(relation),
         _ => None,
     }
-}
-
-fn is_relation(kind: ObjectType::Type) -> bool {
-    matches!(
-        kind,
-        ObjectType::OBJECT_TABLE
-            | ObjectType::OBJECT_VIEW
-            | ObjectType::OBJECT_MATVIEW
-            | ObjectType::OBJECT_FOREIGN_TABLE
-    )
 }
 
 #[cfg(test)]

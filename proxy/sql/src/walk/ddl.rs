@@ -43,17 +43,6 @@ fn effects_on(kind: ObjectType::Type, usual: Effects) -> Effects {
     class.with(usual.and(Effects::DROP))
 }
 
-/// Kinds whose dependents the catalog knows, as far as they hold rows.
-fn holds_rows(kind: ObjectType::Type) -> bool {
-    matches!(
-        kind,
-        ObjectType::OBJECT_TABLE
-            | ObjectType::OBJECT_VIEW
-            | ObjectType::OBJECT_MATVIEW
-            | ObjectType::OBJECT_FOREIGN_TABLE
-    )
-}
-
 impl<'a> Walker<'a> {
     /// The last resort of the dispatch: a kind that is not here is refused.
     pub(super) fn definition(&mut self, node: Node<'a>) -> Walked {
@@ -80,7 +69,7 @@ impl<'a> Walker<'a> {
                 self.write_all(drop.remove_type, drop.objects());
                 if drop.behavior == DropBehavior::DROP_CASCADE {
                     match drop.remove_type {
-                        kind if holds_rows(kind) => {
+                        kind if names::holds_rows(kind) => {
                             let dropped = drop
                                 .objects()
                                 .iter()

@@ -20,17 +20,20 @@ pub(crate) fn relation(relation: &nodes::RangeVar) -> Name {
     }
 }
 
-/// Whether objects of a kind share the names of tables.
-pub(crate) fn is_relation(kind: ObjectType::Type) -> bool {
+/// Kinds of relations that hold or show rows.
+pub(crate) fn holds_rows(kind: ObjectType::Type) -> bool {
     matches!(
         kind,
         ObjectType::OBJECT_TABLE
             | ObjectType::OBJECT_VIEW
             | ObjectType::OBJECT_MATVIEW
             | ObjectType::OBJECT_FOREIGN_TABLE
-            | ObjectType::OBJECT_SEQUENCE
-            | ObjectType::OBJECT_INDEX
     )
+}
+
+/// Whether objects of a kind share the names of tables.
+pub(crate) fn is_relation(kind: ObjectType::Type) -> bool {
+    holds_rows(kind) || matches!(kind, ObjectType::OBJECT_SEQUENCE | ObjectType::OBJECT_INDEX)
 }
 
 /// Whether objects of a kind are code, or say which code is called: types with their functions as well.

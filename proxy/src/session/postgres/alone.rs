@@ -97,7 +97,8 @@ impl Session {
                 crate::rt::sleep(ANSWER_POLL).await;
                 waited += ANSWER_POLL;
             }
-            if !question.is_used.load(Ordering::Acquire) {
+            let has_heard = question.left.load(Ordering::Acquire) == 0;
+            if has_heard && !question.is_used.load(Ordering::Acquire) {
                 return true;
             }
             if waited >= WAIT || self.undecided.is_cancelled() || self.ended.borrow().is_some() {
@@ -106,6 +107,23 @@ impl Session {
             crate::rt::sleep(POLL).await;
             waited += POLL;
         }
+    }
+}
+
+fn not_alone() -> Refusal {
+    Refusal {
+        sqlstate: *b"55P03",
+        message: "linegate: statements of other sessions that name what this changes have not ended"
+            .to_owned(),
+        hint: Some("Try again, or end what they run.".to_owned()),
+    }
+}
+
+fn too_many() -> Refusal {
+    Refusal {
+        sqlstate: *b"54000",
+        message: "linegate: this transaction has changed too many definitions".to_owned(),
+        hint: Some("Commit in between.".to_owned()),
     }
 }
 
@@ -126,12 +144,11 @@ pub fn abandon(session: Rc<Session>) {
 
 /// Whether a statement names one of these, itself or by what it runs.
 fn uses(asked: &Asked, names: &Names) -> bool {
-    let Some(names) = names else { return true };
     match (&asked.named, &asked.by_name) {
-        (Some(run), _) => changing::concern(names, &run.decision.statement),
+        (Some(run), _) => changing::concern(&names.named, &run.decision.statement),
         // One of several; what is not known at all was never prepared.
         (None, Some(ran)) => !ran.texts.is_empty() || !ran.more.is_empty(),
-        (None, None) => changing::concern(names, &asked.decision.statement),
+        (None, None) => changing::concern(&names.named, &asked.decision.statement),
     }
 }
 
@@ -151,25 +168,19 @@ impl Asking {
         }
         let view = session.catalog.latest();
         let labels = view.as_ref().map(|view| &view.labels);
-        let mut is_alone = true;
+        let mut refusal = None;
         for statement in changed {
             let names = changing::names(statement, labels);
-            session.catalog.changing.begins(session.id, names.clone());
-            if names.is_some() {
-                is_alone &= session.alone(names).await;
-            }
+            refusal = match session.catalog.changing.begins(session.id, &names) {
+                false => Some(too_many()),
+                true if names.named.is_empty() || session.alone(names).await => continue,
+                true => Some(not_alone()),
+            };
+            break;
         }
-        if is_alone {
-            return Ok(None);
-        }
-        if session.is_quiet() {
+        if refusal.is_some() && session.is_quiet() {
             session.catalog.changing.ends(session.id); // nothing of it was sent
         }
-        Ok(Some(Refusal {
-            sqlstate: *b"55P03",
-            message: "linegate: statements of other sessions that name what this changes have not ended"
-                .to_owned(),
-            hint: Some("Try again, or end what they run.".to_owned()),
-        }))
+        Ok(refusal)
     }
 }

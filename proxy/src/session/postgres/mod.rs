@@ -344,7 +344,6 @@ impl Session {
                 None
             };
             let (catalog, shown) = match beside {
-                _ if waited >= CATALOG_WAIT => (None, None), // nobody knows what its names will mean
                 Some((catalog, shown)) => (Some(catalog), Some(shown)),
                 None => (self.catalog_view().await, None),
             };
@@ -367,12 +366,16 @@ impl Session {
                 let is_moving = self.is_being_changed(&decision)
                     || self.catalog.changing.was_changed(mark, &decision.statement)
                         && self.relies_on_catalog();
-                let waits = is_moving && waited < CATALOG_WAIT;
-                if waits && !self.undecided.is_cancelled() {
+                if is_moving && waited < CATALOG_WAIT && !self.undecided.is_cancelled() {
                     crate::rt::sleep(CATALOG_POLL).await;
                     waited += CATALOG_POLL;
                     continue;
                 }
+                // Nobody knows what its names will mean.
+                let decision = match is_moving {
+                    true => Arc::new(refused(Reason::NamesMoving)),
+                    false => decision,
+                };
                 return Decided {
                     decision,
                     epoch,
