@@ -232,6 +232,8 @@ pub enum CoreMessage {
     },
     /// A session is about to change names: who has sent what names them?
     WhoUses(Arc<Question>),
+    /// Every core has answered that session's question.
+    UsesKnown(SessionId),
     /// Stop accepting and drain.
     Drain,
 }

@@ -231,6 +231,7 @@ fn act(core: &Rc<Core>, message: CoreMessage) {
             }
         }
         CoreMessage::WhoUses(question) => alone::answer(core, &question),
+        CoreMessage::UsesKnown(session) => alone::all_answered(core, session),
         CoreMessage::Drain => {}
     }
 }

@@ -19,12 +19,12 @@ use super::hold::Refusal;
 use super::{Ended, Session, cancel};
 use crate::changing::{self, Names};
 use crate::core::Core;
+use crate::rt::sync::Slot;
 use crate::shared::{CatalogCell, CoreMessage};
 
 /// How long a change waits, and how often it looks.
 const WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
-const ANSWER_POLL: Duration = Duration::from_micros(200);
 /// How long a server has to hear that it must stop, and when it is looked what became of it.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 const ABANDONED_WAITS: [Duration; 3] = [
@@ -37,6 +37,8 @@ const ABANDONED_WAITS: [Duration; 3] = [
 pub struct Question {
     catalog: Arc<CatalogCell>,
     by: SessionId,
+    /// Where that session is.
+    core: usize,
     names: Names,
     /// Cores that have not answered.
     left: AtomicUsize,
@@ -54,7 +56,18 @@ pub fn answer(core: &Core, question: &Question) {
     if core.sessions.borrow().values().any(|session| uses(session)) {
         question.is_used.store(true, Ordering::Release);
     }
-    question.left.fetch_sub(1, Ordering::AcqRel);
+    let is_last = question.left.fetch_sub(1, Ordering::AcqRel) == 1;
+    if is_last && question.core != core.index {
+        core.shared.cores[question.core].put(CoreMessage::UsesKnown(question.by));
+    }
+}
+
+/// All cores have answered this session.
+pub fn all_answered(core: &Core, id: SessionId) {
+    let sessions = core.sessions.borrow();
+    if let Some(slot) = sessions.get(&id).and_then(|session| session.uses_known.take()) {
+        slot.put(());
+    }
 }
 
 /// Whether a statement gives names another meaning for those who know them. What is new is nobody else's yet.
@@ -77,36 +90,43 @@ impl Session {
 
     /// Waits until nobody else uses these names. False when somebody still does after all that time.
     async fn alone(&self, names: Names) -> bool {
-        let shared = self.core.shared.clone();
         let mut waited = Duration::ZERO;
         loop {
-            let question = Arc::new(Question {
-                catalog: self.catalog.clone(),
-                by: self.id,
-                names: names.clone(),
-                left: AtomicUsize::new(shared.cores.len()),
-                is_used: AtomicBool::new(false),
-            });
-            for (index, core) in shared.cores.iter().enumerate() {
-                match index == self.core.index {
-                    true => answer(&self.core, &question),
-                    false => core.put(CoreMessage::WhoUses(question.clone())),
-                }
+            match self.is_used_elsewhere(&names).await {
+                Some(false) => return true,
+                Some(true) if waited < WAIT => {}
+                _ => return false,
             }
-            while question.left.load(Ordering::Acquire) > 0 && waited < WAIT {
-                crate::rt::sleep(ANSWER_POLL).await;
-                waited += ANSWER_POLL;
-            }
-            let has_heard = question.left.load(Ordering::Acquire) == 0;
-            if has_heard && !question.is_used.load(Ordering::Acquire) {
-                return true;
-            }
-            if waited >= WAIT || self.undecided.is_cancelled() || self.ended.borrow().is_some() {
+            if self.undecided.is_cancelled() || self.ended.borrow().is_some() {
                 return false;
             }
             crate::rt::sleep(POLL).await;
             waited += POLL;
         }
+    }
+
+    /// Whether another session uses these names now. Nothing if a core does not answer.
+    async fn is_used_elsewhere(&self, names: &Names) -> Option<bool> {
+        let cores = &self.core.shared.cores;
+        let question = Arc::new(Question {
+            catalog: self.catalog.clone(),
+            by: self.id,
+            core: self.core.index,
+            names: names.clone(),
+            left: AtomicUsize::new(cores.len()),
+            is_used: AtomicBool::new(false),
+        });
+        answer(&self.core, &question);
+        let known = Slot::default();
+        self.uses_known.replace(Some(known.clone()));
+        for (_, core) in cores.iter().enumerate().filter(|(at, _)| *at != question.core) {
+            core.put(CoreMessage::WhoUses(question.clone()));
+        }
+        if question.left.load(Ordering::Acquire) > 0 {
+            crate::rt::within(WAIT, known.wait()).await;
+        }
+        let is_known = question.left.load(Ordering::Acquire) == 0;
+        is_known.then(|| question.is_used.load(Ordering::Acquire))
     }
 }
 

@@ -242,6 +242,8 @@ pub struct Session {
     pub drained: RefCell<Option<Slot<()>>>,
     /// The hold that waits.
     pub hold: RefCell<Option<(String, String, Slot<HoldOutcome>)>>,
+    /// Told when every core has said whether it uses what this one changes.
+    pub uses_known: RefCell<Option<Slot<()>>>,
     /// The epoch last worked out, with the versions of policy and catalog and the end of time that it is of.
     pub epoch: Cell<((u64, u64, u64), u64)>,
     /// The statement whose result the server has begun to send, so that it has read its names.

@@ -202,6 +202,7 @@ async fn open(
             at_boundary: Cell::new(true),
             drained: RefCell::new(None),
             hold: RefCell::new(None),
+            uses_known: RefCell::new(None),
             epoch: Cell::new(((u64::MAX, u64::MAX, u64::MAX), 0)),
             described: Cell::new(0),
             statements: Cell::new(statements),
