@@ -19,19 +19,54 @@ use crate::shared::lock;
 const CHANGES_MAX: usize = 256;
 /// Names of one session's open changes; with more, the next change is refused.
 const NAMES_MAX: usize = 65_536;
+/// Names of all changes that are remembered.
+const REMEMBERED_MAX: usize = 4 * NAMES_MAX;
 
 /// What a change is about.
 #[derive(Clone)]
 pub struct Names {
-    /// Relations.
-    pub named: Arc<[Name]>,
+    relations: Arc<Relations>,
     /// And it may be about anything else.
     is_anything: bool,
 }
 
 impl Names {
+    /// Whether it names no relation.
+    pub fn is_empty(&self) -> bool {
+        self.relations.count == 0
+    }
+
+    /// Whether a statement names one of these.
+    pub fn concern(&self, statement: &Statement) -> bool {
+        self.relations.concern(statement)
+    }
+}
+
+/// Relations by name, each with its schemas.
+#[derive(Clone, Default)]
+struct Relations {
+    schemas: HashMap<String, BTreeSet<Option<String>>>,
+    count: usize,
+}
+
+impl Relations {
+    fn add(&mut self, name: &str, schema: Option<&str>) {
+        let schemas = match self.schemas.get_mut(name) {
+            Some(schemas) => schemas,
+            None => self.schemas.entry(name.to_owned()).or_default(),
+        };
+        self.count += usize::from(schemas.insert(schema.map(str::to_owned)));
+    }
+
     fn concern(&self, statement: &Statement) -> bool {
-        concern(&self.named, statement)
+        let mut named = statement.reads.iter().chain(&statement.writes);
+        self.count > 0
+            && named.any(|name| {
+                let schemas = self.schemas.get(&name.name).into_iter().flatten();
+                schemas
+                    .into_iter()
+                    .any(|schema| may_be_one(name.schema.as_deref(), schema.as_deref()))
+            })
     }
 }
 
@@ -47,54 +82,50 @@ pub struct Changing {
 
 #[derive(Default)]
 struct Known {
-    /// The last ones in order, by number.
-    last: VecDeque<(u64, Names)>,
+    /// The last ones in order.
+    last: VecDeque<Change>,
+    /// How many names these have.
+    remembered: usize,
     /// What sessions have not committed yet.
     by: HashMap<SessionId, Open>,
+}
+
+/// One that was sent.
+struct Change {
+    number: u64,
+    by: SessionId,
+    names: Names,
 }
 
 /// What one session has not committed.
 #[derive(Default)]
 struct Open {
-    /// Schemas by name.
-    names: HashMap<String, BTreeSet<Option<String>>>,
-    count: usize,
+    relations: Relations,
     is_anything: bool,
 }
 
 impl Open {
     /// Takes these in if there is room.
     fn add(&mut self, names: &Names) -> bool {
-        if self.count + names.named.len() > NAMES_MAX {
+        if self.relations.count + names.relations.count > NAMES_MAX {
             return false;
         }
-        for name in names.named.iter() {
-            let schemas = self.names.entry(name.name.clone()).or_default();
-            self.count += usize::from(schemas.insert(name.schema.clone()));
+        for (name, schemas) in &names.relations.schemas {
+            for schema in schemas {
+                self.relations.add(name, schema.as_deref());
+            }
         }
         self.is_anything |= names.is_anything;
         true
     }
 
     fn concerns(&self, statement: &Statement) -> bool {
-        let mut named = statement.reads.iter().chain(&statement.writes);
-        named.any(|name| {
-            let schemas = self.names.get(&name.name).into_iter().flatten();
-            schemas
-                .into_iter()
-                .any(|schema| may_be_one(name.schema.as_deref(), schema.as_deref()))
-        })
+        self.relations.concern(statement)
     }
 
     fn into_names(self) -> Names {
-        let named = self.names.into_iter().flat_map(|(name, schemas)| {
-            schemas.into_iter().map(move |schema| Name {
-                schema,
-                name: name.clone(),
-            })
-        });
         Names {
-            named: named.collect(),
+            relations: Arc::new(self.relations),
             is_anything: self.is_anything,
         }
     }
@@ -106,17 +137,21 @@ impl Changing {
         let mut known = lock(&self.known);
         let has_room = known.by.entry(session).or_default().add(names);
         if has_room {
-            self.add(&mut known, names.clone());
+            self.add(&mut known, session, names.clone());
         }
         self.open.store(known.by.len(), Ordering::Release);
         has_room
     }
 
-    fn add(&self, known: &mut Known, names: Names) {
+    fn add(&self, known: &mut Known, by: SessionId, names: Names) {
         let number = self.sent.load(Ordering::Acquire) + 1;
-        known.last.push_back((number, names));
-        if known.last.len() > CHANGES_MAX {
-            known.last.pop_front();
+        known.remembered += names.relations.count;
+        known.last.push_back(Change { number, by, names });
+        while known.last.len() > CHANGES_MAX || known.remembered > REMEMBERED_MAX {
+            let Some(oldest) = known.last.pop_front() else {
+                break;
+            };
+            known.remembered -= oldest.names.relations.count;
         }
         self.sent.store(number, Ordering::Release);
     }
@@ -131,7 +166,7 @@ impl Changing {
         if self.open.load(Ordering::Acquire) > 0 {
             let mut known = lock(&self.known);
             if let Some(open) = known.by.remove(&session) {
-                self.add(&mut known, open.into_names()); // by now others see it
+                self.add(&mut known, session, open.into_names()); // by now others see it
             }
             self.open.store(known.by.len(), Ordering::Release);
         }
@@ -160,8 +195,23 @@ impl Changing {
     pub fn was_changed(&self, mark: u64, statement: &Statement) -> bool {
         self.sent.load(Ordering::Acquire) != mark && {
             let known = lock(&self.known);
-            self.has_forgotten(&known, mark) || since(&known, mark).any(|names| names.concern(statement))
+            self.has_forgotten(&known, mark)
+                || since(&known, mark).any(|change| change.names.concern(statement))
         }
+    }
+
+    /// Whether another session than this one has changed what the statement names since that mark, or is changing it.
+    pub fn is_moved_by_others(&self, session: SessionId, mark: u64, statement: &Statement) -> bool {
+        if self.sent.load(Ordering::Acquire) == mark && self.open.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let known = lock(&self.known);
+        self.has_forgotten(&known, mark)
+            || since(&known, mark).any(|change| change.by != session && change.names.concern(statement))
+            || known
+                .by
+                .iter()
+                .any(|(by, open)| *by != session && open.concerns(statement))
     }
 
     /// Whether the statement may mean something else than it did when it was decided at that mark.
@@ -171,7 +221,7 @@ impl Changing {
         }
         let known = lock(&self.known);
         self.has_forgotten(&known, mark)
-            || since(&known, mark).any(|names| names.is_anything || names.concern(statement))
+            || since(&known, mark).any(|change| change.names.is_anything || change.names.concern(statement))
             || known
                 .by
                 .values()
@@ -184,26 +234,16 @@ impl Changing {
 }
 
 /// The changes after that mark which are remembered.
-fn since(known: &Known, mark: u64) -> impl Iterator<Item = &Names> {
-    let last = known.last.iter().filter(move |(number, _)| *number > mark);
-    last.map(|(_, names)| names)
-}
-
-/// Whether a statement names one of these.
-pub fn concern(names: &[Name], statement: &Statement) -> bool {
-    let mut named = statement.reads.iter().chain(&statement.writes);
-    named.any(|name| {
-        names.iter().any(|changed| {
-            name.name == changed.name && may_be_one(name.schema.as_deref(), changed.schema.as_deref())
-        })
-    })
+fn since(known: &Known, mark: u64) -> impl Iterator<Item = &Change> {
+    known.last.iter().filter(move |change| change.number > mark)
 }
 
 /// Whether a relation in the one schema may be that of its name in the changed one. A session's temporary ones are nobody
 /// else's.
 fn may_be_one(one: Option<&str>, changed: Option<&str>) -> bool {
     match (one, changed) {
-        (_, Some("pg_temp")) => false,
+        // Another session's view can be named by its schema's own name.
+        (one, Some("pg_temp")) => one.is_some_and(|schema| schema.starts_with("pg_temp_")),
         (Some(one), Some(changed)) => one == changed,
         _ => true,
     }
@@ -217,33 +257,39 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
         && !statement.effects.contains(Effects::UNREADABLE)
         && !statement.writes.is_empty()
         && (!statement.effects.contains(Effects::ALTER) || statement.writes.iter().all(is_known));
-    let mut named = statement.writes.clone();
+    let mut relations = Relations::default();
+    for name in &statement.writes {
+        relations.add(&name.name, name.schema.as_deref());
+    }
     if let Some(labels) = labels {
-        add_family(&mut named, labels);
+        add_family(&mut relations, &statement.writes, labels);
     }
     Names {
-        named: named.into(),
+        relations: Arc::new(relations),
         is_anything: !is_clear,
     }
 }
 
-/// What happens to a table happens to its children and partitions.
-fn add_family(names: &mut Vec<Name>, labels: &LabelIndex) {
-    let mut work: Vec<u32> = names
+/// What happens to a table happens to its children and partitions, and shows in the views over them.
+fn add_family(relations: &mut Relations, written: &[Name], labels: &LabelIndex) {
+    let mut work: Vec<u32> = written
         .iter()
         .flat_map(|name| labels.known(name).map(|known| known.oid))
         .collect();
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();
     while let Some(oid) = work.pop() {
-        let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') else {
-            continue;
-        };
-        for oid in known.sources.iter().filter(|oid| seen.insert(**oid)) {
-            work.push(*oid);
-            names.extend(labels.known_by_oid(*oid).map(|kin| Name {
-                schema: Some(kin.schema.to_owned()),
-                name: kin.name.to_owned(),
-            }));
+        let mut also = labels.shown_by(oid);
+        if let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') {
+            also.extend(known.sources);
+        }
+        for oid in also {
+            if !seen.insert(oid) {
+                continue;
+            }
+            work.push(oid);
+            if let Some(kin) = labels.known_by_oid(oid) {
+                relations.add(kin.name, Some(kin.schema));
+            }
         }
     }
 }

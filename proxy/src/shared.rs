@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -60,8 +60,10 @@ pub struct CatalogView {
 pub struct CatalogCell {
     view: ArcSwap<Option<Arc<CatalogView>>>,
     changes: Outstanding,
-    /// Changes that are not committed.
-    pub changing: Changing,
+    /// Changes that are not committed; one for all targets of the same database of the same server.
+    pub changing: Arc<Changing>,
+    /// The cells of other targets of it.
+    kin: Mutex<Vec<Weak<Self>>>,
     served: AtomicU64,
     under_way: AtomicU64,
     failed: AtomicU64,
@@ -138,8 +140,31 @@ impl CatalogCell {
 
     /// Something has changed: that these tables came or went, or anything.
     pub fn mark_changed(&self, tables: Option<&Tables>) {
+        self.note_changed(tables);
+        for kin in lock(&self.kin).iter().filter_map(Weak::upgrade) {
+            kin.note_changed(tables);
+        }
+    }
+
+    fn note_changed(&self, tables: Option<&Tables>) {
         self.changes.add(tables);
         self.changed_at.store(clock::now().0, Ordering::Release);
+    }
+
+    /// The same of another target of this database.
+    fn beside(kin: Vec<Arc<Self>>) -> Arc<Self> {
+        let cell = Arc::new(Self {
+            changing: kin
+                .first()
+                .map(|first| first.changing.clone())
+                .unwrap_or_default(),
+            ..Self::default()
+        });
+        for other in kin {
+            lock(&other.kin).push(Arc::downgrade(&cell));
+            lock(&cell.kin).push(Arc::downgrade(&other));
+        }
+        cell
     }
 
     /// Whether the time has come to look at the server again, though nobody wished for it. Changes are met one after the
@@ -360,12 +385,24 @@ impl Shared {
         match catalogs.get(&key) {
             Some(cell) => (cell.clone(), false),
             None => {
-                let cell = Arc::new(CatalogCell::default());
-                cell.mark_stale();
+                let kin = catalogs
+                    .iter()
+                    .filter(|((of, name), _)| name == database && self.is_same_server(of, target));
+                let cell = CatalogCell::beside(kin.map(|(_, cell)| cell.clone()).collect());
+                cell.note_changed(None);
                 catalogs.insert(key, cell.clone());
                 (cell, true)
             }
         }
+    }
+
+    /// Whether two targets are one server, by what their addresses resolved to.
+    fn is_same_server(&self, one: &str, other: &str) -> bool {
+        let (Some(one), Some(other)) = (self.targets.get(one), self.targets.get(other)) else {
+            return false;
+        };
+        let others = other.addresses.load();
+        one.addresses.load().iter().any(|place| others.contains(place))
     }
 
     /// Asks for a catalog to be read now; wishes that come before the read starts are one.
@@ -402,6 +439,20 @@ mod tests {
         assert!(cell.is_unread() && cell.is_stale());
         cell.confirm(cell.reading(), 0);
         assert!(!cell.is_stale());
+    }
+
+    #[test]
+    fn targets_of_one_database_know_of_each_others_changes() {
+        let one = CatalogCell::beside(Vec::new());
+        let two = CatalogCell::beside(vec![one.clone()]);
+        assert!(Arc::ptr_eq(&one.changing, &two.changing));
+        one.mark_stale();
+        assert!(one.is_stale() && two.is_stale());
+        two.confirm(two.reading(), 0);
+        assert!(one.is_stale() && !two.is_stale(), "each reads for itself");
+        let three = CatalogCell::beside(vec![one.clone(), two.clone()]);
+        three.mark_stale();
+        assert!(two.is_stale());
     }
 
     #[test]

@@ -327,6 +327,17 @@ fn changes_in_portions_do_not_pass_uncounted() {
     client.query("PREPARE u AS UPDATE app.orders SET note = 'x' WHERE id <= 20");
     let told = client.query("EXPLAIN (ANALYZE) EXECUTE u");
     assert!(error_of(&told).is_some(), "{}", tags(&told));
+    // A COPY of what it changes, by its name.
+    let copied = format!("COPY ({update}) TO STDOUT");
+    client.send_bytes(&[parse("u2", &copied), sync()].concat());
+    client.read_to_ready();
+    assert_ne!(code(&client.query("EXECUTE u2")), "no error");
+    assert_eq!(
+        under
+            .postgres
+            .sql("SELECT count(*) FROM app.orders WHERE note = 'x'"),
+        "0"
+    );
     // By its name, in portions or through a cursor's commands.
     client.send_bytes(&[parse("n", update), sync()].concat());
     client.read_to_ready();

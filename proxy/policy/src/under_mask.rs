@@ -18,7 +18,8 @@ use crate::verdict::{Channel, Reason};
 /// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
 /// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings. How much
 /// memory and disk computed values took is in `pg_backend_memory_contexts` and `pg_stat_database`; whether an indexed value was
-/// written anew, in the counters of the open transaction.
+/// written anew, in the counters of the open transaction; whether two values stand on one page of an index, in how often it was
+/// searched.
 const VALUE_CATALOGS: &[&str] = &[
     "_pg_user_mappings",
     "pg_backend_memory_contexts",
@@ -31,13 +32,22 @@ const VALUE_CATALOGS: &[&str] = &[
     "pg_prepared_statements",
     "pg_shadow",
     "pg_stat_activity",
+    "pg_stat_all_indexes",
     "pg_stat_database",
     "pg_stat_statements",
     "pg_stat_subscription",
+    "pg_stat_sys_indexes",
+    "pg_stat_user_indexes",
     "pg_stat_wal_receiver",
     "pg_stat_xact_all_tables",
     "pg_stat_xact_sys_tables",
     "pg_stat_xact_user_tables",
+    "pg_statio_all_indexes",
+    "pg_statio_all_tables",
+    "pg_statio_sys_indexes",
+    "pg_statio_sys_tables",
+    "pg_statio_user_indexes",
+    "pg_statio_user_tables",
     "pg_statistic",
     "pg_statistic_ext_data",
     "pg_stats",

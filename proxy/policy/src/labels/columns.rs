@@ -218,15 +218,19 @@ impl LabelIndex {
         })
     }
 
+    /// Views over a relation, and relations with rules about it.
+    pub fn shown_by(&self, oid: u32) -> Vec<u32> {
+        let shows = |entry: &Entry| matches!(entry.kind, b'v' | b'm') || entry.reactions.rules;
+        let over = self.relations.iter();
+        over.filter(|(_, entry)| shows(entry) && entry.sources.contains(&oid))
+            .map(|(oid, _)| *oid)
+            .collect()
+    }
+
     /// What goes or loses something when a relation or a column of it is dropped with CASCADE: what shows it, and relations with
     /// rules about it or foreign keys to it.
     pub fn dependents(&self, oid: u32) -> Vec<u32> {
-        let shows = |entry: &Entry| matches!(entry.kind, b'v' | b'm') || entry.reactions.rules;
-        let over = self.relations.iter();
-        let mut all: Vec<u32> = over
-            .filter(|(_, entry)| shows(entry) && entry.sources.contains(&oid))
-            .map(|(oid, _)| *oid)
-            .collect();
+        let mut all = self.shown_by(oid);
         if let Some(entry) = self.relations.get(&oid) {
             all.extend(entry.reactions.cascades.iter().map(|key| key.relation));
         }

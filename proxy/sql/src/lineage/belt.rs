@@ -14,7 +14,8 @@ use linegate_policy::{ColumnId, LabelIndex};
 use pg_raw_parse::list::{NodeList, empty_list};
 use pg_raw_parse::{Node, nodes};
 
-use super::query::last_star;
+use super::from::called;
+use super::query::{VALUES_NAME, last_star};
 use super::value::{Set, Value};
 use crate::parse::plain;
 use crate::walk::children::any_below;
@@ -81,8 +82,22 @@ impl Belt {
         if parts.len() == 2 && self.certain.contains(parts[0]) {
             return None;
         }
+        let has_star = matches!(column.fields().iter().next_back(), Some(Node::A_Star(_)));
+        if has_star {
+            return self.doubt_row(&parts);
+        }
         let is_row = parts.len() == 1 && self.rows.contains(*last);
         let is_labelled = self.is_any || is_row || self.is_column(last);
+        is_labelled.then(|| Value::Tainted(self.all.clone()))
+    }
+
+    /// The same of a whole row that was found to hold nothing labelled, by the parts of its item's name.
+    pub(super) fn doubt_row(&self, parts: &[&str]) -> Option<Value> {
+        let [.., last] = parts else { return None };
+        if self.all.is_empty() || self.is_single || parts.len() == 1 && self.certain.contains(*last) {
+            return None;
+        }
+        let is_labelled = self.is_any || self.rows.contains(*last);
         is_labelled.then(|| Value::Tainted(self.all.clone()))
     }
 
@@ -162,7 +177,11 @@ impl Belt {
                 }
                 Node::RangeFunction(function) => {
                     *others.borrow_mut() += 1;
-                    count(function.alias().and_then(nodes::Alias::aliasname), false);
+                    let alias = function.alias().and_then(nodes::Alias::aliasname);
+                    count(alias.or_else(|| called(function)), false);
+                }
+                Node::SelectStmt(select) if !select.values_lists().is_empty() => {
+                    count(Some(VALUES_NAME), false);
                 }
                 Node::JoinExpr(join) => {
                     count(join.alias().and_then(nodes::Alias::aliasname), false);
@@ -186,7 +205,27 @@ impl Belt {
                         .filter_map(nodes::ReturningOption::value);
                     rows.borrow_mut().extend(given.map(str::to_owned));
                 }
-                Node::SubLink(_) | Node::RangeTableFunc(_) | Node::JsonTable(_) => *others.borrow_mut() += 1,
+                Node::RangeTableFunc(table) => {
+                    *others.borrow_mut() += 1;
+                    count(
+                        table
+                            .alias()
+                            .and_then(nodes::Alias::aliasname)
+                            .or(Some("xmltable")),
+                        false,
+                    );
+                }
+                Node::JsonTable(table) => {
+                    *others.borrow_mut() += 1;
+                    count(
+                        table
+                            .alias()
+                            .and_then(nodes::Alias::aliasname)
+                            .or(Some("json_table")),
+                        false,
+                    );
+                }
+                Node::SubLink(_) => *others.borrow_mut() += 1,
                 _ => {}
             }
             false
@@ -195,8 +234,9 @@ impl Belt {
             any_below(*node, look);
         }
         let counted = counted.into_inner();
-        self.is_single =
-            others.into_inner() == 0 && counted.values().map(|(times, _)| times).sum::<usize>() <= 1;
+        let named = counted.iter().filter(|(name, _)| *name != VALUES_NAME);
+        let items: usize = named.map(|(_, (times, _))| times).sum();
+        self.is_single = others.into_inner() == 0 && items <= 1;
         self.certain = counted
             .into_iter()
             .filter(|(_, (times, is_relation))| *times == 1 && *is_relation)

@@ -34,7 +34,9 @@ impl Reader<'_> {
                         self.probe(&left);
                         self.probe(&Value::of_set(rows.all()));
                     }
-                    (Value::Row(left), None) if left.len() == rows.fields.len() => {
+                    (Value::Row(left), None)
+                        if matches!(link.testexpr(), Node::RowExpr(_)) && left.len() == rows.fields.len() =>
+                    {
                         for (one, two) in left.iter().zip(&rows.fields) {
                             self.equal(&one.value, &two.value);
                         }
@@ -65,7 +67,7 @@ impl Reader<'_> {
         match expr.kind {
             A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_NOT_DISTINCT if is_equals => {
                 let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
-                self.equal(&left, &right);
+                self.equal_as_written([expr.lexpr(), expr.rexpr()], &left, &right);
             }
             A_Expr_Kind::AEXPR_OP_ANY if is_equals => {
                 let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
@@ -83,7 +85,10 @@ impl Reader<'_> {
                     Node::NodeList(list) => {
                         for node in list {
                             let right = self.value(node);
-                            self.equal(&left, &right);
+                            self.equal_as_written([expr.lexpr(), node], &left, &right);
+                            if self.measures && list.len() > 1 {
+                                self.probe(&left); // an index tells which of them stand on one page
+                            }
                         }
                     }
                     other => {
@@ -114,20 +119,36 @@ impl Reader<'_> {
         }
     }
 
+    /// The same of two sides as they are written: rows that are written out are compared field by field. Any other rows the
+    /// server can only sort to find those that are equal.
+    fn equal_as_written(&mut self, sides: [Node<'_>; 2], one: &Value, two: &Value) {
+        match (one, two) {
+            (Value::Row(left), Value::Row(right))
+                if left.len() == right.len() && sides.iter().all(|side| matches!(side, Node::RowExpr(_))) =>
+            {
+                for (one, two) in left.iter().zip(right.iter()) {
+                    self.equal(&one.value, &two.value);
+                }
+            }
+            _ => self.equal(one, two),
+        }
+    }
+
     /// Two values compared for equality in a condition.
     pub(super) fn equal(&mut self, one: &Value, two: &Value) {
         let is_measured = |column: &ColumnId| self.index.type_oid(*column).is_some_and(compares_sizes);
-        if one.columns().iter().chain(&two.columns()).any(is_measured) {
+        // Rows of both sides may have to be sorted, and come in that order.
+        let is_joined = |other: &Value| !matches!(other, Value::Clean(Source::Constant));
+        let sorts = |column: &ColumnId| self.index.type_oid(*column).is_none_or(may_be_sorted);
+        let columns: Vec<ColumnId> = one.columns().into_iter().chain(two.columns()).collect();
+        if columns.iter().any(is_measured)
+            || is_joined(one) && is_joined(two) && (self.measures || columns.iter().any(sorts))
+        {
             self.probe(one);
             self.probe(two);
             return;
         }
         match (one, two) {
-            (Value::Row(left), Value::Row(right)) if left.len() == right.len() => {
-                for (one, two) in left.iter().zip(right.iter()) {
-                    self.equal(&one.value, &two.value);
-                }
-            }
             (Value::Exactly(column), Value::Clean(source))
             | (Value::Clean(source), Value::Exactly(column))
                 if matches!(source, Source::Constant | Source::Listed) =>
@@ -154,6 +175,13 @@ impl Reader<'_> {
 /// Types whose `=` compares areas or numbers of points: path, box, polygon, circle.
 fn compares_sizes(type_oid: u32) -> bool {
     matches!(type_oid, 602 | 603 | 604 | 718)
+}
+
+/// Types that the server can join by sorting only: those without hash operators, and dates and times, which have none with
+/// each other. Others' types are taken for such as have.
+fn may_be_sorted(type_oid: u32) -> bool {
+    // money, date, timestamp, timestamptz, bit, varbit, tsvector
+    matches!(type_oid, 790 | 1082 | 1114 | 1184 | 1560 | 1562 | 3614)
 }
 
 /// An array whose values stand in the text or in one parameter: not one that an expression makes many of.

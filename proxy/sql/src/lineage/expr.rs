@@ -476,7 +476,12 @@ impl Reader<'_> {
         let is_called = !functions::fails_by_others(name)
             || of_arguments.is_clean()
             || call.args().iter().all(|argument| self.keeps_null(argument));
-        if name != "count" && !(fits && may_follow && is_called && functions::is_total(name, &labelled)) {
+        let goes_by_place = !call
+            .args()
+            .iter()
+            .any(|node| matches!(node, Node::NamedArgExpr(_)));
+        let is_total = goes_by_place && functions::is_total(name, &labelled);
+        if name != "count" && !(fits && may_follow && is_called && is_total) {
             self.probe(&of_arguments);
         }
         let mut from: Vec<&Value> = arguments.iter().chain([&chosen_by]).collect();

@@ -5,6 +5,7 @@
 //! sub-select without LATERAL does not see its siblings. What an item contributes to `*` is the answer.
 
 use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::CoercionForm;
 use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::labels::Known;
@@ -13,7 +14,7 @@ use linegate_policy::{ColumnId, Name};
 use super::condition::is_listed;
 use super::scope::{Item, Level, Shape};
 use super::value::{Field, Source, Value};
-use super::{DERIVED, Reader, STRANGE_NODE, builtin_name, functions};
+use super::{DERIVED, EXPRESSION_IN_FROM, Reader, STRANGE_NODE, builtin_name, functions};
 use crate::parse::plain;
 use crate::walk::names;
 
@@ -258,6 +259,10 @@ impl Reader<'_> {
                 ),
                 other => (other, None),
             };
+            if !is_plain_call(function) {
+                // What it is called depends on the expression, and on the server's version.
+                self.unknown(EXPRESSION_IN_FROM);
+            }
             let own = columns.filter(|columns| !columns.is_empty());
             let columns = own.unwrap_or_else(|| plain(range.coldeflist()));
             let more = self.function_rows(function, columns, alias_name.filter(|_| !range.is_rowsfrom));
@@ -270,19 +275,8 @@ impl Reader<'_> {
         if let Some(alias) = alias {
             shape = shape.renamed(alias.colnames());
         }
-        let name = alias_name.map(str::to_owned).or_else(|| {
-            let first = range.functions().first()?;
-            let call = match first {
-                Node::NodeList(pair) => pair.get(0)?,
-                other => other,
-            };
-            match call {
-                Node::FuncCall(call) => call.funcname().iter().next_back()?.as_str().map(str::to_owned),
-                _ => None,
-            }
-        });
         self.add(Item {
-            name,
+            name: alias_name.or_else(|| called(range)).map(str::to_owned),
             shape: shape.clone(),
             is_relation: false,
             is_renamed: false,
@@ -362,7 +356,7 @@ impl Reader<'_> {
             from.push(self.value(column.coldefexpr()));
             names.push(column.colname().map(str::to_owned));
         }
-        self.made_rows(&from, names, table.alias())
+        self.made_rows(&from, names, table.alias(), "xmltable")
     }
 
     fn json_table(&mut self, table: &nodes::JsonTable) -> Shape {
@@ -370,7 +364,7 @@ impl Reader<'_> {
         from.extend(self.values_of(table.passing()));
         let mut names = Vec::new();
         self.json_columns(plain(table.columns()), &mut names, &mut from);
-        self.made_rows(&from, names, table.alias())
+        self.made_rows(&from, names, table.alias(), "json_table")
     }
 
     fn json_columns(&mut self, columns: &NodeList, names: &mut Vec<Option<String>>, from: &mut Vec<Value>) {
@@ -398,6 +392,7 @@ impl Reader<'_> {
         from: &[Value],
         names: Vec<Option<String>>,
         alias: Option<&nodes::Alias>,
+        own_name: &str,
     ) -> Shape {
         let value = Value::computed(from.iter().chain([&Value::OTHER]));
         self.probe(&value);
@@ -409,7 +404,10 @@ impl Reader<'_> {
             shape = shape.renamed(alias.colnames());
         }
         self.add(Item {
-            name: alias.and_then(|alias| alias.aliasname()).map(str::to_owned),
+            name: alias
+                .and_then(|alias| alias.aliasname())
+                .or(Some(own_name))
+                .map(str::to_owned),
             shape: shape.clone(),
             is_relation: false,
             is_renamed: false,
@@ -430,6 +428,23 @@ impl Reader<'_> {
     pub(super) fn close(&mut self) {
         self.levels.pop();
     }
+}
+
+/// What a function in FROM goes by without an alias: the first one's own name.
+pub(super) fn called(range: &nodes::RangeFunction) -> Option<&str> {
+    let call = match range.functions().first()? {
+        Node::NodeList(pair) => pair.get(0)?,
+        other => other,
+    };
+    match call {
+        Node::FuncCall(call) => call.funcname().iter().next_back()?.as_str(),
+        _ => None,
+    }
+}
+
+/// A call as `name(…)`: not CAST, COALESCE or a keyword, some of which are names for older servers.
+fn is_plain_call(node: Node<'_>) -> bool {
+    matches!(node, Node::FuncCall(call) if call.funcformat == CoercionForm::COERCE_EXPLICIT_CALL)
 }
 
 /// What a query yields, as rows: what was one constant may be many now.

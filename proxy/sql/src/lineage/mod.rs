@@ -58,6 +58,7 @@ const NODES_MAX: usize = 1 << 20;
 const OURS_FROM: u32 = 16384;
 
 const TOO_DEEP: &str = "a query that is nested too deeply or too large";
+const EXPRESSION_IN_FROM: &str = "an expression in FROM that is no function call";
 const STRANGE_NODE: &str = "an expression that is not known here";
 const PREPARED_EXPLAINED: &str = "the plan of a prepared statement";
 const PREPARED_KEPT: &str = "rows of a prepared statement, kept";

@@ -160,7 +160,7 @@ impl Reader<'_> {
                     let parts: Vec<&str> = column.fields().iter().filter_map(Node::as_str).collect();
                     match parts.last() {
                         None => star.clone(),
-                        Some(relation) => self.star_of(relation),
+                        Some(relation) => self.star_of_parts(&parts, relation),
                     }
                 }
                 (true, Node::A_Indirection(path)) => match self.indirection(path) {
@@ -178,6 +178,18 @@ impl Reader<'_> {
             shape = beside(shape, more);
         }
         shape
+    }
+
+    /// What `relation.*` or `schema.relation.*` expands to.
+    fn star_of_parts(&self, parts: &[&str], relation: &str) -> Shape {
+        if parts.len() > 1 && self.is_shared(Some(relation)) {
+            return Shape::opaque(self.in_reach());
+        }
+        let shape = self.star_of(relation);
+        match self.belt.doubt_row(parts) {
+            Some(doubt) if shape.all().is_empty() => Shape::opaque(doubt),
+            _ => shape,
+        }
     }
 
     fn values_lists(&mut self, select: &nodes::SelectStmt) -> Shape {
@@ -216,7 +228,7 @@ impl Reader<'_> {
         // ORDER BY sees the list's columns.
         if let Some(level) = self.levels.last_mut() {
             level.items.push(Item {
-                name: None,
+                name: Some(VALUES_NAME.to_owned()),
                 shape: shape.clone(),
                 is_relation: false,
                 is_renamed: false,
@@ -372,6 +384,9 @@ impl Reader<'_> {
         shape
     }
 }
+
+/// What the server calls a list of values.
+pub(super) const VALUES_NAME: &str = "*VALUES*";
 
 /// Rows that may be as many as wished for.
 fn endless(mut shape: Shape) -> Shape {

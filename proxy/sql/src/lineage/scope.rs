@@ -256,10 +256,15 @@ impl Reader<'_> {
         let fields: Vec<Node<'_>> = column.fields().iter().collect();
         let value = match fields.as_slice() {
             [Node::String(name)] => self.unqualified(name.sval().unwrap_or_default()),
+            // With its schema it is a relation, whatever else goes by the last part of its name.
+            [_, .., Node::String(relation), Node::A_Star(_)]
+                if fields.len() > 2 && self.is_shared(relation.sval()) =>
+            {
+                Some(self.in_reach())
+            }
             [.., Node::String(relation), Node::A_Star(_)] => {
                 self.whole_row(relation.sval().unwrap_or_default())
             }
-            // With its schema it is a relation, whatever else goes by the last part of its name.
             [_, .., Node::String(relation), Node::String(_)]
                 if fields.len() > 2 && self.is_shared(relation.sval()) =>
             {
@@ -330,7 +335,7 @@ impl Reader<'_> {
     }
 
     /// Whether several items go by a name.
-    fn is_shared(&self, relation: Option<&str>) -> bool {
+    pub(super) fn is_shared(&self, relation: Option<&str>) -> bool {
         let items = self.levels.iter().flat_map(|level| &level.items);
         items.filter(|item| item.name.as_deref() == relation).count() > 1
     }

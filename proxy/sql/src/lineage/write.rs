@@ -263,6 +263,8 @@ impl Reader<'_> {
                     }
                     let index = usize::try_from(part.colno).unwrap_or(1).saturating_sub(1);
                     match (&source, part.ncolumns) {
+                        // One column takes what one column of the query holds, a whole row as well.
+                        (Some(value), 1) if !matches!(part.source(), Node::RowExpr(_)) => value.clone(),
                         (Some(Value::Row(fields)), _) => match fields.get(index) {
                             Some(field) => field.value.clone(),
                             None => Value::computed(&source),

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use linegate_identity::Effects;
 use linegate_policy::Statement;
@@ -17,14 +17,15 @@ use super::ask::Asking;
 use super::asked::Asked;
 use super::hold::Refusal;
 use super::{Ended, Session, cancel};
-use crate::changing::{self, Names};
+use crate::changing::{self, Changing, Names};
 use crate::core::Core;
 use crate::rt::sync::Slot;
-use crate::shared::{CatalogCell, CoreMessage};
+use crate::shared::CoreMessage;
 
 /// How long a change waits, and how often it looks.
 const WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
+const POLL_MAX: Duration = Duration::from_millis(200);
 /// How long a server has to hear that it must stop, and when it is looked what became of it.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 const ABANDONED_WAITS: [Duration; 3] = [
@@ -33,9 +34,12 @@ const ABANDONED_WAITS: [Duration; 3] = [
     Duration::from_secs(2),
 ];
 
+/// Effects of PREPARE TRANSACTION.
+const PREPARES: Effects = Effects::TRANSACTION.with(Effects::SERVER);
+
 /// Asked of every core: whether another session has sent what names one of these.
 pub struct Question {
-    catalog: Arc<CatalogCell>,
+    changing: Arc<Changing>,
     by: SessionId,
     /// Where that session is.
     core: usize,
@@ -49,7 +53,7 @@ pub struct Question {
 pub fn answer(core: &Core, question: &Question) {
     let uses = |session: &Session| {
         session.id != question.by
-            && Arc::ptr_eq(&session.catalog, &question.catalog)
+            && Arc::ptr_eq(&session.catalog.changing, &question.changing)
             && session.relies_on_catalog()
             && session.has_sent(&question.names)
     };
@@ -82,26 +86,31 @@ impl Session {
     fn has_sent(&self, names: &Names) -> bool {
         let pipeline = self.pipeline.borrow();
         pipeline.sent().any(|(is_first, asked)| {
-            let is_read =
-                is_first && self.described.get() == asked.number && asked.decision.statement.count == 1;
+            // Functions' names are read when they are first called.
+            let is_all_read = !asked.lineage().is_some_and(|lineage| lineage.through_definitions);
+            let is_read = is_first
+                && is_all_read
+                && self.described.get() == asked.number
+                && asked.decision.statement.count == 1;
             !is_read && uses(asked, names)
         })
     }
 
     /// Waits until nobody else uses these names. False when somebody still does after all that time.
     async fn alone(&self, names: Names) -> bool {
-        let mut waited = Duration::ZERO;
+        let began = Instant::now();
+        let mut pause = POLL;
         loop {
             match self.is_used_elsewhere(&names).await {
                 Some(false) => return true,
-                Some(true) if waited < WAIT => {}
+                Some(true) if began.elapsed() < WAIT => {}
                 _ => return false,
             }
             if self.undecided.is_cancelled() || self.ended.borrow().is_some() {
                 return false;
             }
-            crate::rt::sleep(POLL).await;
-            waited += POLL;
+            crate::rt::sleep(pause).await;
+            pause = (pause * 2).min(POLL_MAX);
         }
     }
 
@@ -109,7 +118,7 @@ impl Session {
     async fn is_used_elsewhere(&self, names: &Names) -> Option<bool> {
         let cores = &self.core.shared.cores;
         let question = Arc::new(Question {
-            catalog: self.catalog.clone(),
+            changing: self.catalog.changing.clone(),
             by: self.id,
             core: self.core.index,
             names: names.clone(),
@@ -139,6 +148,15 @@ fn not_alone() -> Refusal {
     }
 }
 
+/// Its locks would outlive the session, and nobody would know of what.
+fn not_prepared() -> Refusal {
+    Refusal {
+        sqlstate: *b"0A000",
+        message: "linegate: a transaction that changed definitions cannot be prepared".to_owned(),
+        hint: Some("Commit it instead.".to_owned()),
+    }
+}
+
 fn too_many() -> Refusal {
     Refusal {
         sqlstate: *b"54000",
@@ -165,10 +183,10 @@ pub fn abandon(session: Rc<Session>) {
 /// Whether a statement names one of these, itself or by what it runs.
 fn uses(asked: &Asked, names: &Names) -> bool {
     match (&asked.named, &asked.by_name) {
-        (Some(run), _) => changing::concern(&names.named, &run.decision.statement),
+        (Some(run), _) => names.concern(&run.decision.statement),
         // One of several; what is not known at all was never prepared.
         (None, Some(ran)) => !ran.texts.is_empty() || !ran.more.is_empty(),
-        (None, None) => changing::concern(&names.named, &asked.decision.statement),
+        (None, None) => names.concern(&asked.decision.statement),
     }
 }
 
@@ -178,6 +196,10 @@ impl Asking {
     pub(super) async fn take_names(&mut self, asked: &Asked) -> Result<Option<Refusal>, Ended> {
         let session = self.session.clone();
         let changed: Vec<&Statement> = asked.statements().filter(|ran| moves_names(ran)).collect();
+        let prepares = asked.effects().contains(PREPARES);
+        if prepares && (session.catalog.changing.is_changing(session.id) || !changed.is_empty()) {
+            return Ok(Some(not_prepared()));
+        }
         if changed.is_empty() {
             return Ok(None);
         }
@@ -193,14 +215,21 @@ impl Asking {
             let names = changing::names(statement, labels);
             refusal = match session.catalog.changing.begins(session.id, &names) {
                 false => Some(too_many()),
-                true if names.named.is_empty() || session.alone(names).await => continue,
+                true if names.is_empty() || session.alone(names).await => continue,
                 true => Some(not_alone()),
             };
             break;
         }
-        if refusal.is_some() && session.is_quiet() {
-            session.catalog.changing.ends(session.id); // nothing of it was sent
+        if refusal.is_some() {
+            self.leave_names();
         }
         Ok(refusal)
+    }
+
+    /// What was about to change names is not sent.
+    pub(super) fn leave_names(&self) {
+        if self.session.is_quiet() {
+            self.session.catalog.changing.ends(self.session.id);
+        }
     }
 }

@@ -16,7 +16,7 @@ use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
 use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Verdict};
+use linegate_policy::{Decision, Reason, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
 use self::counted::{UNDO, UNDO_NAME, limits_changes};
@@ -343,6 +343,10 @@ impl Asking {
         if is_counted {
             return self.query_counted(asked, whole).await;
         }
+        if self.session.has_moved(&asked) {
+            self.leave_names();
+            return self.refuse_query(&names_moving()).await;
+        }
         self.note(&asked);
         self.forward(whole, Some(Expect::Query { asked }));
         Ok(())
@@ -376,6 +380,7 @@ impl Asking {
             return Ok(Ok(asked));
         };
         self.settle().await?;
+        let meant = session.meant_by(&asked.decision.statement);
         if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, parameters)).await? {
             return Ok(Err(refusal));
         }
@@ -387,6 +392,7 @@ impl Asking {
         let (then, now) = (&approved.decision.statement, &asked.decision.statement);
         let changing = &session.catalog.changing;
         let is_other = then != now
+            || meant != session.meant_by(now)
             || changing.was_changed(approved.mark.get(), then)
             || !names::runs_the_same(&approved, &asked);
         let refusal = match &asked.decision.verdict {
@@ -582,6 +588,16 @@ impl Asking {
     fn fault(&self, error: &PostgresError) -> Ended {
         self.session.core.counters.client_faults.one();
         Ended::violation(error)
+    }
+}
+
+/// What it names has been changed while it waited to be sent.
+fn names_moving() -> Refusal {
+    let reason = Reason::NamesMoving;
+    Refusal {
+        sqlstate: reason.sqlstate(),
+        message: reason.public(),
+        hint: reason.hint(),
     }
 }
 

@@ -218,7 +218,7 @@ impl Spending {
             b"PREPARE" => None, // nothing has run
             b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" => self.changed(charges, done.rows()),
             b"COPY" if asked.effects().contains(Effects::COPY_IN) => self.changed(charges, done.rows()),
-            _ if asked.decision.statement.count == 1 && asked.decision.effects.intersects(CHANGES) => {
+            _ if asked.decision.statement.count == 1 && asked.effects().intersects(CHANGES) => {
                 Some(uncountable())
             }
             _ => None,

@@ -24,7 +24,7 @@ pub mod silence;
 pub mod startup_settings;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -393,6 +393,35 @@ impl Session {
     /// session, and read its names anew afterwards.
     fn is_being_changed(&self, decision: &Decision) -> bool {
         self.catalog.changing.is_open(self.id, &decision.statement) && self.relies_on_catalog()
+    }
+
+    /// Every relation that a statement's names may mean, by OID.
+    pub fn meant_by(&self, statement: &Statement) -> BTreeSet<u32> {
+        let view = self.catalog.latest();
+        let named = statement.reads.iter().chain(&statement.writes);
+        let known = |name| {
+            let view = view.as_ref()?;
+            Some(view.labels.known(name).map(|known| known.oid).collect::<Vec<_>>())
+        };
+        named.filter_map(known).flatten().collect()
+    }
+
+    /// Whether another session has changed what it names since it was decided, or is changing it: the last look before it is
+    /// sent. Whoever changes names from then on finds it in the pipeline.
+    pub fn has_moved(&self, asked: &asked::Asked) -> bool {
+        if !self.relies_on_catalog() {
+            return false;
+        }
+        let changing = &self.catalog.changing;
+        let now = changing.sent();
+        let mark = asked.mark.get();
+        let has_moved = asked
+            .statements()
+            .any(|statement| changing.is_moved_by_others(self.id, mark, statement));
+        if !has_moved && now != mark {
+            asked.mark.set(now); // what came in between is not looked through again
+        }
+        has_moved
     }
 
     /// Whether a decision of that epoch would be the same now: neither policy nor catalog have changed, nor has the time

@@ -24,6 +24,8 @@ use super::asked::Asked;
 const NAMES_MAX: usize = 256;
 /// Texts that one name may stand for.
 const TEXTS_MAX: usize = 8;
+/// Meanings of one text that are told apart; two are too many already.
+const DECLARED_MAX: usize = 2;
 /// Longer texts are not kept.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
@@ -54,6 +56,9 @@ struct Meaning {
     rules: Rules,
     /// Of what the protocol prepared and SQL could not have: it does more than read and change rows.
     more: Option<Arc<Decision>>,
+    /// Of a cursor, as it was decided each time that the text was declared under this name: its rows are of what names meant
+    /// then.
+    declared: Vec<Arc<Decision>>,
 }
 
 /// Something was prepared that is not among the names.
@@ -116,6 +121,13 @@ impl Names {
             Some(meanings) => {
                 let same = |known: &&mut Meaning| known.text.is_some() && known.text == meaning.text;
                 if let Some(same) = meanings.iter_mut().find(same) {
+                    let is_other = |one: &&Arc<Decision>| {
+                        let known = |known: &Arc<Decision>| known.statement.lineage == one.statement.lineage;
+                        !same.declared.iter().any(known)
+                    };
+                    let others: Vec<_> = meaning.declared.iter().filter(is_other).cloned().collect();
+                    same.declared.extend(others);
+                    same.declared.truncate(DECLARED_MAX);
                     same.was_held &= meaning.was_held;
                     same.more = meaning.more.or(same.more.take());
                 } else if meanings.len() < TEXTS_MAX {
@@ -291,6 +303,13 @@ impl Session {
             was_held,
             rules,
             more,
+            declared: Vec::new(),
+        };
+        let as_declared = |name: &Named, mut meaning: Meaning| {
+            if matches!(name, Named::Cursor(_)) && asked.is_masked(self) {
+                meaning.declared.push(asked.decision.clone());
+            }
+            meaning
         };
         for ran in asked.statements().skip(1) {
             // What these names stand for was learned when the statement was prepared.
@@ -300,7 +319,8 @@ impl Session {
             }
         }
         for name in &statement.defines {
-            self.names.learn(name, meaning(statement.count == 1, None));
+            self.names
+                .learn(name, as_declared(name, meaning(statement.count == 1, None)));
             // Of a Parse, only what runs it declares something.
             if also.is_none() {
                 self.names.learn_by_sql(name);
@@ -309,7 +329,8 @@ impl Session {
         let has_names = also.is_some() || !statement.defines.is_empty();
         if let Some(name) = also {
             let more = (!asked.is_read || is_more(statement)).then(|| asked.decision.clone());
-            self.names.learn(&name, meaning(true, more));
+            let meaning = as_declared(&name, meaning(true, more));
+            self.names.learn(&name, meaning);
         }
         // Also where nothing was masked: it may be run when something is.
         let may_prepare = has_names || statement.prepares || !statement.opaque.is_empty();
@@ -374,6 +395,10 @@ impl Session {
                     ran.by_name.more.push(decision.clone()); // a function that it calls
                 }
                 let is_cursor = matches!(name, Named::Cursor(_));
+                let is_other = |then: &Arc<Decision>| then.statement.lineage != decision.statement.lineage;
+                if self.is_masked() && meaning.declared.iter().any(is_other) {
+                    ran.add(&Verdict::Deny(Reason::NameUnknown)); // a column's name has moved since
+                }
                 match &decision.verdict {
                     // A cursor that was approved is fetched from without asking again.
                     Verdict::Hold(_) if is_cursor && meaning.was_held => {}
@@ -422,7 +447,7 @@ impl Session {
     pub async fn renewed(&self, asked: &Rc<Asked>) -> Rc<Asked> {
         let runs_nothing = matches!(runs(&asked.decision.statement), Runs::Nothing);
         let is_hidden = asked.is_read && self.fresh.hides(&asked.decision.statement);
-        if runs_nothing && !is_hidden && self.is_current(asked.epoch) {
+        if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return asked.clone();
         }
         self.asked(asked.text.clone(), asked.is_read)

@@ -318,7 +318,7 @@ fn documents() {
         ),
         (
             "SELECT t.* FROM app.customers c, jsonb_array_elements_text(c.profile->'tags') t",
-            "-",
+            "?",
         ),
         (
             "SELECT jsonb_object_keys(profile) FROM app.customers",

@@ -13,7 +13,7 @@ use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::Message;
 use linegate_policy::BudgetKind;
 
-use super::Asking;
+use super::{Asking, names_moving};
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::pipeline::Expect;
@@ -44,6 +44,13 @@ impl Asking {
                     "linegate: the server did not begin a transaction",
                 ));
             }
+        }
+        if session.has_moved(&asked) {
+            if is_own {
+                tell::query(&mut self.out, b"ROLLBACK");
+                session.pipeline.borrow_mut().push(Expect::Own);
+            }
+            return self.refuse_query(&names_moving()).await;
         }
         session.spending.failed.set(false);
         session.pipeline.borrow_mut().hold_ready();

@@ -11,8 +11,8 @@ use linegate_identity::Effects;
 use linegate_policy::{Named, Verdict};
 use linegate_recording::Protocol;
 
-use super::Asking;
 use super::counted::limits_changes;
+use super::{Asking, names_moving};
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::budget::{CHANGES, uncountable};
@@ -86,11 +86,20 @@ impl Asking {
             self.session.spending.keep(&asked);
             self.session.remember(&asked, Some(cursor(portal)));
         }
+        if self.session.has_moved(&asked) {
+            self.refuse_moved();
+            return Ok(());
+        }
         self.approve(&asked);
         self.note(&asked);
         let portal = Rc::from(portal);
         self.forward(whole, Some(Expect::Bind { portal, asked }));
         Ok(())
+    }
+
+    fn refuse_moved(&mut self) {
+        let refusal = names_moving();
+        self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
     }
 
     /// A statement was cleared: if a person had to approve it, it alone may run next.
@@ -160,6 +169,8 @@ impl Asking {
         if self.is_skipping() {
             return Ok(());
         }
+        // A portal may wait for long: a utility statement's names are read when it runs.
+        let has_moved = known.as_ref().is_some_and(|known| self.session.has_moved(known));
         let asked = match &known {
             Some(asked) => self.session.renewed(asked).await,
             None if portal.is_empty() => return self.refuse_no_portal(),
@@ -174,7 +185,10 @@ impl Asking {
                 (Verdict::Allow, _) => true,
                 // Names in it may mean something else behind whatever ran since.
                 (Verdict::Hold(_), Verdict::Hold(_)) => {
-                    self.approved == Some(known.number) && runs_the_same(known, &asked)
+                    self.approved == Some(known.number)
+                        && !has_moved
+                        && known.decision.statement == asked.decision.statement
+                        && runs_the_same(known, &asked)
                 }
                 _ => false,
             }
@@ -213,6 +227,11 @@ impl Asking {
             return Ok(());
         }
         if self.is_skipping() {
+            return Ok(());
+        }
+        if self.session.has_moved(&asked) {
+            self.leave_names();
+            self.refuse_moved();
             return Ok(());
         }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);

@@ -15,6 +15,7 @@ fn meaning(text: &Rc<[u8]>, was_held: bool, rules: Rules) -> Meaning {
         was_held,
         rules,
         more: None,
+        declared: Vec::new(),
     }
 }
 

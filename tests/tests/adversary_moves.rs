@@ -1,0 +1,184 @@
+//! Names that come to mean something else between the decision and the moment when the server reads them.
+
+use std::time::Duration;
+
+use linegate_tests::shop;
+use linegate_tests::under::{Under, assert_nothing_raw, code, query, say, under, with};
+use linegate_tests::wire::{bind, execute, parse, rows, sync};
+use linegate_tests::{RawClient, eventually};
+
+/// `ci` may delete nothing in the schema `app`.
+const ORDERS_STAY: &str =
+    "@id(\"orders-stay\") forbid (principal in Group::\"ci\", action == Action::\"delete\", resource)
+    when { resource is Table && resource.schema == \"app\" };";
+/// Gives the name of a table of one's own to a view over another.
+const SWAP: [&str; 2] = [
+    "DROP TABLE scr.w",
+    "CREATE VIEW scr.w AS SELECT * FROM app.orders",
+];
+const DELETE: &str = "DELETE FROM scr.w WHERE id = 1";
+
+fn scratch(policies: &str) -> (Under, RawClient, RawClient) {
+    let under = under(policies);
+    under.postgres.sql(
+        "CREATE SCHEMA scr AUTHORIZATION app; CREATE TABLE scr.w (id int PRIMARY KEY); INSERT INTO scr.w VALUES (1);
+         ALTER TABLE scr.w OWNER TO app",
+    );
+    let dba = under.linegate.lease("user:dba", &[], "all");
+    let dba = under.linegate.client(&dba);
+    let client = under.client();
+    (under, client, dba)
+}
+
+fn run(client: &mut RawClient, steps: &[&str]) {
+    for step in steps {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+}
+
+fn orders(under: &Under) -> String {
+    under.postgres.sql("SELECT count(*) FROM app.orders")
+}
+
+#[test]
+fn what_was_prepared_early_is_looked_at_again_when_it_runs() {
+    let (under, mut client, mut dba) = scratch(&with(ORDERS_STAY));
+    let prepared = say(&mut client, &[parse("s", DELETE), sync()]);
+    assert_eq!(code(&prepared), "no error");
+    run(&mut dba, &["BEGIN", SWAP[0], SWAP[1]]);
+    std::thread::sleep(Duration::from_millis(1200)); // the catalog was read again meanwhile
+    let messages = [bind("", "s", &[], 0), execute("", 0), sync()].concat();
+    client.send_bytes(&messages);
+    std::thread::sleep(Duration::from_millis(300));
+    run(&mut dba, &["COMMIT"]);
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(orders(&under), "1000");
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_portal_that_waits_is_looked_at_again_when_it_runs() {
+    let (under, mut client, mut dba) = scratch(&with(ORDERS_STAY));
+    client.query("BEGIN");
+    let text = "COPY (DELETE FROM scr.w WHERE id = 1 RETURNING id) TO STDOUT";
+    let bound = say(&mut client, &[parse("s", text), bind("p", "s", &[], 0), sync()]);
+    assert_eq!(code(&bound), "no error");
+    run(&mut dba, &["BEGIN", SWAP[0], SWAP[1]]);
+    client.send_bytes(&[execute("p", 0), sync()].concat());
+    std::thread::sleep(Duration::from_millis(300));
+    run(&mut dba, &["COMMIT"]);
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(orders(&under), "1000");
+}
+
+#[test]
+fn a_change_that_is_counted_is_looked_at_again_when_it_is_sent() {
+    let counted = shop::POLICIES.replacen(
+        "@id(\"ci-works\")",
+        "@id(\"ci-works\") @budget_changed(\"100/hour\")",
+        1,
+    );
+    let (under, mut client, mut dba) = scratch(&format!("{counted}\n{ORDERS_STAY}"));
+    client.send_bytes(&[query("SELECT pg_sleep(1)"), query(DELETE)].concat());
+    std::thread::sleep(Duration::from_millis(300));
+    run(&mut dba, &SWAP);
+    client.read_to_ready();
+    let code = code(&client.read_to_ready());
+    assert!(matches!(code.as_str(), "42501" | "55P03"), "{code}");
+    assert_eq!(orders(&under), "1000");
+    assert_eq!(rows(&client.query("SELECT 'usable'")), [["usable"]]);
+}
+
+#[test]
+fn a_change_below_a_view_waits_for_who_reads_through_it() {
+    let (under, mut client, mut dba) = scratch(shop::POLICIES);
+    run(
+        &mut dba,
+        &[
+            "CREATE VIEW scr.below AS SELECT id AS k, name AS v FROM app.customers",
+            "CREATE VIEW scr.above AS SELECT k, v FROM scr.below",
+            "CREATE TABLE scr.copy (v text)",
+        ],
+    );
+    assert_eq!(
+        rows(&client.query("SELECT v FROM scr.above WHERE k = 1")),
+        [["first customer"]]
+    );
+    let insert = "INSERT INTO scr.copy SELECT v FROM scr.above WHERE k = 1";
+    client.send_bytes(&[query("SELECT pg_sleep(1)"), query(insert)].concat());
+    std::thread::sleep(Duration::from_millis(300));
+    run(
+        &mut dba,
+        &["CREATE OR REPLACE VIEW scr.below AS SELECT id AS k, ssn AS v FROM app.customers"],
+    );
+    client.read_to_ready();
+    assert_eq!(code(&client.read_to_ready()), "no error");
+    assert_eq!(under.postgres.sql("SELECT v FROM scr.copy"), "first customer");
+}
+
+#[test]
+fn a_cursor_shows_what_its_names_meant_when_it_was_declared() {
+    let (under, mut client, mut dba) = scratch(shop::POLICIES);
+    let there =
+        "ALTER TABLE app.customers RENAME name TO other; ALTER TABLE app.customers RENAME ssn TO name";
+    let back = "ALTER TABLE app.customers RENAME name TO ssn; ALTER TABLE app.customers RENAME other TO name";
+    run(&mut dba, &[there]);
+    let declare = "DECLARE c CURSOR WITH HOLD FOR SELECT name || '' FROM app.customers WHERE id = 1";
+    eventually("the catalog shows it", || {
+        let seen = client.query("SELECT name || '' FROM app.customers WHERE id = 1");
+        assert_nothing_raw("renamed", &seen);
+        (code(&seen) == "no error").then_some(())
+    });
+    assert_eq!(code(&client.query(declare)), "no error");
+    run(&mut dba, &[back]);
+    for _ in 0..2 {
+        let fetched = client.query("FETCH ALL FROM c");
+        assert_nothing_raw("fetched", &fetched);
+        assert_eq!(code(&fetched), "42501");
+        client.query(declare); // it is there already, and means another thing by now
+    }
+    let fresh = declare.replace("DECLARE c", "DECLARE d");
+    assert_eq!(code(&client.query(&fresh)), "no error");
+    assert_eq!(rows(&client.query("FETCH ALL FROM d")), [["first customer"]]);
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn what_changed_definitions_is_not_prepared_for_later() {
+    let (_under, mut client, mut dba) = scratch(shop::POLICIES);
+    run(
+        &mut dba,
+        &["BEGIN", "ALTER TABLE app.customers RENAME name TO other"],
+    );
+    assert_eq!(code(&dba.query("PREPARE TRANSACTION 'later'")), "0A000");
+    run(&mut dba, &["ROLLBACK"]);
+    assert_eq!(
+        code(&dba.query("BEGIN; ALTER TABLE app.scratch RENAME id TO n; PREPARE TRANSACTION 'later'")),
+        "0A000"
+    );
+    assert_eq!(code(&client.query("SELECT id FROM app.scratch")), "no error");
+}
+
+#[test]
+fn an_approval_is_void_when_what_stands_behind_a_name_is_gone() {
+    let (under, mut client, mut dba) = scratch(shop::POLICIES);
+    run(
+        &mut dba,
+        &[
+            "CREATE DOMAIN scr.f AS int",
+            "CREATE VIEW scr.orders AS SELECT * FROM scr.w WHERE 1::scr.f = 1",
+        ],
+    );
+    client.query("SET search_path = scr, app");
+    let text = "COPY (DELETE FROM orders RETURNING id) TO STDOUT";
+    client.send_bytes(&query(text));
+    let hold = under.linegate.hold();
+    let id = hold["id"].as_str().expect("a hold has an id").to_owned();
+    run(&mut dba, &["DROP DOMAIN scr.f CASCADE"]);
+    under
+        .linegate
+        .cli(&["approve", &id, "--as", "user:oncall"])
+        .good();
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(orders(&under), "1000");
+}
