@@ -9,6 +9,7 @@ from pgwire import *
 
 CASES = []
 MASKED = bool(os.environ.get("DRIVERS_MASKED"))
+LONG = 1.0  # seconds in which a busy machine has begun to run a statement
 
 
 def case(function):
@@ -256,7 +257,7 @@ def flush_and_pipelines(w):
     except Gone:
         pass
     other.sock.close()
-    time.sleep(0.3)
+    time.sleep(LONG)
     w.say(Query("SELECT count(*) FROM log WHERE line = 'unsynced'"))
 
 
@@ -354,13 +355,13 @@ def notifications(w):
 def cancel(w):
     log("a sleep is cancelled")
     w.send(Query("SELECT pg_sleep(30)"))
-    time.sleep(0.3)
+    time.sleep(LONG)
     w.cancel()
     w.until("Z")
     log("in a transaction")
     w.say(Query("BEGIN; SELECT 1"))
     w.send(Parse("SELECT pg_sleep(30)"), Bind(), Execute(), Parse("SELECT 2"), Bind(), Execute(), Sync())
-    time.sleep(0.3)
+    time.sleep(LONG)
     w.cancel()
     w.until("Z")
     w.say(Query("ROLLBACK"))
@@ -423,7 +424,7 @@ def timeouts_and_ends(w):
     log("terminated by another session, busy")
     c = Wire(log)
     c.send(Query("SELECT pg_sleep(20)"))
-    time.sleep(0.3)
+    time.sleep(LONG)
     terminate(c, d, None)
     log("terminated in a transaction")
     c = Wire(log)
@@ -455,7 +456,7 @@ def timeouts_and_ends(w):
     d.say(Query("SELECT count(*) FROM log WHERE line = 'open'"))
     if not MASKED:
         # This session and the one of the case; a busy machine takes its time.
-        d.say(Query("DO $$ BEGIN FOR i IN 1..150 LOOP EXIT WHEN (SELECT count(*) FROM pg_stat_activity WHERE usename = 'app') <= 2; PERFORM pg_sleep(0.1), pg_stat_clear_snapshot(); END LOOP; END $$"))
+        d.say(Query("DO $$ BEGIN FOR i IN 1..300 LOOP EXIT WHEN (SELECT count(*) FROM pg_stat_activity WHERE usename = 'app') <= 2; PERFORM pg_sleep(0.1), pg_stat_clear_snapshot(); END LOOP; END $$"))
         d.say(Query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'"))
     d.close()
 
