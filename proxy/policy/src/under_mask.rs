@@ -19,7 +19,7 @@ use crate::verdict::{Channel, Reason};
 /// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings. How much
 /// memory and disk computed values took is in `pg_backend_memory_contexts` and `pg_stat_database`; whether an indexed value was
 /// written anew, in the counters of the open transaction; whether two values stand on one page of an index, in how often it was
-/// searched.
+/// searched, and in the pages that a serializable transaction locks.
 const VALUE_CATALOGS: &[&str] = &[
     "_pg_user_mappings",
     "pg_backend_memory_contexts",
@@ -29,15 +29,19 @@ const VALUE_CATALOGS: &[&str] = &[
     "pg_hba_file_rules",
     "pg_ident_file_mappings",
     "pg_largeobject",
+    "pg_locks",
     "pg_prepared_statements",
     "pg_shadow",
     "pg_stat_activity",
     "pg_stat_all_indexes",
     "pg_stat_database",
+    "pg_stat_io",
+    "pg_stat_slru",
     "pg_stat_statements",
     "pg_stat_subscription",
     "pg_stat_sys_indexes",
     "pg_stat_user_indexes",
+    "pg_stat_wal",
     "pg_stat_wal_receiver",
     "pg_stat_xact_all_tables",
     "pg_stat_xact_sys_tables",

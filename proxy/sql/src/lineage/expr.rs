@@ -82,6 +82,11 @@ impl Reader<'_> {
             }
             Node::NullTest(test) => {
                 let value = self.value(test.arg());
+                if let Node::RowExpr(row) = test.arg() {
+                    // The server tests field by field, up to the first that decides.
+                    let fields = self.values_of(row.args());
+                    self.lazily(row.args(), &fields);
+                }
                 if value.is_plain() {
                     Value::OTHER
                 } else {

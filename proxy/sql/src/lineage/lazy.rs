@@ -310,17 +310,21 @@ fn is_text_below(node: Node<'_>, depth: u32) -> bool {
     }
 }
 
-/// A LIKE pattern that is not cut off in the middle of an escape. The server finds that out only where the text matches so
-/// far.
+/// A LIKE pattern that is not cut off in the middle of an escape, also as bytes are written or after a cast that shortens it.
+/// The server finds that out only where the text matches so far.
 pub(super) fn is_whole_pattern(node: Node<'_>) -> bool {
-    let text = match node {
-        Node::A_Const(constant) => match constant.val() {
-            Some(ConstValue::String(text)) => text,
-            _ => return true,
+    let (text, is_cast) = match node {
+        Node::A_Const(constant) => (constant.val(), false),
+        Node::TypeCast(cast) => match cast.arg() {
+            Node::A_Const(constant) => (constant.val(), true),
+            _ => return false,
         },
-        Node::TypeCast(cast) => return is_whole_pattern(cast.arg()),
         _ => return false,
     };
-    let escapes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    escapes % 2 == 0
+    let Some(ConstValue::String(text)) = text else {
+        return true;
+    };
+    let mut rest = text.split('\\').skip(1).peekable();
+    let has_escapes = rest.peek().is_some();
+    rest.all(|after| after.starts_with(['%', '_'])) && !(is_cast && has_escapes)
 }
