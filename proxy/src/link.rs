@@ -110,6 +110,12 @@ impl LinkReader {
             .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free"))
     }
 
+    /// Whether nothing was read that nobody has taken.
+    pub fn is_drained(&self) -> bool {
+        let held = self.tls.as_ref().and_then(|(_, held)| held.as_ref());
+        held.is_none_or(|held| held.data().is_empty())
+    }
+
     /// An empty buffer to start with.
     pub fn ingress(&self) -> io::Result<Ingress> {
         self.slab(1)
