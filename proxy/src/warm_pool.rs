@@ -192,6 +192,15 @@ impl<C: Kept> WarmPool<C> {
         })
     }
 
+    /// Closes all of one target. Answers with how many.
+    pub fn clear_of(&mut self, target: &str) -> u64 {
+        let waiting = self.targets.remove(target);
+        let parked = waiting.map_or(Vec::new(), |waiting| waiting.parked);
+        let closed = parked.len() as u64;
+        parked.into_iter().for_each(|parked| parked.connection.close());
+        closed
+    }
+
     /// Closes all. Answers with how many.
     pub fn clear(&mut self) -> u64 {
         self.close_where(|_, _| true)
@@ -452,5 +461,9 @@ mod tests {
         assert_eq!(bench.pool.clear(), 1);
         assert_eq!(bench.closed(), [1, 3, 2]);
         assert_eq!(bench.take(&two, 2), None);
+        bench.park(&two, 3);
+        assert_eq!(bench.pool.clear_of("other"), 0);
+        assert_eq!(bench.pool.clear_of("shop"), 1);
+        assert_eq!(bench.take(&two, 4), None);
     }
 }

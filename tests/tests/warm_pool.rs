@@ -178,13 +178,14 @@ fn what_a_reset_does_not_undo_ends_with_its_session() {
         "SET app.tenant = '7'",
         "SELECT set_config('app.tenant', '7', false)",
         "SELECT setseed(0.5)",
+        "SET seed = 0.5",
+        "UPDATE pg_settings SET setting = '7' WHERE name = 'app.tenant'",
         "LOAD 'auto_explain'",
         "BEGIN; SELECT 1",
         "this is no SQL",
     ] {
         let mut client = linegate.client(&lease);
         client.query(sql);
-        println!("{sql}");
         leaves_for_good(&mut client, &postgres);
     }
     let mut client = linegate.client(&lease);
@@ -192,10 +193,10 @@ fn what_a_reset_does_not_undo_ends_with_its_session() {
     client.read_to(b'1');
     leaves_for_good(&mut client, &postgres);
     // One that goes in the middle of an answer.
-    let client = linegate.client(&lease);
+    let mut client = linegate.client(&lease);
     let left = pid(&client);
-    let mut client = client;
-    client.send_query("SELECT pg_sleep(0.2), repeat('x', 100)");
+    client.send_query("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)");
+    client.read_to(b'D');
     drop(client);
     is_gone(&postgres, left);
     let mut client = linegate.client(&lease);
@@ -328,6 +329,8 @@ fn a_key_of_the_session_before_cancels_nothing() {
     client.cancel(linegate.port());
     let cancelled = error_of(&client.read_to_ready()).expect("it was cancelled");
     assert_eq!(cancelled.0, "57014");
+    // As libpq does, the client waits until its request is closed: behind one on its way nothing would be parked.
+    std::thread::sleep(Duration::from_millis(300));
     leaves(&mut client, &postgres);
     let mut client = linegate.client(&lease);
     assert_eq!(pid(&client), ours);
@@ -348,6 +351,20 @@ fn no_more_wait_than_may_and_no_longer() {
     assert_eq!(pid(&linegate.client(&lease)), newer);
     is_parked(&postgres, newer);
     is_gone(&postgres, newer);
+}
+
+#[test]
+fn what_waits_makes_room_where_the_server_has_none() {
+    let postgres = Postgres::start_with(&["max_connections=9"]);
+    let linegate = start(&postgres, "warm_pool = 8");
+    let (one, two) = (dba(&linegate), dba(&linegate));
+    let four = |lease: &Lease| [(); 4].map(|()| linegate.client(lease));
+    let left = four(&one).map(|mut client| leaves(&mut client, &postgres));
+    let mut clients = four(&two);
+    for client in &mut clients {
+        assert!(!left.contains(&pid(client)));
+        good(client, "SELECT 1");
+    }
 }
 
 #[test]

@@ -80,10 +80,15 @@ fn trace_of(statement: &Statement) -> Trace {
         let mut functions = statement.functions.iter();
         functions.any(|function| names.contains(&function.name.as_str()))
     };
-    // A setting with a namespace stays known, with an empty value; a computed name may be such a one.
+    let resets_only =
+        statement.functions.is_empty() && statement.writes.is_empty() && statement.opaque.is_empty();
     let is_lasting = |setting: &String| {
         let name = setting.split_once('=').map_or(setting.as_str(), |(name, _)| name);
-        name.contains('.') || name == "*" && calls(&["set_config"])
+        match name {
+            "seed" => true,
+            "*" => !resets_only, // a computed name, unless it is RESET ALL or DISCARD ALL
+            _ => name.contains('.'), // one with a namespace stays known, with an empty value
+        }
     };
     let is_read = !statement.effects.contains(Effects::UNREADABLE);
     let loads = statement.effects.contains(Effects::SERVER); // LOAD among them: a library stays
@@ -313,7 +318,7 @@ impl Session {
     }
 
     /// Parks the server connection of a session that has ended and was forgotten.
-    pub fn park(&self, reader: LinkReader, writer: LinkWriter) {
+    pub fn park(&self, mut reader: LinkReader, mut writer: LinkWriter) {
         let core = &self.core;
         let is_over = core.is_draining() || is_over(self);
         let login = self.parting.login.borrow_mut().take();
@@ -324,9 +329,10 @@ impl Session {
         let Some(greeting) = merged(&login.greeting, &self.parting.reported.borrow()) else {
             return self.keep_not("it reports other settings than at its login");
         };
-        if !reader.is_drained() {
+        if !reader.rest() {
             return self.keep_not("the server says more than it was asked");
         }
+        writer.rest();
         self.parting.state.set(State::Parked);
         let now = clock::now();
         let link = Link {
@@ -472,7 +478,7 @@ mod tests {
 
     #[test]
     fn what_no_reset_undoes_is_known() {
-        for text in ["app.tenant=7", "app.tenant"] {
+        for text in ["app.tenant=7", "app.tenant", "seed=0.5"] {
             assert_eq!(trace_of(&setting(text)), Trace::Lasting, "{text}");
         }
         for text in ["search_path=app", "timezone", "*", "role=x"] {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use codecs::postgres::Limits;
 use codecs::postgres::backend::TransactionStatus;
@@ -36,6 +37,11 @@ use crate::warm_pool::Key;
 
 /// `NAMEDATALEN`: names are shorter.
 const NAME_BYTES: usize = 64;
+
+/// The server has no room for another connection.
+const TOO_MANY_CONNECTIONS: [u8; 5] = *b"53300";
+/// How long a server may take to end the connections that were kept there.
+const ROOM_WAIT: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
 pub async fn serve(core: Rc<Core>, door: Arc<Door>, stream: Stream, peer: Peer) {
@@ -288,7 +294,16 @@ async fn login(
         }
         core.counters.warm_closed.one();
     }
-    let backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
+    let mut backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
+    let is_full = |ended: &Ended| matches!(ended.say, Some((TOO_MANY_CONNECTIONS, _)));
+    if backend.as_ref().is_err_and(is_full) {
+        let closed = core.warm.borrow_mut().clear_of(&target.config.name);
+        core.counters.warm_closed.add(closed);
+        if closed > 0 {
+            rt::sleep(ROOM_WAIT).await;
+            backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
+        }
+    }
     let mut backend = backend.inspect_err(|_| core.counters.backend_failed.one())?;
     if let Some(naming) = &naming {
         let named = backend.run(naming, time).await;
