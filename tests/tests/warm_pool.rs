@@ -170,6 +170,22 @@ fn nothing_of_a_session_is_left_to_the_next() {
 }
 
 #[test]
+fn the_role_of_the_login_comes_back() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE ROLE other; GRANT other TO app; ALTER ROLE app IN DATABASE shop SET role = 'other'");
+    let linegate = start(&postgres, "warm_pool = 4");
+    let lease = dba(&linegate);
+    let mut first = None;
+    for sql in ["SET ROLE app", "RESET ALL", "SET SESSION AUTHORIZATION DEFAULT"] {
+        let mut client = linegate.client(&lease);
+        assert_eq!(*first.get_or_insert(pid(&client)), pid(&client));
+        assert_eq!(one(&mut client, "SELECT current_user"), "other");
+        good(&mut client, sql);
+        leaves(&mut client, &postgres);
+    }
+}
+
+#[test]
 fn what_a_reset_does_not_undo_ends_with_its_session() {
     let postgres = Postgres::start();
     let linegate = start(&postgres, "warm_pool = 4");

@@ -543,6 +543,63 @@ mod tests {
         assert_eq!(merged(&login, &pairs(&[("plugin.thing", "1")])), None);
     }
 
+    /// The answers to both resets, with what stands between them.
+    fn answers(between: &[u8], status: TransactionStatus) -> Vec<u8> {
+        let mut bytes = greeting(&[("TimeZone", "UTC")]);
+        say::command_complete(&mut bytes, "DISCARD ALL");
+        say::ready_for_query(&mut bytes, TransactionStatus::Idle);
+        bytes.extend_from_slice(between);
+        say::command_complete(&mut bytes, "RESET");
+        say::ready_for_query(&mut bytes, status);
+        bytes
+    }
+
+    /// What comes of bytes that arrive in two pieces.
+    fn heard(bytes: &[u8], cut: usize) -> (Heard, State) {
+        let parting = Parting::default();
+        parting.state.set(State::Resetting(RESETS.len()));
+        let pool = crate::slab::Pool::new(1 << 20);
+        let mut ingress = Ingress::new(pool.take(4096).expect("a slab"));
+        let mut last = Heard::Needs(1);
+        for piece in [&bytes[..cut], &bytes[cut..]] {
+            ingress.append(piece);
+            if matches!(last, Heard::Needs(_)) {
+                last = parting.hear(&mut ingress);
+            }
+        }
+        (last, parting.state.get())
+    }
+
+    #[test]
+    fn a_reset_is_heard_however_it_is_cut_and_anything_else_ends_it() {
+        let good = answers(b"", TransactionStatus::Idle);
+        for cut in 0..=good.len() {
+            assert_eq!(
+                heard(&good, cut),
+                (Heard::Done, State::Reset),
+                "cut at byte {cut}"
+            );
+        }
+        let mut refused = Vec::new();
+        say::error_response(&mut refused, "ERROR", b"25001", "simulated", None, None);
+        let mut more = good.clone();
+        more.extend(greeting(&[("TimeZone", "CET")]));
+        let bad = [
+            answers(&refused, TransactionStatus::Idle),
+            answers(b"", TransactionStatus::InTransaction),
+            answers(b"D\0\0\0\x06\0\0", TransactionStatus::Idle),
+            answers(b"Z\0\0\0\x03", TransactionStatus::Idle),
+            more,
+        ];
+        for bytes in bad {
+            let (heard, state) = heard(&bytes, 0);
+            assert!(
+                matches!(heard, Heard::Failed(_)) && state != State::Reset,
+                "{heard:?}"
+            );
+        }
+    }
+
     #[test]
     fn no_request_to_cancel_follows_a_session_out() {
         let parting = Parting::default();
