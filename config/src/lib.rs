@@ -26,7 +26,7 @@ pub use model::{
     Address, Algorithm, ClientCertificates, ClientTls, ColumnName, Config, ControlConfig, Credential,
     DataConfig, GroupConfig, HoldInTransaction, HostPort, IssuerConfig, LabelConfig, Listen, Member,
     MemberKind, OauthConfig, OnDetect, PolicyConfig, Protocol, RecordLevel, RecordingFull, Runtime,
-    StateStore, TargetConfig, TlsIdentity, TlsMode, UnixSocket, Workers,
+    StateStore, TargetConfig, TlsIdentity, TlsMode, UnixSocket, WarmPool, WarmShare, Workers,
 };
 pub use redact::{JsonPath, Redact};
 pub use secret::{SECRET_BYTES_MAX, Secret, SecretSource};

@@ -236,6 +236,8 @@ pub struct TargetConfig {
     pub startup_seconds: u32,
     /// Open sessions at most.
     pub max_sessions: u32,
+    /// Server connections that are kept for the next session.
+    pub warm_pool: WarmPool,
     /// Longest row that masking looks into, MiB.
     pub row_bytes_max_mb: u32,
     /// Longest statement, MiB.
@@ -256,6 +258,26 @@ impl TargetConfig {
     pub const fn statement_bytes_max(&self) -> u32 {
         self.statement_bytes_max_mb << 20
     }
+}
+
+/// Server connections that are kept when their sessions have ended, for sessions that would log in just so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WarmPool {
+    /// How many wait at most, on each core; 0 keeps none.
+    pub connections: u32,
+    /// How long one waits.
+    pub seconds: u32,
+    /// For whose next session.
+    pub share: WarmShare,
+}
+
+/// Whose sessions follow each other on one server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarmShare {
+    /// Sessions of one lease, by one token of it.
+    Lease,
+    /// Sessions of one principal, whatever their leases and agents.
+    Principal,
 }
 
 /// What happens when a detector finds something.

@@ -8,7 +8,7 @@ use crate::doors::{self, Doors};
 use crate::mistake::{Show, listed, nearest, quoted};
 use crate::model::{
     Address, ClientTls, ColumnName, Credential, HoldInTransaction, LabelConfig, OnDetect, Protocol,
-    RecordLevel, TargetConfig, TlsIdentity, TlsMode,
+    RecordLevel, TargetConfig, TlsIdentity, TlsMode, WarmPool, WarmShare,
 };
 use crate::redact::{self, Redact};
 use crate::section::{Section, Taken, Walk, Wrong, one_of};
@@ -39,6 +39,9 @@ pub(crate) const TARGET_KEYS: &[&str] = &[
     "connect_seconds",
     "startup_seconds",
     "max_sessions",
+    "warm_pool",
+    "warm_pool_seconds",
+    "warm_pool_share",
     "row_bytes_max_mb",
     "statement_bytes_max_mb",
     "detect",
@@ -114,6 +117,7 @@ pub(crate) fn read_target(
     let connect_seconds = section.number(walk, "connect_seconds", 1..=300, 5);
     let startup_seconds = section.number(walk, "startup_seconds", 1..=300, 8);
     let max_sessions = section.number(walk, "max_sessions", 1..=1_000_000, 10_000);
+    let warm_pool = read_warm_pool(walk, section);
     let row_bytes_max_mb = section.number(walk, "row_bytes_max_mb", 1..=1024, 64);
     let statement_bytes_max_mb = section.number(walk, "statement_bytes_max_mb", 1..=1024, 16);
     let (detect, on_detect) = read_detectors(walk, section);
@@ -140,6 +144,7 @@ pub(crate) fn read_target(
         connect_seconds,
         startup_seconds,
         max_sessions,
+        warm_pool,
         row_bytes_max_mb,
         statement_bytes_max_mb,
         detect,
@@ -173,6 +178,31 @@ fn read_tls(walk: &mut Walk<'_>, section: &Section<'_, '_>, is_local: bool) -> T
         Some((tls, _)) => tls,
         None if is_local => TlsMode::Disable,
         None => TlsMode::Prefer,
+    }
+}
+
+/// Server connections that are kept when their sessions have ended.
+fn read_warm_pool(walk: &mut Walk<'_>, section: &Section<'_, '_>) -> WarmPool {
+    let connections = section.number(walk, "warm_pool", 0..=1024, 0);
+    let seconds = section.number(walk, "warm_pool_seconds", 1..=3600, 60);
+    let shares = [("lease", WarmShare::Lease), ("principal", WarmShare::Principal)];
+    let share = section.choice(walk, "warm_pool_share", &shares, WarmShare::Lease);
+    if connections == 0 {
+        let said = section.value("warm_pool");
+        for key in ["warm_pool_seconds", "warm_pool_share"] {
+            if let (Some(value), None) = (section.value(key), &said) {
+                walk.absent(
+                    &value.span(),
+                    format!("`{key}` is not looked at without `warm_pool`"),
+                    Some("say how many connections are kept, such as `warm_pool = 8`".to_owned()),
+                );
+            }
+        }
+    }
+    WarmPool {
+        connections,
+        seconds,
+        share,
     }
 }
 

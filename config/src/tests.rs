@@ -151,7 +151,7 @@ fn the_examples_commented_keys_show_the_defaults() {
         .zip(EXAMPLE.lines())
         .filter(|(line, before)| *line != before)
         .count();
-    assert_eq!(changed, 18, "keys with a default");
+    assert_eq!(changed, 21, "keys with a default");
     let all = lines.join("\n");
     assert_eq!(accepted(&all), accepted(EXAMPLE));
 }
@@ -222,6 +222,11 @@ fn defaults() {
         connect_seconds: 5,
         startup_seconds: 8,
         max_sessions: 10_000,
+        warm_pool: WarmPool {
+            connections: 0,
+            seconds: 60,
+            share: WarmShare::Lease,
+        },
         row_bytes_max_mb: 64,
         statement_bytes_max_mb: 16,
         detect: Detectors::NONE,

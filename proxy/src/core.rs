@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak as SyncWeak};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use crate::rt::{
     self,
     sync::{Slot, Soon},
 };
-use crate::session::postgres::Session;
+use crate::session::postgres::{Session, parting::Warm};
 use crate::shared::{CatalogView, Shared};
 use crate::slab::Pool;
+use crate::warm_pool::WarmPool;
 
 /// Verdicts that a core remembers.
 const CACHE_ENTRIES_MAX: usize = 8192;
@@ -61,6 +63,8 @@ pub struct Core {
     pub cache: RefCell<Cache>,
     /// Sessions by id.
     pub sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
+    /// Server connections that wait for a session.
+    pub warm: RefCell<WarmPool<Warm>>,
     recording: RefCell<Recording>,
     policy: RefCell<PolicyClient>,
     waiting: RefCell<HashMap<u64, Waiting>>,
@@ -86,6 +90,7 @@ impl Core {
             cache: RefCell::new(Cache::new(*shared.boot_key, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX)),
             shared,
             sessions: RefCell::default(),
+            warm: RefCell::default(),
             recording: RefCell::new(recording),
             policy: RefCell::new(policy),
             waiting: RefCell::default(),
@@ -239,6 +244,11 @@ impl Core {
         }
     }
 
+    /// Whether linegate is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
     /// Arranges for something to happen at a time.
     pub fn at(&self, time: UnixMillis, deadline: Deadline) {
         self.deadlines.borrow_mut().push((time, deadline));
@@ -247,6 +257,7 @@ impl Core {
     /// Lets what is due happen; called every 100 ms. Deadlines of what has ended meanwhile are dropped.
     pub fn tick(&self) {
         let now = clock::now();
+        self.counters.warm_closed.add(self.warm.borrow_mut().sweep(now));
         let mut due = Vec::new();
         self.deadlines
             .borrow_mut()

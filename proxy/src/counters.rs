@@ -56,6 +56,12 @@ counters! {
     login_refused,
     /// Backends that did not answer or refused.
     backend_failed,
+    /// Server connections that were kept when their sessions had ended.
+    warm_parked,
+    /// Sessions that took one up instead of logging in.
+    warm_reused,
+    /// Kept connections that nobody took up: their time or their lease was over, or the server had left.
+    warm_closed,
     /// Sessions that ended.
     ended,
     /// Statements forwarded.

@@ -110,6 +110,18 @@ impl LinkReader {
             .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free"))
     }
 
+    /// Gives up what it keeps for the next read; `false` when that holds something nobody has taken.
+    pub fn rest(&mut self) -> bool {
+        let Some((_, held)) = &mut self.tls else {
+            return true;
+        };
+        let is_drained = held.as_ref().is_none_or(|held| held.data().is_empty());
+        if is_drained {
+            *held = None;
+        }
+        is_drained
+    }
+
     /// An empty buffer to start with.
     pub fn ingress(&self) -> io::Result<Ingress> {
         self.slab(1)
@@ -173,6 +185,13 @@ impl LinkReader {
 }
 
 impl LinkWriter {
+    /// Gives up what it keeps for the next write.
+    pub fn rest(&mut self) {
+        if let Some((_, sealed)) = &mut self.tls {
+            *sealed = Vec::new();
+        }
+    }
+
     /// Writes `range` of the data in `ingress`.
     pub async fn write_span(&mut self, ingress: Ingress, range: Range<usize>) -> (io::Result<()>, Ingress) {
         match &mut self.tls {

@@ -24,6 +24,7 @@ mod sim;
 mod slab;
 mod start;
 mod tls;
+mod warm_pool;
 mod worker;
 
 use std::ffi::OsString;

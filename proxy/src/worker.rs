@@ -23,6 +23,8 @@ use crate::session::postgres::{Ended, alone, cancel, serve, silence};
 use crate::shared::{CoreMessage, Shared};
 
 const TICK: Duration = Duration::from_millis(100);
+/// Servers of connections that nobody uses are told that these end, if they read at once.
+const GOODBYE: Duration = Duration::from_millis(5);
 
 /// What a worker thread is born with.
 pub struct Birth {
@@ -198,6 +200,8 @@ fn act(core: &Rc<Core>, message: CoreMessage) {
             for session in sessions.iter().filter(|session| session.runs_under(&ids)) {
                 session.end_lease(why, "");
             }
+            let closed = core.warm.borrow_mut().leases_ended(&ids);
+            core.counters.warm_closed.add(closed);
             control_link::core_told(&core.shared, version);
         }
         CoreMessage::HoldDecided {
@@ -239,6 +243,11 @@ fn act(core: &Rc<Core>, message: CoreMessage) {
 /// Waits for sessions to end by themselves, then ends the rest.
 async fn drain(core: &Rc<Core>) {
     let time = Duration::from_secs(u64::from(core.shared.config.data.drain_seconds));
+    let closed = core.warm.borrow_mut().clear();
+    core.counters.warm_closed.add(closed);
+    if closed > 0 {
+        rt::sleep(GOODBYE).await;
+    }
     let since = Instant::now();
     while since.elapsed() < time && !core.sessions.borrow().is_empty() {
         // A session that nothing is running in can go at once.

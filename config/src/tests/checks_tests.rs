@@ -1,7 +1,7 @@
 //! Each check by itself: one mistake, its line, what is said and what is hinted.
 
 use super::{TARGET, accepted, check, target_with, target_without};
-use crate::{Config, Detectors, Entity, OnDetect};
+use crate::{Config, Detectors, Entity, OnDetect, WarmPool, WarmShare};
 
 #[test]
 fn every_check_of_control_and_data() {
@@ -374,6 +374,34 @@ fn every_check_of_targets() {
         "`hold_in_transaction` cannot be `yes`",
         "`refuse` or `wait`",
     );
+    check(
+        &target_with("warm_pool_share = 'lease'"),
+        7,
+        "`warm_pool_share` is not looked at without `warm_pool`",
+        "`warm_pool = 8`",
+    );
+    check(
+        &target_with("warm_pool = 8\nwarm_pool_share = 'everybody'"),
+        8,
+        "`warm_pool_share` cannot be `everybody`",
+        "`lease` or `principal`",
+    );
+    check(
+        &target_with("warm_pool = 1025"),
+        7,
+        "`warm_pool` is out of range",
+        "0 to 1024",
+    );
+    let warm = accepted(&target_with(
+        "warm_pool = 8\nwarm_pool_seconds = 5\nwarm_pool_share = 'principal'",
+    ));
+    let expected = WarmPool {
+        connections: 8,
+        seconds: 5,
+        share: WarmShare::Principal,
+    };
+    assert_eq!(warm.targets[0].warm_pool, expected);
+    accepted(&target_with("warm_pool = 0\nwarm_pool_seconds = 5"));
     for key in [
         "hold_seconds",
         "connect_seconds",

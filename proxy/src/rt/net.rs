@@ -180,14 +180,24 @@ impl Switch {
 
     /// Whether the peer has closed its end or the connection is broken, whatever it sent before.
     pub fn peer_has_left(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, poll};
-        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        let mut fds = [PollFd::new(&*self.0, gone)];
+        use rustix::event::PollFlags;
+        self.shows(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Whether there is something to read, or the peer has left. Only where no read is under way.
+    pub fn has_news(&self) -> bool {
+        use rustix::event::PollFlags;
+        self.shows(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+
+    fn shows(&self, flags: rustix::event::PollFlags) -> bool {
+        use rustix::event::{PollFd, poll};
+        let mut fds = [PollFd::new(&*self.0, flags)];
         let now = rustix::event::Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(gone)
+        matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(flags)
     }
 
     /// Shuts the reading direction down: what was written still goes out.

@@ -216,4 +216,8 @@ fn every_seed_hears_the_right_answers_and_the_server_hears_nothing_undecided() {
             panic!("{why}\n  again: SIM_SEED={seed} cargo test -p linegated sim");
         }
     }
+    assert!(
+        ground.reused.get() > 0,
+        "no session followed another on its connection"
+    );
 }

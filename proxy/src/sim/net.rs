@@ -188,6 +188,11 @@ impl Switch {
         incoming.is_finished || incoming.is_reset
     }
 
+    /// Whether there is something to read, or the peer has left.
+    pub fn has_news(&self) -> bool {
+        self.peer_has_left() || !self.0.0.borrow().bytes.is_empty()
+    }
+
     /// Shuts the reading direction down.
     pub fn no_more_reads(&self) {
         let mut incoming = self.0.0.borrow_mut();

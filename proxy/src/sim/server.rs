@@ -188,6 +188,7 @@ impl Server {
         match message {
             Message::Query { text } => {
                 match self.known(text) {
+                    _ if self.forgets(text) => {}
                     Some(known) => self.run(known, &mut 0, 0, true),
                     None => self.fail(b"42601"),
                 }
@@ -245,6 +246,20 @@ impl Server {
             Message::Close { .. } => say::close_complete(&mut self.out),
             _ => {}
         }
+    }
+
+    /// What linegate says between two sessions.
+    fn forgets(&mut self, text: &[u8]) -> bool {
+        match text {
+            b"DISCARD ALL" if self.status == TransactionStatus::Idle => {
+                self.statements.clear();
+                self.portals.clear();
+                say::command_complete(&mut self.out, "DISCARD ALL");
+            }
+            b"RESET ROLE" => say::command_complete(&mut self.out, "RESET"),
+            _ => return false,
+        }
+        true
     }
 
     fn is_failed_for(&self, known: Known) -> bool {

@@ -1,5 +1,6 @@
 //! Linegate's own parts, put together for the simulator: configuration, policy, lease, catalog, a core, and nothing beside it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,6 +41,7 @@ address = "127.0.0.1:2"
 tls = "disable"
 credential = { user = "app" }
 record = "rows"
+warm_pool = 2
 [[label]]
 name = "pii"
 target = "shop"
@@ -56,6 +58,8 @@ permit (principal, action in [Action::"connect", Action::"select", Action::"tran
 #[derive(Clone)]
 pub struct Ground {
     shared: Arc<Shared>,
+    /// Sessions that took up a warm connection, in all simulations.
+    pub reused: Rc<Cell<u64>>,
 }
 
 impl Ground {
@@ -73,7 +77,10 @@ impl Ground {
         lock(&shared.leases).insert(lease());
         shared.has_snapshot.store(true, Ordering::Release);
         publish_catalog(&shared);
-        Self { shared }
+        Self {
+            shared,
+            reused: Rc::default(),
+        }
     }
 }
 
@@ -128,6 +135,8 @@ fn publish_catalog(shared: &Shared) {
 /// One simulation: one core, a server, and one to three clients.
 pub async fn play(ground: Ground) -> Result<(), String> {
     let shared = ground.shared;
+    // Half of the time all come at once.
+    let comes_ms = [0, 60][below(2)];
     net::begin();
     let (policy, mut policy_hand) = policy_service::by_hand(shared.clone());
     let (recording, mut recorder_hand) = recorder::by_hand(RING_ENTRIES);
@@ -155,12 +164,16 @@ pub async fn play(ground: Ground) -> Result<(), String> {
     spawn(server::listen(heard.clone()));
 
     let mut ends = Vec::new();
-    for _ in 0..1 + below(3) {
+    for number in 0..1 + below(3) as u64 {
         let breaks = [0, 1].map(|_| (below(12) == 0).then(|| below(2000)));
         let (near, far) = pair(breaks);
         let door = shared.doors[0].clone();
         let peer = Peer::Tcp(([127, 0, 0, 1], 9).into());
-        spawn(serve(core.clone(), door, far, peer));
+        let serving = core.clone();
+        spawn(async move {
+            sleep(Duration::from_millis(number * comes_ms)).await;
+            serve(serving, door, far, peer).await;
+        });
         let end: Slot<Told> = Slot::default();
         ends.push(end.clone());
         spawn(async move { end.put(client::talk(near, USER.to_owned(), SECRET.to_owned()).await) });
@@ -179,6 +192,8 @@ pub async fn play(ground: Ground) -> Result<(), String> {
         return Err("the server heard a statement that was refused".to_owned());
     }
     ended(&core).await?;
+    let reused = &ground.reused;
+    reused.set(reused.get() + core.counters.warm_reused.get());
     match rt::PANICS.load(Ordering::Relaxed) {
         0 => Ok(()),
         _ => Err("a task panicked".to_owned()),

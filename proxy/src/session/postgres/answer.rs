@@ -66,8 +66,8 @@ struct Flow {
     server_left: bool,
 }
 
-/// Carries answers until the server's stream or the session ends.
-pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
+/// Carries answers until the server's stream or the session ends, or the server has forgotten the session.
+pub async fn run(session: Rc<Session>, reader: &mut LinkReader) {
     let mut flow = Flow {
         session: session.clone(),
         place: Place::default(),
@@ -97,6 +97,13 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader) {
                 }
                 return session.end(gone(&session));
             }
+        }
+        if session.parting.is_resetting() {
+            match session.hear_reset(&mut ingress) {
+                Some(more) => needed = more,
+                None => return,
+            }
+            continue;
         }
         let turn = session.front.turn().await;
         let outcome = flow.carry(&turn, ingress).await;

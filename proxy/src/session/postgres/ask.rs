@@ -27,6 +27,7 @@ use super::hold::{self, HoldEnd, Refusal};
 use super::pipeline::Expect;
 use super::{Ended, Session, names};
 use crate::link::{LinkReader, LinkWriter};
+use crate::rt::net::Deadline;
 use crate::slab::Ingress;
 
 /// Bytes for the server are gathered up to here before they are written.
@@ -53,8 +54,14 @@ pub(super) struct Asking {
     over: bool,
 }
 
-/// Carries questions until the client leaves or the session ends.
-pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWriter, early: Option<Ingress>) {
+/// Carries questions until the client leaves or the session ends. Where the server connection may serve another session, the
+/// server is asked to forget this one, and has so long to do it.
+pub async fn run(
+    session: Rc<Session>,
+    mut reader: LinkReader,
+    writer: LinkWriter,
+    early: Option<Ingress>,
+) -> (LinkWriter, Option<Deadline>) {
     let mut asking = Asking {
         session: session.clone(),
         writer,
@@ -66,7 +73,10 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWrite
     };
     let mut ingress = match early.map_or_else(|| reader.ingress(), Ok) {
         Ok(ingress) => ingress,
-        Err(error) => return session.end(Ended::saying(b"53200", error.to_string())),
+        Err(error) => {
+            session.end(Ended::saying(b"53200", error.to_string()));
+            return (asking.writer, None);
+        }
     };
     let mut needed = 1;
     let ended = loop {
@@ -84,13 +94,18 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWrite
         match read {
             Ok(0) => {
                 asking.answer_the_rest().await;
+                asking.over = ingress.data().is_empty();
                 break Ended::quietly("the client closed the connection");
             }
             Ok(bytes) => session.count_in(bytes as u64),
             Err(error) => break Ended::quietly(format!("reading from the client failed: {error}")),
         }
     };
-    let _ = asking.flush().await;
+    let is_told = asking.flush().await.is_ok();
+    if is_told && asking.over && session.may_part() {
+        let deadline = session.part(ended, &mut asking.writer).await;
+        return (asking.writer, Some(deadline));
+    }
     if session.ended.borrow().is_none() {
         let mut bytes = Vec::new();
         tell::terminate(&mut bytes);
@@ -98,6 +113,7 @@ pub async fn run(session: Rc<Session>, mut reader: LinkReader, writer: LinkWrite
     }
     asking.writer.finish().await;
     session.end(ended);
+    (asking.writer, None)
 }
 
 impl Asking {
@@ -439,6 +455,7 @@ impl Asking {
         session.remember(asked, None);
         for statement in asked.statements() {
             session.lexing.forwarded(statement);
+            session.parting.forwarded(statement);
             session.note_made(statement);
         }
     }

@@ -5,17 +5,21 @@
 //! protocol's minor version is asked for as the client asked for it, and is what the server agrees to.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use codecs::postgres::backend::{Authentication, BackendKeyData, ErrorFields, tag};
+use codecs::postgres::backend::{
+    Authentication, BackendKeyData, ErrorFields, ParameterStatus, ReadyForQuery, TransactionStatus, tag,
+};
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::startup::NegotiateProtocolVersion;
 use codecs::postgres::{Frame, Limits, Step, frame};
 use linegate_config::{Address, TlsMode};
 use linegate_identity::scram::{MECHANISM, MECHANISM_PLUS};
-use linegate_identity::{ScramBinding, ScramClient, md5};
+use linegate_identity::{ScramBinding, ScramClient, UnixMillis, md5};
 use rustls::pki_types::ServerName;
 
 use super::Ended;
+use super::parting::{Report, merged};
 use super::startup_settings::is_of_the_packet;
 use crate::clock;
 use crate::link::Link;
@@ -42,6 +46,10 @@ pub struct Backend {
     pub greeting: Vec<u8>,
     /// Its cancel key: process and secret. Without a secret it cannot be asked to cancel.
     pub cancel_key: (u32, Box<[u8]>),
+    /// The server's place, of those that its name resolved to.
+    pub place: Place,
+    /// When it let linegate in.
+    pub since: UnixMillis,
 }
 
 impl Backend {
@@ -66,6 +74,37 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// Has the server run a statement of linegate's own, before there is a session. What it reports belongs to the greeting.
+    pub async fn run(&mut self, text: &str, time: Duration) -> Result<(), String> {
+        let _deadline = Deadline::new(time, &self.link.switch);
+        let mut bytes = Vec::new();
+        tell::query(&mut bytes, text.as_bytes());
+        let written = self.link.writer.write_vec(bytes).await.0;
+        written.map_err(|error| format!("writing failed: {error}"))?;
+        let mut reported: Vec<Report> = Vec::new();
+        loop {
+            let frame = self.next(&LIMITS).await?;
+            let payload = frame.payload(self.ingress.data());
+            match frame.tag {
+                tag::PARAMETER_STATUS => {
+                    let status = ParameterStatus::read(payload).map_err(|error| error.to_string())?;
+                    reported.push((status.name.into(), status.value.into()));
+                }
+                tag::COMMAND_COMPLETE | tag::NOTICE_RESPONSE => {}
+                tag::READY_FOR_QUERY if ReadyForQuery::read(payload) == Ok(TransactionStatus::Idle) => {
+                    self.ingress.consume(frame.size.with_tag());
+                    self.greeting = merged(&self.greeting, &reported).ok_or("it reports other settings")?;
+                    return Ok(());
+                }
+                tag::ERROR_RESPONSE => return Err("the server refused".to_owned()),
+                other => return Err(format!("message {:?} out of turn", char::from(other))),
+            }
+            self.ingress.consume(frame.size.with_tag());
+        }
+    }
+}
+
 /// Connects and logs in by protocol 3.0. `parameters` go into the startup packet beside user and database.
 pub async fn connect(
     target: &Target,
@@ -85,7 +124,7 @@ pub async fn connect_minor(
     minor: u16,
 ) -> Result<Backend, Ended> {
     let name = &target.config.name;
-    let link = dial(target, pool).await?;
+    let (link, place) = dial_a_place(target, pool).await?;
     let ingress = link
         .reader
         .ingress()
@@ -97,6 +136,8 @@ pub async fn connect_minor(
             ingress,
             greeting: Vec::new(),
             cancel_key: (0, Box::default()),
+            place,
+            since: clock::now(),
         },
         minor,
         scram: None,
@@ -124,6 +165,11 @@ pub async fn connect_minor(
 
 /// Connects, with TLS as the target asks for it.
 pub async fn dial(target: &Target, pool: &Rc<Pool>) -> Result<Link, Ended> {
+    dial_a_place(target, pool).await.map(|(link, _)| link)
+}
+
+/// The same, and where it leads.
+async fn dial_a_place(target: &Target, pool: &Rc<Pool>) -> Result<(Link, Place), Ended> {
     let name = &target.config.name;
     let unreachable = |why: String| Ended {
         why,
@@ -136,7 +182,7 @@ pub async fn dial(target: &Target, pool: &Rc<Pool>) -> Result<Link, Ended> {
     let mut last = String::from("its name has no address");
     for place in addresses.iter() {
         match attempt(target, pool, place).await {
-            Ok(link) => return Ok(link),
+            Ok(link) => return Ok((link, place.clone())),
             Err(error) => last = error.to_string(),
         }
     }

@@ -171,18 +171,21 @@ impl Heard {
 /// Asks the server to cancel what the session runs, and waits until it has heard.
 pub(super) async fn at_server(session: &Session) {
     let keys = &session.cancel_keys;
-    if keys.server.is_empty() {
-        return; // the server gave none
+    if keys.server.is_empty() || !session.parting.cancels() {
+        return; // the server gave none, or serves somebody else by now
     }
     let Ok(mut link) = back_door::dial(&session.target, &session.core.pool).await else {
-        return;
+        return session.parting.cancel_heard(); // nothing was said
     };
-    let _deadline = Deadline::new(Shared::connect_time(&session.target), &link.switch);
+    let deadline = Deadline::new(Shared::connect_time(&session.target), &link.switch);
     let mut bytes = Vec::new();
     tell::cancel_request(&mut bytes, keys.process_id, &keys.server);
     let _ = link.writer.write_vec(bytes).await;
     // The server acts and closes: its closing says that the signal was sent.
     if let Ok(ingress) = link.reader.ingress() {
-        let _ = link.reader.fill(ingress, 1).await;
+        let read = link.reader.fill(ingress, 1).await.0;
+        if matches!(read, Ok(0)) && !deadline.is_over() {
+            session.parting.cancel_heard();
+        }
     }
 }

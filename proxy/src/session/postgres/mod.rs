@@ -2,7 +2,8 @@
 //!
 //! `front_door` lets a client in, `startup_settings` reads what it sets while it logs in, `back_door` logs in at the server, `ask` carries what the client says, `answer` what the
 //! server says, `budget` counts what that costs, `hold` waits for a person, `pipeline` keeps the order, `results` masks rows,
-//! `scrub` everything else that the server says, `lexing` knows whether statements can be read, `names` what runs by name.
+//! `scrub` everything else that the server says, `lexing` knows whether statements can be read, `names` what runs by name,
+//! `parting` what becomes of the server connection when the client has left.
 
 pub mod alone;
 pub mod answer;
@@ -16,6 +17,7 @@ pub mod front_door;
 pub mod hold;
 pub mod lexing;
 pub mod names;
+pub mod parting;
 pub mod pipeline;
 pub mod results;
 pub mod scrub;
@@ -51,6 +53,7 @@ use self::fresh::Fresh;
 use self::hold::HoldOutcome;
 use self::lexing::Lexing;
 use self::names::Names;
+use self::parting::Parting;
 use self::pipeline::Pipeline;
 use self::results::Plan;
 
@@ -226,6 +229,8 @@ pub struct Session {
     pub cancel_keys: cancel::Keys,
     /// What a request cancels before the server knows of it.
     pub undecided: cancel::Undecided,
+    /// What it left at the server, and whether another may follow it there.
+    pub parting: Parting,
     /// Why it ended, once it has.
     pub ended: RefCell<Option<Ended>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
@@ -520,7 +525,10 @@ impl Session {
         if let Some((_, _, slot)) = self.hold.borrow_mut().take() {
             slot.put(HoldOutcome::Gone("disconnected"));
         }
-        self.back_switch.off();
+        if !self.parting.is_parked() {
+            self.parting.fails();
+            self.back_switch.off();
+        }
         self.front_switch.no_more_reads();
     }
 

@@ -109,6 +109,8 @@ pub struct Pipeline {
     copies_open: usize,
     /// Goes up with each Sync: an error has the server skip what belongs to the same series, and nothing else.
     series: u64,
+    /// Messages of the extended protocol were forwarded that no Sync has ended.
+    in_series: bool,
     /// Executes forwarded since the last Sync.
     executes_open: u32,
     /// The ReadyForQuery of the next Query is kept from the client: linegate has something to say before it.
@@ -126,6 +128,7 @@ impl Default for Pipeline {
             copying_in: false,
             copies_open: 0,
             series: 0,
+            in_series: false,
             executes_open: 0,
             holds_ready: false,
         }
@@ -168,6 +171,11 @@ impl Pipeline {
         self.executes_open > 0
     }
 
+    /// Whether the server stands between two series: whatever comes next begins anew.
+    pub fn is_between_series(&self) -> bool {
+        !self.in_series && !self.skipping && !self.may_copy_in()
+    }
+
     /// The statement that the next answer is about.
     pub fn head_asked(&self) -> Option<&Rc<Asked>> {
         match self.queue.front()? {
@@ -193,6 +201,13 @@ impl Pipeline {
 
     /// Adds what a forwarded message will be answered with.
     pub fn push(&mut self, expect: Expect) {
+        self.in_series = match &expect {
+            Expect::Sync | Expect::Query { .. } | Expect::FunctionCall { .. } => false,
+            Expect::Local(_) | Expect::CopyEnd | Expect::Own | Expect::Finish | Expect::Undo => {
+                self.in_series
+            }
+            _ => true,
+        };
         match &expect {
             Expect::Sync => {
                 self.executes_open = 0;

@@ -129,6 +129,7 @@ impl Scrub<'_> {
     fn setting(&self, payload: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let session = self.session;
         let status = ParameterStatus::read(payload)?;
+        session.parting.reported(&status);
         if let Some(name) = session.lexing.reported(&status) {
             session.core.counters.lexing_surprises.one();
             if session.is_masked() {

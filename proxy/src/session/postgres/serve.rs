@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use codecs::postgres::Limits;
 use codecs::postgres::backend::TransactionStatus;
 use codecs::postgres::build::backend as say;
-use linegate_config::RecordLevel;
+use linegate_config::{RecordLevel, WarmShare};
 use linegate_identity::UnixMillis;
 use linegate_recording::{Entry, Level, SessionId};
 
@@ -18,22 +19,29 @@ use super::fresh::Fresh;
 use super::front_door::{self, Client, Opened, Proven};
 use super::lexing::Lexing;
 use super::names::Names;
+use super::parting::{self, Parting};
 use super::pipeline::Pipeline;
 use super::startup_settings::Settings;
 use super::{Ended, Front, Session, alone, answer, ask, back_door, cancel, scrub};
 use crate::clock;
 use crate::core::{Core, Deadline};
 use crate::doors::Door;
-use crate::link::Link;
+use crate::link::{Link, LinkReader, LinkWriter};
 use crate::rt::{
     self,
     net::{Peer, Stream},
 };
-use crate::shared::{CancelEntry, Target, lock};
+use crate::shared::{CancelEntry, Shared, Target, lock};
 use crate::slab::Ingress;
+use crate::warm_pool::Key;
 
 /// `NAMEDATALEN`: names are shorter.
 const NAME_BYTES: usize = 64;
+
+/// The server has no room for another connection.
+const TOO_MANY_CONNECTIONS: [u8; 5] = *b"53300";
+/// How long a server may take to end the connections that were kept there.
+const ROOM_WAIT: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
 pub async fn serve(core: Rc<Core>, door: Arc<Door>, stream: Stream, peer: Peer) {
@@ -144,7 +152,8 @@ async fn open(
     let mut settings = Settings::read(&client.parameters)?;
     settings.decide(core, &standing, &catalog).await?;
     let is_masked = !standing.masks.is_empty();
-    let backend = login(core, client, &lease, &database, &settings, is_masked).await?;
+    let of = (&*lease, proven.token_ids.as_slice());
+    let (backend, key) = login(core, client, of, &database, &settings, is_masked).await?;
     core.counters.logged_in.one();
     let id = SessionId::from_random(clock::random());
     let entry = Entry::SessionOpened {
@@ -175,6 +184,13 @@ async fn open(
     };
     let cancel_keys = cancel::Keys::issue(&core, backend.cancel_key.clone(), client.minor);
     let back_switch = backend.link.switch.clone();
+    let parting = Parting::new(parting::Login {
+        greeting: key.as_ref().map_or(Vec::new(), |_| backend.greeting.clone()),
+        key,
+        cancel_key: backend.cancel_key.clone(),
+        place: backend.place.clone(),
+        since: backend.since,
+    });
     let make = Box::new(move |front, front_switch| {
         Rc::new(Session {
             id,
@@ -194,6 +210,7 @@ async fn open(
             back_switch,
             cancel_keys,
             undecided: cancel::Undecided::default(),
+            parting,
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
             names: Names::default(),
@@ -229,15 +246,16 @@ fn level(level: RecordLevel) -> Level {
     }
 }
 
-/// Logs in at the server with what the client set, as far as it may.
+/// Logs in at the server with what the client set, as far as it may; or takes up a connection that did just so, and that no
+/// session uses any more.
 async fn login(
     core: &Rc<Core>,
     client: &Client,
-    lease: &linegate_identity::LeaseGrant,
+    (lease, token_ids): (&linegate_identity::LeaseGrant, &[String]),
     database: &str,
     settings: &Settings,
     is_masked: bool,
-) -> Result<back_door::Backend, Ended> {
+) -> Result<(back_door::Backend, Option<Key>), Ended> {
     let mut parameters = settings.pairs.clone();
     if is_masked {
         // Whatever the server's or the role's defaults are: statements are read under these.
@@ -246,10 +264,72 @@ async fn login(
             parameters.push((name.into(), value.into()));
         }
     }
-    parameters.push(("application_name".into(), lease.chain.application_name(&lease.id)));
     let (target, minor) = (&client.target, client.minor);
-    let backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
-    backend.inspect_err(|_| core.counters.backend_failed.one())
+    let warm = target.config.warm_pool;
+    let name = lease.chain.application_name(&lease.id);
+    // A connection that several leases use in turn is told whose it is each time: RESET leads back to none of them.
+    let naming = (warm.connections > 0 && warm.share == WarmShare::Principal)
+        .then(|| format!("SET application_name = {}", literal(&name)));
+    let first_name = if naming.is_some() {
+        "linegate".to_owned()
+    } else {
+        name
+    };
+    parameters.push(("application_name".into(), first_name));
+    let time = Shared::connect_time(target);
+    let key = (warm.connections > 0).then(|| {
+        let whose = (target.config.credential.user.as_str(), database);
+        Key::new(warm.share, (lease, token_ids), whose, &parameters, minor)
+    });
+    while let Some(key) = &key
+        && let Some(mut backend) = take_warm(core, target, key)
+    {
+        let named = match &naming {
+            Some(naming) => backend.run(naming, time).await,
+            None => Ok(()),
+        };
+        if named.is_ok() {
+            core.counters.warm_reused.one();
+            return Ok((backend, Some(key.clone())));
+        }
+        core.counters.warm_closed.one();
+    }
+    let mut backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
+    let is_full = |ended: &Ended| matches!(ended.say, Some((TOO_MANY_CONNECTIONS, _)));
+    if backend.as_ref().is_err_and(is_full) {
+        let closed = core.warm.borrow_mut().clear_of(&target.config.name);
+        core.counters.warm_closed.add(closed);
+        if closed > 0 {
+            rt::sleep(ROOM_WAIT).await;
+            backend = back_door::connect_minor(target, &core.pool, database, &parameters, minor).await;
+        }
+    }
+    let mut backend = backend.inspect_err(|_| core.counters.backend_failed.one())?;
+    if let Some(naming) = &naming {
+        let named = backend.run(naming, time).await;
+        named.map_err(|why| Ended {
+            why: format!("the server connection could not be named: {why}"),
+            say: Some((
+                *b"08001",
+                "linegate: the server did not let linegate in".to_owned(),
+            )),
+        })?;
+    }
+    Ok((backend, key))
+}
+
+/// A warm connection for that key, if there is one.
+fn take_warm(core: &Core, target: &Target, key: &Key) -> Option<back_door::Backend> {
+    let places = target.addresses.load();
+    let mut warm = core.warm.borrow_mut();
+    let taken = warm.take(&target.config.name, key, &places, clock::now());
+    core.counters.warm_closed.add(taken.closed);
+    taken.connection?.into_backend().ok()
+}
+
+/// A string constant that reads the same under any settings.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 async fn run(core: Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
@@ -266,28 +346,27 @@ async fn run(core: Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
         if let Err(error) = Box::pin(greet(&session, &backend.greeting)).await {
             let why = format!("the client left during the login: {error}");
             session.end(Ended::quietly(why));
-            return Box::pin(close(core, session, registered)).await;
+            return Box::pin(close(core, session, registered, None)).await;
         }
         // Boxed: a future that is moved keeps its old place as well, and sessions are many.
         let asking = ask::run(session.clone(), reader, backend.link.writer, Some(ahead));
-        let answering = answer::run(session.clone(), backend.link.reader);
+        let (answered, mut reader) = (session.clone(), backend.link.reader);
+        let answering = async move {
+            answer::run(answered, &mut reader).await;
+            reader
+        };
         ((session, registered), Box::pin(asking), Box::pin(answering))
     };
-    rt::both(asking, answering).await;
+    let ((writer, deadline), reader) = rt::both(asking, answering).await;
+    drop(deadline);
     let (session, registered) = session;
-    Box::pin(close(core, session, registered)).await;
+    Box::pin(close(core, session, registered, Some((reader, writer)))).await;
 }
 
 /// Tells the client that it is in.
 async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
     // The lease, or a part of its token, may have ended while the backend was asked.
-    let is_over = {
-        let leases = lock(&session.core.shared.leases);
-        session.token_ids.iter().any(|id| leases.is_revoked(id))
-            || session.lease.verifier.iterations > 0
-                && leases.is_revoked_or_expired(&session.lease.id, clock::now())
-    };
-    if is_over {
+    if parting::is_over(session) {
         session.end_lease("the lease has ended", "");
     }
     let mut hello = Vec::new();
@@ -301,10 +380,18 @@ async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
     session.front.turn().await.write(hello).await.0
 }
 
-/// The last words, the last entry.
-async fn close(core: Rc<Core>, session: Rc<Session>, registered: Registered) {
+/// The last words, the last entry. The server connection waits for another session, if it may.
+async fn close(
+    core: Rc<Core>,
+    session: Rc<Session>,
+    registered: Registered,
+    back: Option<(LinkReader, LinkWriter)>,
+) {
     session.say_goodbye().await;
-    drop(registered);
+    drop(registered); // from here on nobody ends the session: what is parked is the pool's
+    if let Some((reader, writer)) = back {
+        session.park(reader, writer);
+    }
     let entry = ended_entry(&session);
     core.record(session.id, entry).await;
 }

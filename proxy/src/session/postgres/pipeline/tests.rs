@@ -34,6 +34,31 @@ fn a_simple_query_ends_with_ready_for_query() {
 }
 
 #[test]
+fn a_series_lasts_until_sync() {
+    let mut pipeline = Pipeline::default();
+    assert!(pipeline.is_between_series());
+    pipeline.push(Expect::Parse {
+        name: name(""),
+        asked: asked(),
+    });
+    drive(&mut pipeline, b"1");
+    assert!(
+        pipeline.is_idle() && !pipeline.is_between_series(),
+        "no Sync came"
+    );
+    pipeline.push(Expect::Sync);
+    drive(&mut pipeline, b"Z");
+    assert!(pipeline.is_between_series());
+    pipeline.push(Expect::DescribeStatement);
+    drive(&mut pipeline, b"E");
+    assert!(!pipeline.is_between_series(), "the server skips to Sync");
+    pipeline.push(Expect::Sync);
+    pipeline.push(Expect::Query { asked: asked() });
+    drive(&mut pipeline, b"ZCZ");
+    assert!(pipeline.is_idle() && pipeline.is_between_series());
+}
+
+#[test]
 fn a_function_call_ends_with_ready_for_query_also_after_an_error() {
     let call = || Expect::FunctionCall {
         asked: asked(),
