@@ -67,6 +67,7 @@ const DERIVED: &str = "a view that could not be followed";
 /// The lineage of a parsed text. `statement` is what the walker found in it.
 pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statement) -> Lineage {
     let mut reader = Reader::new(index);
+    reader.copies_rows = statement.copy_out.is_some();
     let names = || statement.reads.iter().chain(&statement.writes);
     // What is created is new by nature.
     let changes = statement.effects.intersects(reactions::FIRES);
@@ -146,6 +147,8 @@ struct Reader<'a> {
     grows: bool,
     /// Columns may fail where they are named.
     acts: bool,
+    /// It is one COPY whose rows are masked like those of a query.
+    copies_rows: bool,
     /// Names by which something labelled may be reached.
     belt: belt::Belt,
     depth: u32,
@@ -164,6 +167,7 @@ impl<'a> Reader<'a> {
             measures: false,
             grows: false,
             acts: false,
+            copies_rows: false,
             belt: belt::Belt::default(),
             depth: 0,
             nodes: 0,

@@ -3,6 +3,7 @@
 //! fill → rows by count or masked → whole control messages, matched against the pipeline → record → flush. What stays as it
 //! is goes out from the slab it came in; only what linegate leaves out or says differently is copied.
 
+mod copied;
 mod described;
 mod fast_path;
 mod kinds;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, TransactionStatus, tag};
 use codecs::postgres::build::backend as say;
+use codecs::postgres::copy_rows::CopyPlace;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
 use linegate_config::{RecordLevel, RecordingFull};
@@ -27,7 +29,7 @@ use super::budget::{Cut, Tally};
 use super::pipeline::{Answer, Expect};
 use super::results::Plan;
 use super::scrub::Scrub;
-use super::{Ended, FrontTurn, Session, fresh};
+use super::{Ended, FrontTurn, Session};
 use crate::link::LinkReader;
 use crate::slab::Ingress;
 
@@ -40,6 +42,8 @@ struct Result {
     plan: Option<Rc<Plan>>,
     /// Its rows are CopyData.
     is_copy: bool,
+    /// Where among them the last one ended.
+    copied: CopyPlace,
     rows: u64,
     bytes: u64,
     recorded: u64,
@@ -218,6 +222,7 @@ impl Flow {
                 masked.apply(data, &mut self.place, &mut self.cells, &limits)
             }
             Plan::Whole(whole) => return self.whole_rows(turn, ingress, at, out, whole).await,
+            Plan::Copied(copied) => return self.copied_rows(turn, ingress, at, out, copied).await,
         };
         let hop = hop.map_err(|error| self.server_fault(&error))?;
         self.are_of_kind(&hop)?;
@@ -365,6 +370,7 @@ impl Flow {
             tag::FUNCTION_CALL_RESPONSE => {
                 replacement = self.function_result(&ingress.data()[whole.clone()]).await?;
             }
+            tag::NO_DATA if self.is_own_description() => self.keep_copy(None).await,
             tag::NO_DATA | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => {
                 // The portal may be another than the one that was described under its name.
                 if let Some(name) = session.pipeline.borrow().head().and_then(Expect::portal) {
@@ -372,19 +378,15 @@ impl Flow {
                 }
             }
             tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
-                self.copy_begins(frame.tag)?;
-                let plan = match &running {
-                    Some(asked) => fresh::copy_plan(&session, asked).await,
-                    None => Plan::Plain,
-                };
-                self.result.plan = Some(Rc::new(plan));
+                self.copy_begins(frame.tag, payload, running.as_ref()).await?;
             }
             _ => {
                 self.server_left |= frame.tag == tag::ERROR_RESPONSE && is_last(payload);
                 let aside = self.scrub().aside(frame.tag, payload);
                 replacement = aside.map_err(|fault| fault.ended(&session))?;
+                let about = session.pipeline.borrow().head_asked().cloned();
                 if frame.tag == tag::ERROR_RESPONSE
-                    && let Some(entry) = self.scrub().record(payload, running.as_deref())
+                    && let Some(entry) = self.scrub().record(payload, about.as_deref())
                 {
                     session.core.record(session.id, entry).await;
                 }

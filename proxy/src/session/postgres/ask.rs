@@ -3,6 +3,7 @@
 //! fill → whole messages → decide → record → forward. Nothing is forwarded before the statement it belongs to was
 //! decided; refusals stand in the pipeline, so the client hears them in order.
 
+mod copied;
 mod counted;
 mod extended;
 mod fast_path;
@@ -334,6 +335,9 @@ impl Asking {
         }
         if self.is_skipping() {
             return Ok(()); // the server failed meanwhile, and does not look at it
+        }
+        if !Box::pin(self.may_send_copy(&asked, Protocol::Simple)).await? {
+            return Ok(());
         }
         let effects = asked.effects();
         let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use linegate_identity::Effects;
-use linegate_policy::{Charges, Decision, Lineage, MaskScope, Statement};
+use linegate_policy::{Charges, CopyOut, Decision, Lineage, MaskScope, Statement};
 
 use super::names::{ByName, Run};
 use crate::policy_service::Standing;
@@ -69,6 +69,11 @@ impl Asked {
         std::iter::once(&self.decision)
             .chain(also)
             .map(|decision| &decision.statement)
+    }
+
+    /// How its rows are written, where it is one COPY whose rows can be masked.
+    pub fn copy_out(&self) -> Option<&CopyOut> {
+        self.decision.statement.copy_out.as_deref()
     }
 
     /// Its effects, and those of what it may run by name.

@@ -13,12 +13,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codecs::postgres::backend::{RowDescription, TransactionStatus};
+use codecs::postgres::backend::{CopyResponse, RowDescription, TransactionStatus};
 use linegate_identity::Effects;
 use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relations};
 
 use super::asked::Asked;
-use super::results::{Plan, Unseen};
+use super::results::{Kept, Plan, Unseen};
 use super::{CATALOG_WAIT, Decided, Session};
 use crate::outstanding::{self, Tables};
 use crate::shared::CatalogView;
@@ -263,14 +263,97 @@ pub async fn plan(
     }
 }
 
-/// What becomes of the data that COPY sends: nothing describes where they are from.
-pub async fn copy_plan(session: &Session, asked: &Rc<Asked>) -> Plan {
+/// What will become of the rows of a COPY, by the description of the query that it runs, and the statement as it was decided
+/// last.
+pub async fn plan_of_copy(
+    session: &Session,
+    asked: &Rc<Asked>,
+    description: &RowDescription<'_>,
+) -> (Plan, Rc<Asked>) {
+    let decided = match confirmed(session, asked, true).await {
+        Ok(decided) => decided,
+        Err(refusal) => return (Plan::refused(session, refusal), asked.clone()),
+    };
+    let plan = match decided.copy_out() == asked.copy_out() {
+        true => Plan::of_copy(session, &decided, description),
+        false => Plan::refused(session, PlanRefusal::Changed),
+    };
+    (plan, decided)
+}
+
+/// What becomes of the data that COPY sends. They are masked by what was described before; where nothing was, the statement
+/// was decided to send nothing labelled.
+pub async fn copy_plan(session: &Session, asked: &Rc<Asked>, response: Option<&CopyResponse<'_>>) -> Plan {
+    let kept = session.copies.take().filter(|kept| kept.number == asked.number);
+    if let Some(kept) = kept {
+        return match copy_stands(session, &kept, response).await {
+            Ok(()) => kept.plan_of_rows(),
+            Err(refusal) => Plan::refused(session, refusal),
+        };
+    }
+    if asked.is_masked(session) && !sends_nothing_labelled(session, asked) {
+        return Plan::refused(session, PlanRefusal::Changed);
+    }
     match confirmed(session, asked, true).await {
         Err(refusal) => Plan::Refused(refusal),
         Ok(asked) if asked.is_masked(session) && asked.has_strangers() && !session.may_show_own(&asked) => {
             Plan::Refused(PlanRefusal::StaleCatalog { index: 0 })
         }
+        Ok(asked) if asked.is_masked(session) && !sends_nothing_labelled(session, &asked) => {
+            Plan::refused(session, PlanRefusal::Changed)
+        }
         Ok(_) => Plan::Plain,
+    }
+}
+
+/// Whether a COPY that was not described was decided to send nothing labelled: it is the statement itself, and not something
+/// that it runs by name, and what it shows of labelled relations was found to be clear.
+fn sends_nothing_labelled(session: &Session, asked: &Asked) -> bool {
+    let is_same_mask = session.standing.borrow().masks == asked.standing.masks;
+    if !is_same_mask && !asked.decision.labels.is_empty() {
+        return false;
+    }
+    if !asked.touches_mask(session) {
+        return true;
+    }
+    let effects = asked.effects();
+    asked.copy_out().is_none()
+        && effects.contains(Effects::COPY_OUT)
+        && !effects.intersects(Effects::PREPARED.with(Effects::UNREADABLE))
+}
+
+/// Whether what the server begins to send is what was described: it has locked what it reads, so a look at the catalog that
+/// begins now shows what that is.
+async fn copy_stands(
+    session: &Session,
+    kept: &Kept,
+    response: Option<&CopyResponse<'_>>,
+) -> Result<(), PlanRefusal> {
+    let (Plan::Copied(copied), Some(response)) = (&kept.plan, response) else {
+        return Err(PlanRefusal::Changed);
+    };
+    if !copied.is_of(response) {
+        return Err(PlanRefusal::Changed);
+    }
+    let asked = &kept.asked;
+    let (statement, changing) = (&asked.decision.statement, &session.catalog.changing);
+    let mark = asked.mark.get();
+    if !session.confirm_catalog().await {
+        return Err(PlanRefusal::StaleCatalog { index: 0 });
+    }
+    if changing.was_changed(mark, statement) {
+        return Err(PlanRefusal::Changed);
+    }
+    if !session.is_current(asked.epoch) || changing.may_have_moved(mark, statement) {
+        let newer = again(session, asked).await.ok_or(PlanRefusal::Changed)?;
+        if newer.decision.statement != *statement {
+            return Err(PlanRefusal::Changed);
+        }
+    }
+    let standing = session.standing.borrow().clone();
+    match *asked.masks(&standing) == kept.masks {
+        true => Ok(()),
+        false => Err(PlanRefusal::Changed),
     }
 }
 

@@ -52,7 +52,7 @@ use self::hold::HoldOutcome;
 use self::lexing::Lexing;
 use self::names::Names;
 use self::pipeline::Pipeline;
-use self::results::Plan;
+use self::results::{Kept, Plan};
 
 /// How long a statement may wait for a catalog that is known to be out of date, and how often it looks.
 const CATALOG_WAIT: Duration = Duration::from_secs(5);
@@ -216,6 +216,8 @@ pub struct Session {
     pub pipeline: RefCell<Pipeline>,
     /// Mask plans of portals, by name.
     pub plans: RefCell<HashMap<Rc<[u8]>, Rc<Plan>>>,
+    /// What becomes of the rows of the COPY that was described last.
+    pub copies: RefCell<Option<Kept>>,
     /// Towards the client.
     pub front: Front,
     /// Ends the client's link.

@@ -215,6 +215,9 @@ impl Asking {
         if self.is_skipping() {
             return Ok(());
         }
+        if !Box::pin(self.may_send_copy(&asked, Protocol::Extended)).await? {
+            return Ok(());
+        }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);
         if asked.is_masked(&self.session) && !is_described {
             let mut question = Vec::new();
