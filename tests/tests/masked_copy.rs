@@ -1,9 +1,9 @@
 //! COPY TO STDOUT under a mask: what it sends, loaded back into a server, is what SELECT shows.
 
 use linegate_tests::shop::{CARDS, SSNS};
-use linegate_tests::under::assert_nothing_raw;
+use linegate_tests::under::{self, assert_nothing_raw};
 use linegate_tests::wire::{self, c_string, error_of, rows, status, tags};
-use linegate_tests::{Linegate, Masked, Message, Options, Postgres, RawClient};
+use linegate_tests::{Linegate, Masked, Message, Options, Postgres, RawClient, Said, eventually};
 
 /// A column a redaction, a generated one, one that is gone, and a child whose rows COPY leaves out.
 const TABLE: &str = "
@@ -461,4 +461,169 @@ fn recordings_of_a_copy_hold_what_the_client_saw() {
     for raw in CARDS.iter().chain(&SSNS) {
         assert!(!holds(raw), "{raw}");
     }
+}
+
+#[test]
+fn programs_copy_and_dump_what_they_may_see() {
+    let under = Masked::start();
+    let lease = under.linegate.lease("workload:ci-runner", &["migrate"], "all");
+    let said = under
+        .linegate
+        .psql(
+            &lease,
+            &[
+                "-c",
+                "\\copy app.customers (id, ssn) TO STDOUT WITH (FORMAT csv, HEADER)",
+            ],
+        )
+        .good();
+    assert_eq!(said.out, "id,ssn\n1,*******4399\n2,*******9999\n3,*******5462\n");
+    let mut dump = under.linegate.client_command("pg_dump", &lease);
+    dump.args([
+        "--data-only",
+        "--table",
+        "app.customers",
+        "--table",
+        "app.typed",
+        "--no-sync",
+    ]);
+    let said = Said::by(&mut dump).good();
+    for raw in CARDS
+        .iter()
+        .chain(&SSNS)
+        .chain(&["open sesame", "987654321", "4242"])
+    {
+        assert!(!said.all().contains(raw), "{raw}");
+    }
+    let row = "1\tfirst customer\tone@example.com\t*******4399\t************1111\t1000\n";
+    assert!(said.out.contains(row), "{}", said.out);
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_masked_copy_is_cut_by_its_budget_between_rows() {
+    let under = under::under(
+        "@id(\"few\") @budget_rows(\"5\") permit (principal in Group::\"ci\", action, resource) unless { action == Action::\"read_raw\" };",
+    );
+    let sql = "COPY (SELECT c.card_number FROM app.customers c, generate_series(1, 200000)) TO STDOUT";
+    for is_extended in [false, true] {
+        let lease = under.linegate.lease("workload:ci-runner", &[], "all");
+        let mut client = under.linegate.client(&lease);
+        let cut = ask(&mut client, sql, is_extended);
+        assert_nothing_raw(sql, &cut);
+        assert_eq!(error_of(&cut).expect("a cut").0, "54000");
+        let rows = data(&cut);
+        assert_eq!(rows.len(), 5);
+        assert!(
+            rows.iter()
+                .all(|row| row.starts_with(b"******") && row.ends_with(b"\n"))
+        );
+        assert_eq!(status(&cut), Some('I'));
+    }
+}
+
+#[test]
+fn large_copies_pass_in_bounded_memory_and_a_client_may_leave_in_the_middle() {
+    let mut under = Masked::start();
+    let sql = "COPY (SELECT n, c.card_number, repeat('x', 200) FROM app.customers c, generate_series(1, 60000) n) TO STDOUT";
+    for options in ["", "CSV", "BINARY"] {
+        let sql = format!("{sql} {options}");
+        let answer = under.client.query(&sql);
+        assert_eq!(error_of(&answer), None, "{sql}");
+        let rows = data(&answer);
+        assert_eq!(rows.len(), 180_000 + usize::from(options == "BINARY"));
+        for row in &rows {
+            let has = |text: &[u8]| row.windows(text.len()).any(|bytes| bytes == text);
+            assert!(!has(b"41111111") && !has(b"55000055") && !has(b"34000000"));
+        }
+    }
+    let lease = under.linegate.lease("workload:ci-runner", &["migrate"], "all");
+    let mut leaver = under.linegate.client(&lease);
+    leaver.send_query(sql);
+    leaver.read_to(b'd');
+    drop(leaver);
+    assert_eq!(rows(&under.client.query("SELECT 6")), [["6"]]);
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_copy_behind_a_lock_can_be_cancelled() {
+    let mut under = Masked::start();
+    let mut locker = RawClient::login(under.postgres.port(), "app", "app-secret", "shop");
+    // The catalog is known before anything is locked.
+    assert_eq!(
+        rows(&under.client.query("SELECT ssn FROM app.customers")).len(),
+        3
+    );
+    locker.query("BEGIN");
+    locker.query("LOCK TABLE app.customers IN ACCESS EXCLUSIVE MODE");
+    under.client.send_query("COPY app.customers TO STDOUT");
+    eventually("the question waits for the lock", || {
+        let waits = under
+            .postgres
+            .sql("SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND query LIKE '%FROM ONLY%'");
+        (waits.trim() == "1").then_some(())
+    });
+    under.client.cancel(under.linegate.port());
+    let answer = under.client.read_to_ready();
+    assert_eq!(error_of(&answer).expect("it was cancelled").0, "57014");
+    assert_eq!((tags(&answer).as_str(), status(&answer)), ("EZ", Some('I')));
+    // The lock's owner changes what the names mean, while the question waits.
+    under.client.send_query("COPY app.customers (id, name) TO STDOUT");
+    eventually("the question waits for the lock", || {
+        let waits = under
+            .postgres
+            .sql("SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND query LIKE '%FROM ONLY%'");
+        (waits.trim() == "1").then_some(())
+    });
+    locker.query("ALTER TABLE app.customers RENAME name TO other");
+    locker.query("ALTER TABLE app.customers RENAME ssn TO name");
+    locker.query("COMMIT");
+    let answer = under.client.read_to_ready();
+    assert_nothing_raw("columns that changed their names", &answer);
+    let answer = ask(
+        &mut under.client,
+        "COPY app.customers (id, name) TO STDOUT",
+        false,
+    );
+    assert_nothing_raw("and later", &answer);
+    assert_eq!(rows(&under.client.query("SELECT 8")), [["8"]]);
+}
+
+#[test]
+fn columns_that_change_their_names_all_the_time_are_never_shown() {
+    let mut under = Masked::start();
+    let port = under.postgres.port();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let renaming = std::thread::spawn(move || {
+        let mut owner = RawClient::login(port, "app", "app-secret", "shop");
+        let swap = "BEGIN; ALTER TABLE app.customers RENAME name TO other; ALTER TABLE app.customers RENAME ssn TO name; \
+                    ALTER TABLE app.customers RENAME other TO ssn; COMMIT";
+        let mut swaps = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            assert_eq!(error_of(&owner.query(swap)), None);
+            swaps += 1;
+            std::thread::sleep(std::time::Duration::from_millis(swaps % 7));
+        }
+        swaps
+    });
+    let mut shown = 0;
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(6);
+    while std::time::Instant::now() < until {
+        for sql in [
+            "COPY app.customers (name) TO STDOUT",
+            "COPY (SELECT name FROM app.customers) TO STDOUT",
+        ] {
+            for is_extended in [false, true] {
+                let answer = ask(&mut under.client, sql, is_extended);
+                assert_nothing_raw(sql, &answer);
+                shown += data(&answer).len();
+            }
+        }
+    }
+    drop(stop);
+    let swaps = renaming.join().expect("the owner's thread");
+    println!("{shown} rows were shown through {swaps} swaps");
+    assert!(swaps > 10);
+    under.linegate.assert_unharmed();
 }
