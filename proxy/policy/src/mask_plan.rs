@@ -398,6 +398,39 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_what_both_its_text_and_its_description_say() {
+        use crate::lineage::ColumnId;
+        let email = ColumnId {
+            relation: 10,
+            attribute: 3,
+        };
+        let plan = |fields: &[FieldOrigin], flows: Option<Vec<Flow>>| {
+            let lineage = Lineage {
+                outputs: flows,
+                ..Lineage::default()
+            };
+            let masks = MaskScope::all(&specs());
+            let plan = compile_copy(fields, &index(), &masks, Some(&lineage))?;
+            Ok(plan.columns.iter().map(|column| column.index).collect::<Vec<_>>())
+        };
+        let (labelled, clear) = (field(10, 3, TEXT, 0), field(10, 1, INT4, 0));
+        let flows = || Some(vec![Flow::Clean, Flow::Exactly(email)]);
+        assert_eq!(plan(&[clear, labelled], flows()), Ok(vec![1]));
+        assert_eq!(plan(&[labelled, labelled], flows()), Ok(vec![0, 1]));
+        let other = Err(PlanRefusal::UnknownOrigin { index: 1 });
+        assert_eq!(
+            plan(&[labelled, clear], flows()),
+            other,
+            "something else was described"
+        );
+        let computed = Some(vec![Flow::Clean, Flow::Tainted([email].into())]);
+        assert_eq!(plan(&[clear, clear], computed.clone()), other);
+        assert_eq!(plan(&[clear, field(0, 0, TEXT, 0)], computed), Ok(vec![1]));
+        assert_eq!(plan(&[clear], flows()), Err(PlanRefusal::Changed));
+        assert_eq!(plan(&[clear], None), Err(PlanRefusal::Changed));
+    }
+
+    #[test]
     fn clean_in_the_text_never_unmasks_a_labelled_origin() {
         let fields = [field(10, 3, TEXT, 0)];
         let output = [OutputColumn::Clean];

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, TransactionStatus, tag};
 use codecs::postgres::build::backend as say;
-use codecs::postgres::copy_rows::CopyPlace;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
 use linegate_config::{RecordLevel, RecordingFull};
@@ -43,7 +42,7 @@ struct Result {
     /// Its rows are CopyData.
     is_copy: bool,
     /// Where among them the last one ended.
-    copied: CopyPlace,
+    copied: codecs::postgres::copy_rows::CopyPlace,
     rows: u64,
     bytes: u64,
     recorded: u64,

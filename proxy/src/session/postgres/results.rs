@@ -95,10 +95,7 @@ impl Plan {
         };
         match compiled {
             Ok(plan) => {
-                if plan.unforeseen_count > 0 {
-                    session.core.counters.label_surprises.one();
-                    tracing::warn!(session = %session.id, "a labelled column came from a statement that was read as clean");
-                }
+                note_surprise(session, &plan);
                 let watch = Watch::of(&session.target.config, &fields, &plan);
                 Self::from_columns(&plan, &fields, watch, &session.core.shared.pseudonym_key)
             }
@@ -159,6 +156,14 @@ impl Plan {
             Self::Whole(whole) => whole.masked_columns().to_vec(),
             Self::Copied(copied) => copied.masked_columns().to_vec(),
         }
+    }
+}
+
+/// Raises the alarm where the server knows of a label and the text was read as if there were none.
+fn note_surprise(session: &Session, plan: &MaskPlan) {
+    if plan.unforeseen_count > 0 {
+        session.core.counters.label_surprises.one();
+        tracing::warn!(session = %session.id, "a labelled column came from a statement that was read as clean");
     }
 }
 

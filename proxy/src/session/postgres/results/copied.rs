@@ -12,7 +12,7 @@ use codecs::postgres::rows::CellOut;
 use linegate_policy::redact::{Redacted, Redactor};
 use linegate_policy::{CopyOut, FieldOrigin, MaskScope, PlanRefusal, mask_plan};
 
-use super::Plan;
+use super::{Plan, note_surprise};
 use crate::session::postgres::Session;
 use crate::session::postgres::asked::Asked;
 
@@ -72,6 +72,7 @@ impl Plan {
         };
         match compiled {
             Ok(plan) => {
+                note_surprise(session, &plan);
                 let key = &session.core.shared.pseudonym_key;
                 let redactors = plan.columns.iter().map(|column| {
                     let field = &fields[usize::from(column.index)];
