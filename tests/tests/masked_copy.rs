@@ -627,3 +627,44 @@ fn columns_that_change_their_names_all_the_time_are_never_shown() {
     assert!(swaps > 10);
     under.linegate.assert_unharmed();
 }
+
+#[test]
+fn a_view_that_is_replaced_all_the_time_never_shows_what_it_should_not() {
+    let mut under = Masked::start();
+    let port = under.postgres.port();
+    let view = |column: &str| {
+        format!("CREATE OR REPLACE VIEW app.flip AS SELECT id, {column} AS shown FROM app.customers")
+    };
+    let flips = [view("name"), view("ssn")];
+    under.postgres.sql(&format!("SET ROLE app; {}", flips[0]));
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let replacing = std::thread::spawn(move || {
+        let mut owner = RawClient::login(port, "app", "app-secret", "shop");
+        let mut count = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            assert_eq!(error_of(&owner.query(&flips[count % 2])), None);
+            count += 1;
+            std::thread::sleep(std::time::Duration::from_millis(count as u64 % 9));
+        }
+        count
+    });
+    let mut shown = 0;
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(6);
+    while std::time::Instant::now() < until {
+        for sql in [
+            "COPY (SELECT shown FROM app.flip) TO STDOUT",
+            "COPY (SELECT shown || '' FROM app.flip) TO STDOUT CSV",
+        ] {
+            for is_extended in [false, true] {
+                let answer = ask(&mut under.client, sql, is_extended);
+                assert_nothing_raw(sql, &answer);
+                shown += data(&answer).len();
+            }
+        }
+    }
+    drop(stop);
+    let flips = replacing.join().expect("the owner's thread");
+    println!("{shown} rows were shown through {flips} flips");
+    assert!(flips > 10);
+    under.linegate.assert_unharmed();
+}

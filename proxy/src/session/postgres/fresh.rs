@@ -341,7 +341,9 @@ async fn copy_stands(
     if !session.confirm_catalog().await {
         return Err(PlanRefusal::StaleCatalog { index: 0 });
     }
-    if changing.was_changed(mark, statement) {
+    // The COPY may be over by now and its locks gone: what was changed and changed back shows in the catalogs' version.
+    let version = session.catalog.latest().and_then(|view| view.version.clone());
+    if version.is_none() || version != kept.version || changing.was_changed(mark, statement) {
         return Err(PlanRefusal::Changed);
     }
     if !session.is_current(asked.epoch) || changing.may_have_moved(mark, statement) {

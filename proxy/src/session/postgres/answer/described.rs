@@ -68,6 +68,7 @@ impl Flow {
             number: asked.number,
             asked: decided,
             masks,
+            version: session.catalog.latest().and_then(|view| view.version.clone()),
             plan,
         });
     }

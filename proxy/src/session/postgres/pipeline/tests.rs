@@ -371,7 +371,10 @@ fn an_error_to_the_question_about_a_copy_is_the_clients() {
         question(&mut pipeline, false);
         drive(&mut pipeline, answers);
         assert_eq!(pipeline.answer(tag::ERROR_RESPONSE, None), Ok(Answer::Pass));
-        assert!(pipeline.is_idle() && pipeline.is_skipping(), "up to the client's Sync");
+        assert!(
+            pipeline.is_idle() && pipeline.is_skipping(),
+            "up to the client's Sync"
+        );
     }
     let mut pipeline = Pipeline::default();
     question(&mut pipeline, true);

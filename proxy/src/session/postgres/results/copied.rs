@@ -24,6 +24,8 @@ pub struct Kept {
     pub asked: Rc<Asked>,
     /// What was masked for the session.
     pub masks: MaskScope,
+    /// What the server's catalogs said of themselves when the plan was made.
+    pub version: Option<String>,
     /// Its rows' plan.
     pub plan: Plan,
 }
