@@ -132,6 +132,8 @@ struct Entry {
     marks: Option<Box<Marks>>,
     body: Option<Box<str>>,
     sources: Box<[u32]>,
+    /// Generated columns that read others.
+    generated: Box<[i16]>,
     reactions: Reactions,
 }
 
@@ -224,6 +226,7 @@ impl LabelIndex {
                     marks: None,
                     body: relation.body.as_deref().map(Box::from),
                     sources: relation.sources.clone().into_boxed_slice(),
+                    generated: relation.generated.iter().map(|(column, _)| *column).collect(),
                     reactions: relation.reactions.clone(),
                 },
             );

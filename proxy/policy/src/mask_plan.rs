@@ -81,6 +81,8 @@ pub enum PlanRefusal {
         /// 0-based.
         index: u16,
     },
+    /// What a COPY sends is not what was described before it was sent.
+    Changed,
     /// More columns than the protocol can carry.
     TooManyColumns,
 }
@@ -107,6 +109,7 @@ impl PlanRefusal {
                     index + 1
                 )
             }
+            Self::Changed => "what this COPY sends is not what was described for it".to_owned(),
             Self::TooManyColumns => "the result has more columns than the protocol allows".to_owned(),
         }
     }
@@ -117,7 +120,7 @@ impl PlanRefusal {
             Self::UnknownOrigin { .. } | Self::Derived { .. } => {
                 Some("Select the columns of the table themselves.")
             }
-            Self::StaleCatalog { .. } => Some("Try again in a moment."),
+            Self::StaleCatalog { .. } | Self::Changed => Some("Try again in a moment."),
             Self::TooManyColumns => None,
         }
     }
@@ -198,6 +201,29 @@ pub fn compile(
         let is_contradicted = matches!(flow, Some(Flow::Clean));
         plan.unforeseen_count += u16::from(!touches_label || is_contradicted);
         plan.columns.push(column);
+    }
+    Ok(plan)
+}
+
+/// Compiles the plan of a COPY's rows, whose fields another statement described: what the lineage calls labelled and the
+/// description does not is refused, since that may have been of something else.
+pub fn compile_copy(
+    fields: &[FieldOrigin],
+    labels: &LabelIndex,
+    masks: &MaskScope,
+    lineage: Option<&Lineage>,
+) -> Result<MaskPlan, PlanRefusal> {
+    let plan = compile(fields, labels, masks, true, None, lineage)?;
+    let flows = lineage
+        .filter(|lineage| lineage.unknown.is_empty())
+        .and_then(|lineage| lineage.outputs.as_deref())
+        .filter(|flows| flows.len() == fields.len())
+        .ok_or(PlanRefusal::Changed)?;
+    for (index, flow) in (0u16..).zip(flows) {
+        let is_masked = plan.columns.iter().any(|column| column.index == index);
+        if !is_masked && labels.redaction(flow, masks).is_some() {
+            return Err(PlanRefusal::UnknownOrigin { index });
+        }
     }
     Ok(plan)
 }
@@ -369,6 +395,39 @@ mod tests {
             (1, 1),
             "the server knows better"
         );
+    }
+
+    #[test]
+    fn a_copy_is_what_both_its_text_and_its_description_say() {
+        use crate::lineage::ColumnId;
+        let email = ColumnId {
+            relation: 10,
+            attribute: 3,
+        };
+        let plan = |fields: &[FieldOrigin], flows: Option<Vec<Flow>>| {
+            let lineage = Lineage {
+                outputs: flows,
+                ..Lineage::default()
+            };
+            let masks = MaskScope::all(&specs());
+            let plan = compile_copy(fields, &index(), &masks, Some(&lineage))?;
+            Ok(plan.columns.iter().map(|column| column.index).collect::<Vec<_>>())
+        };
+        let (labelled, clear) = (field(10, 3, TEXT, 0), field(10, 1, INT4, 0));
+        let flows = || Some(vec![Flow::Clean, Flow::Exactly(email)]);
+        assert_eq!(plan(&[clear, labelled], flows()), Ok(vec![1]));
+        assert_eq!(plan(&[labelled, labelled], flows()), Ok(vec![0, 1]));
+        let other = Err(PlanRefusal::UnknownOrigin { index: 1 });
+        assert_eq!(
+            plan(&[labelled, clear], flows()),
+            other,
+            "something else was described"
+        );
+        let computed = Some(vec![Flow::Clean, Flow::Tainted([email].into())]);
+        assert_eq!(plan(&[clear, clear], computed.clone()), other);
+        assert_eq!(plan(&[clear, field(0, 0, TEXT, 0)], computed), Ok(vec![1]));
+        assert_eq!(plan(&[clear], flows()), Err(PlanRefusal::Changed));
+        assert_eq!(plan(&[clear], None), Err(PlanRefusal::Changed));
     }
 
     #[test]

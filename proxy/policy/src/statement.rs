@@ -40,6 +40,38 @@ pub enum OutputColumn {
     Computed,
 }
 
+/// How the rows of a COPY are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CopyFormat {
+    /// FORMAT text.
+    Text,
+    /// FORMAT csv.
+    Csv,
+    /// FORMAT binary.
+    Binary,
+}
+
+/// A COPY … TO STDOUT whose every option is understood, so that its rows can be read and written again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CopyOut {
+    /// The query whose RowDescription describes the rows.
+    pub describes: String,
+    /// How cells are written.
+    pub format: CopyFormat,
+    /// Between cells, in text and CSV.
+    pub delimiter: u8,
+    /// What stands for NULL, in text and CSV.
+    pub null: String,
+    /// Around cells, in CSV.
+    pub quote: u8,
+    /// Before a quote within a cell, in CSV.
+    pub escape: u8,
+    /// The first row holds the names of the columns.
+    pub has_header: bool,
+    /// Some or all columns are quoted whether they must be or not, in CSV.
+    pub quotes_all: bool,
+}
+
 /// What one Query or Parse would do; for several statements in one Query, the union.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Statement {
@@ -83,6 +115,8 @@ pub struct Statement {
     pub returns_computed: bool,
     /// The text is one SELECT that only counts subscriptions: `pg_subscription` shows none of its columns.
     pub counts_subscriptions: bool,
+    /// It is one COPY … TO STDOUT whose rows can be masked; `None` when it is not, or was read without a catalog.
+    pub copy_out: Option<Box<CopyOut>>,
     /// Where values come from and go to; `None` when the text was read without a catalog.
     pub lineage: Option<Lineage>,
 }
@@ -130,6 +164,7 @@ impl Statement {
             moves_values: false,
             returns_computed: false,
             counts_subscriptions: false,
+            copy_out: None,
             lineage: None,
         }
     }

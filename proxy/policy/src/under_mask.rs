@@ -168,6 +168,10 @@ fn followed(
     {
         return Some(Channel::Copy(read.clone()));
     }
+    if statement.copy_out.is_some() && lineage.outputs.is_none() {
+        // Its rows are masked column by column.
+        return Some(Channel::Copy(any.clone()));
+    }
     if !lineage.followed && effects.intersects(Effects::ALTER.with(Effects::CREATE).with(Effects::COPY_OUT)) {
         // Renames and attached partitions move a label's columns; tables, indexes, rules and triggers build on them.
         return Some(Channel::Definition(any.clone()));

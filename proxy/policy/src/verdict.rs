@@ -394,6 +394,9 @@ impl Decision {
             + statement.opaque.capacity() * size_of::<&str>()
             + statement.output.as_ref().map_or(0, Vec::capacity)
             + texts(&statement.settings)
+            + statement.copy_out.as_ref().map_or(0, |copied| {
+                size_of_val(&**copied) + copied.describes.len() + copied.null.len()
+            })
             + statement
                 .lineage
                 .as_ref()

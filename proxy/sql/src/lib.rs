@@ -7,7 +7,7 @@
 //!
 //! - `parse` is the only file that touches the grammar's entry point and the only one with unsafe code.
 //! - `walk` visits every node kind by name; `scope` resolves CTE names; `bounded` judges WHERE clauses;
-//!   `output` judges result columns; `builtins` knows the server functions that do more than compute.
+//!   `output` judges result columns; `copied` reads COPY … TO STDOUT; `builtins` knows the server functions that do more than compute.
 //! - `lineage` follows labelled values through a text, with the catalog at hand; `reactions` adds what the server does
 //!   besides, when rows change.
 //! - `catalog` reads a database's relations for the mask planner.
@@ -16,6 +16,7 @@
 mod bounded;
 pub mod builtins;
 pub mod catalog;
+mod copied;
 pub mod fast_path;
 mod lineage;
 mod only_tables;
@@ -148,6 +149,7 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
     if let Some(index) = index {
         reactions::add(&mut statement, index);
+        statement.copy_out = copied::read(text, statements, index, &statement).map(Box::new);
         statement.lineage = Some(lineage::of(statements, index, &statement));
     }
     Ok(statement)

@@ -79,6 +79,9 @@ fn honest_texts_run() {
         "SELECT count(*) FROM app.people WHERE number IN ('a', 'b')",
         "COPY app.customers (id, notes) TO STDOUT",
         "COPY (SELECT id, note FROM app.people) TO STDOUT",
+        "COPY app.customers TO STDOUT",
+        "COPY app.customers (ssn, id) TO STDOUT WITH (FORMAT csv, HEADER)",
+        "COPY (SELECT upper(ssn), id FROM app.customers) TO STDOUT BINARY",
         "COPY app.customers (id, ssn) FROM STDIN",
         "CREATE TEMP TABLE t AS SELECT id, notes FROM app.customers",
         "CREATE TEMP VIEW v AS SELECT id FROM app.customers WHERE ssn IS NOT NULL",
@@ -129,6 +132,22 @@ fn values_do_not_leave_their_column() {
     ]) {
         assert!(
             matches!(verdict, Verdict::Deny(Reason::AroundMask(Channel::Flow(_)))),
+            "{text}: {verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_masked_is_refused() {
+    for (text, verdict) in verdicts(&[
+        "COPY app.customers TO STDOUT (NULL 'guess')",
+        "COPY app.customers TO STDOUT (FORMAT csv, ENCODING 'LATIN1')",
+        "COPY app.customers TO STDOUT; SELECT 1",
+        "COPY app.people TO STDOUT",
+        "COPY (UPDATE app.customers SET notes = 'x' RETURNING ssn) TO STDOUT",
+    ]) {
+        assert!(
+            matches!(verdict, Verdict::Deny(Reason::AroundMask(Channel::Copy(_)))),
             "{text}: {verdict:?}"
         );
     }

@@ -30,6 +30,8 @@ pub struct Known<'i> {
     pub reactions: &'i Reactions,
     /// Constraints that look at values when its rows change.
     pub tests: &'i [Test],
+    /// Generated columns that read others, by number.
+    pub generated: &'i [i16],
     /// Columns that tell its rows apart, by number.
     keys: &'i [i16],
 }
@@ -47,6 +49,7 @@ impl<'i> Known<'i> {
             sources: &entry.sources,
             reactions: &entry.reactions,
             tests: &entry.tests,
+            generated: &entry.generated,
             keys: &entry.keys,
         }
     }

@@ -142,7 +142,9 @@ impl Reader<'_> {
         let sorts = |column: &ColumnId| self.index.type_oid(*column).is_none_or(may_be_sorted);
         let columns: Vec<ColumnId> = one.columns().into_iter().chain(two.columns()).collect();
         if columns.iter().any(is_measured)
-            || is_joined(one) && is_joined(two) && (self.measures || columns.iter().any(sorts))
+            || is_joined(one)
+                && is_joined(two)
+                && (self.measures || self.is_outer || columns.iter().any(sorts))
         {
             self.probe(one);
             self.probe(two);

@@ -5,7 +5,7 @@
 //! sub-select without LATERAL does not see its siblings. What an item contributes to `*` is the answer.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::CoercionForm;
+use pg_raw_parse::raw::{CoercionForm, JoinType};
 use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::labels::Known;
@@ -166,6 +166,9 @@ impl Reader<'_> {
             let using = plain(join.using_clause()).iter();
             using.filter_map(Node::as_str).map(str::to_owned).collect()
         };
+        // Rows without a partner come in the order in which the server looked for one.
+        let is_outer = join.jointype != JoinType::JOIN_INNER;
+        let was_outer = std::mem::replace(&mut self.is_outer, is_outer);
         for name in &names {
             let one = left.column(name).map_or(Value::OTHER, |(value, _)| value);
             let two = right.column(name).map_or(Value::OTHER, |(value, _)| value);
@@ -199,6 +202,7 @@ impl Reader<'_> {
             .last_mut()
             .map(|level| level.items.drain(..start).collect::<Vec<_>>());
         self.condition(join.quals());
+        self.is_outer = was_outer;
         if let (Some(before), Some(level)) = (before, self.levels.last_mut()) {
             level.items.splice(0..0, before);
         }

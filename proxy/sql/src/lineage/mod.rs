@@ -68,6 +68,7 @@ const DERIVED: &str = "a view that could not be followed";
 /// The lineage of a parsed text. `statement` is what the walker found in it.
 pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statement) -> Lineage {
     let mut reader = Reader::new(index);
+    reader.copies_rows = statement.copy_out.is_some();
     let names = || statement.reads.iter().chain(&statement.writes);
     // What is created is new by nature.
     let changes = statement.effects.intersects(reactions::FIRES);
@@ -143,10 +144,14 @@ struct Reader<'a> {
     explains: bool,
     /// What its rows took is shown.
     measures: bool,
+    /// Within the condition of an outer join.
+    is_outer: bool,
     /// Somewhere in the text, a text of any length is made.
     grows: bool,
     /// Columns may fail where they are named.
     acts: bool,
+    /// It is one COPY whose rows are masked like those of a query.
+    copies_rows: bool,
     /// Names by which something labelled may be reached.
     belt: belt::Belt,
     depth: u32,
@@ -163,8 +168,10 @@ impl<'a> Reader<'a> {
             in_body: false,
             explains: false,
             measures: false,
+            is_outer: false,
             grows: false,
             acts: false,
+            copies_rows: false,
             belt: belt::Belt::default(),
             depth: 0,
             nodes: 0,

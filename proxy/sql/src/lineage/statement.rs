@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use linegate_policy::Flow;
+use linegate_policy::{ColumnId, Flow};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
 use pg_raw_parse::{Node, nodes};
@@ -12,6 +12,7 @@ use super::belt::Belt;
 use super::scope::Shape;
 use super::value::{Field, Value};
 use super::{PREPARED_KEPT, Reader, acting, functions};
+use crate::copied;
 use crate::walk::children::any_below;
 use crate::walk::names;
 
@@ -79,6 +80,11 @@ impl Reader<'_> {
                 self.explains = true;
                 self.measures |= measures(explain);
                 let answer = self.statement(explain.query());
+                if self.measures {
+                    // Pages of an index that were looked at tell what stands on them.
+                    let looked_up: Vec<ColumnId> = self.found.lookups.iter().copied().collect();
+                    self.found.probes.extend(looked_up);
+                }
                 if let (Answer::Rows(shape), true) = (answer, serializes(explain)) {
                     // How many bytes its rows are stands in the plan.
                     self.probe(&Value::of_set(shape.all()));
@@ -108,10 +114,7 @@ impl Reader<'_> {
                 self.moves(&Value::of_set(shape.all()));
                 Answer::Nothing
             }
-            Node::CopyStmt(copy) if !copy.is_from => {
-                self.copy_out(copy);
-                Answer::Nothing
-            }
+            Node::CopyStmt(copy) if !copy.is_from => self.copy_out(copy),
             Node::CopyStmt(copy) => {
                 self.copied_in(copy);
                 Answer::Nothing
@@ -136,16 +139,20 @@ impl Reader<'_> {
         }
     }
 
-    fn copy_out(&mut self, copy: &nodes::CopyStmt) {
+    /// Rows like a query's where they can be masked; else values that leave.
+    fn copy_out(&mut self, copy: &nodes::CopyStmt) -> Answer {
         let shape = match copy.relation() {
             None => self.query(copy.query()),
             Some(relation) => {
                 let shape = self.relation(&names::relation(relation));
-                if copy.attlist().is_empty() {
+                let columns = match copied::columns(copy, self.index) {
+                    Some(columns) => columns,
+                    None => copy.attlist().iter().filter_map(Node::as_str).collect(),
+                };
+                if columns.is_empty() {
                     shape
                 } else {
-                    let columns = copy.attlist().iter().filter_map(Node::as_str);
-                    let values = columns.map(|name| match shape.column(name) {
+                    let values = columns.into_iter().map(|name| match shape.column(name) {
                         Some((value, true)) => value,
                         _ => Value::of_set(shape.all()),
                     });
@@ -155,7 +162,11 @@ impl Reader<'_> {
         };
         let all = Value::of_set(shape.all());
         self.touch(&all);
+        if self.copies_rows && flows(&shape).is_some() {
+            return Answer::Rows(shape);
+        }
         self.moves(&all);
+        Answer::Nothing
     }
 }
 

@@ -36,9 +36,14 @@ impl Reader<'_> {
         };
         let name = names::relation(relation);
         let alias = relation.alias().and_then(|alias| alias.aliasname());
+        let shape = self.relation(&name);
+        if self.measures {
+            // How much of the log a change takes tells what of the row it leaves as it is.
+            self.probe(&Value::of_set(shape.all()));
+        }
         Target {
             shown: alias.unwrap_or(&name.name).to_owned(),
-            shape: self.relation(&name),
+            shape,
             name,
         }
     }

@@ -87,7 +87,7 @@ impl Session {
         let pipeline = self.pipeline.borrow();
         pipeline.sent().any(|(is_first, asked)| {
             // Functions' names are read when they are first called.
-            let is_all_read = !asked.lineage().is_some_and(|lineage| lineage.through_definitions);
+            let is_all_read = !asked.is_through_definitions();
             let is_read = is_first
                 && is_all_read
                 && self.described.get() == asked.number

@@ -3,23 +3,20 @@
 //! fill → rows by count or masked → whole control messages, matched against the pipeline → record → flush. What stays as it
 //! is goes out from the slab it came in; only what linegate leaves out or says differently is copied.
 
+mod copied;
 mod described;
 mod fast_path;
 mod kinds;
+mod recorded;
 mod whole_rows;
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::Duration;
 
-use codecs::postgres::backend::{CommandComplete, ErrorFields, ReadyForQuery, TransactionStatus, tag};
+use codecs::postgres::backend::{ErrorFields, ReadyForQuery, TransactionStatus, tag};
 use codecs::postgres::build::backend as say;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
-use linegate_config::{RecordLevel, RecordingFull};
-use linegate_identity::Effects;
-use linegate_policy::Statement;
-use linegate_recording::Entry;
 use masking_simd::{Cell, HitCounts};
 
 use super::asked::Asked;
@@ -27,7 +24,7 @@ use super::budget::{Cut, Tally};
 use super::pipeline::{Answer, Expect};
 use super::results::Plan;
 use super::scrub::Scrub;
-use super::{Ended, FrontTurn, Session, fresh};
+use super::{Ended, FrontTurn, Session};
 use crate::link::LinkReader;
 use crate::slab::Ingress;
 
@@ -40,6 +37,8 @@ struct Result {
     plan: Option<Rc<Plan>>,
     /// Its rows are CopyData.
     is_copy: bool,
+    /// Where among them the last one ended.
+    copied: codecs::postgres::copy_rows::CopyPlace,
     rows: u64,
     bytes: u64,
     recorded: u64,
@@ -225,6 +224,7 @@ impl Flow {
                 masked.apply(data, &mut self.place, &mut self.cells, &limits)
             }
             Plan::Whole(whole) => return self.whole_rows(turn, ingress, at, out, whole).await,
+            Plan::Copied(copied) => return self.copied_rows(turn, ingress, at, out, copied).await,
         };
         let hop = hop.map_err(|error| self.server_fault(&error))?;
         self.are_of_kind(&hop)?;
@@ -301,41 +301,6 @@ impl Flow {
             .map_or_else(|| session.is_masked(), |asked| asked.is_masked(session))
     }
 
-    async fn record_rows(&mut self, rows: &[u8]) {
-        let session = &self.session;
-        if session.target.config.record < RecordLevel::Rows
-            || rows.is_empty()
-            || self.result.skipped_recording
-        {
-            return;
-        }
-        let number = session
-            .pipeline
-            .borrow()
-            .running()
-            .map_or(0, |asked| asked.number);
-        while !session
-            .core
-            .record_rows(session.id, number, self.result.recorded, rows)
-        {
-            if session.core.shared.config.data.recording_full == RecordingFull::Shape {
-                self.result.skipped_recording = true;
-                session
-                    .core
-                    .record(
-                        session.id,
-                        Entry::Downgraded {
-                            reason: "the recorder was too far behind".into(),
-                        },
-                    )
-                    .await;
-                return;
-            }
-            crate::rt::sleep(Duration::from_millis(1)).await;
-        }
-        self.result.recorded += rows.len() as u64;
-    }
-
     /// A whole message that is not a row.
     async fn message(
         &mut self,
@@ -372,6 +337,7 @@ impl Flow {
             tag::FUNCTION_CALL_RESPONSE => {
                 replacement = self.function_result(&ingress.data()[whole.clone()]).await?;
             }
+            tag::NO_DATA if self.is_own_description() => self.keep_copy(None).await,
             tag::NO_DATA | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => {
                 // The portal may be another than the one that was described under its name.
                 if let Some(name) = session.pipeline.borrow().head().and_then(Expect::portal) {
@@ -379,19 +345,15 @@ impl Flow {
                 }
             }
             tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
-                self.copy_begins(frame.tag)?;
-                let plan = match &running {
-                    Some(asked) => fresh::copy_plan(&session, asked).await,
-                    None => Plan::Plain,
-                };
-                self.result.plan = Some(Rc::new(plan));
+                self.copy_begins(frame.tag, payload, running.as_ref()).await?;
             }
             _ => {
                 self.server_left |= frame.tag == tag::ERROR_RESPONSE && is_last(payload);
                 let aside = self.scrub().aside(frame.tag, payload);
                 replacement = aside.map_err(|fault| fault.ended(&session))?;
+                let about = session.pipeline.borrow().head_asked().cloned();
                 if frame.tag == tag::ERROR_RESPONSE
-                    && let Some(entry) = self.scrub().record(payload, running.as_deref())
+                    && let Some(entry) = self.scrub().record(payload, about.as_deref())
                 {
                     session.core.record(session.id, entry).await;
                 }
@@ -473,34 +435,6 @@ impl Flow {
         self.session.core.counters.denied.one();
         self.query_plan = None;
         Some(bytes)
-    }
-
-    async fn result_ended(&mut self, message: u8, payload: &[u8], running: Option<&Asked>) {
-        let session = self.session.clone();
-        let result = std::mem::take(&mut self.result);
-        self.query_plan = None; // the next result has a description of its own
-        if running.is_none() {
-            return; // an answer to linegate itself
-        }
-        self.report_found(&result, running).await;
-        if let (tag::COMMAND_COMPLETE, Some(asked)) = (message, running) {
-            let changed = asked.statements().filter(|ran| may_change_catalog(ran));
-            changed.for_each(|statement| session.catalog_changed(statement));
-        }
-        if session.target.config.record < RecordLevel::Shape {
-            return;
-        }
-        let tag = CommandComplete::read(payload).map_or(String::new(), |done| {
-            String::from_utf8_lossy(done.tag).into_owned()
-        });
-        let entry = Entry::Shape {
-            statement: running.map_or(0, |asked| asked.number),
-            rows: result.rows,
-            bytes: result.bytes,
-            tag,
-            digest: None,
-        };
-        session.core.record(session.id, entry).await;
     }
 
     fn scrub(&self) -> Scrub<'_> {
@@ -598,9 +532,4 @@ fn is_last(payload: &[u8]) -> bool {
         .ok()
         .and_then(|fields| fields.get(b'V'));
     matches!(severity, Some(b"FATAL" | b"PANIC"))
-}
-
-/// What could not be read, and still ran, may have changed anything.
-fn may_change_catalog(statement: &Statement) -> bool {
-    statement.changes_catalog || statement.effects.contains(Effects::UNREADABLE)
 }

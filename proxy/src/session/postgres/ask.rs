@@ -3,23 +3,25 @@
 //! fill → whole messages → decide → record → forward. Nothing is forwarded before the statement it belongs to was
 //! decided; refusals stand in the pipeline, so the client hears them in order.
 
+mod copied;
 mod counted;
 mod extended;
 mod fast_path;
+mod refuse;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use codecs::postgres::build::backend as say;
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
 use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Reason, Verdict};
+use linegate_policy::{Decision, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
-use self::counted::{UNDO, UNDO_NAME, limits_changes};
+use self::counted::limits_changes;
+use self::refuse::names_moving;
 use super::asked::Asked;
 use super::budget::CHANGES;
 use super::cancel::Heeding;
@@ -351,6 +353,9 @@ impl Asking {
         if self.is_skipping() {
             return Ok(()); // the server failed meanwhile, and does not look at it
         }
+        if !Box::pin(self.may_send_copy(&asked, Protocol::Simple)).await? {
+            return Ok(());
+        }
         let effects = asked.effects();
         let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);
         let is_counted = effects.intersects(counted)
@@ -543,78 +548,9 @@ impl Asking {
         }
     }
 
-    /// Refuses a simple query: error, then ReadyForQuery with the status that the server has.
-    pub(super) async fn refuse_query(&mut self, refusal: &Refusal) -> Result<(), Ended> {
-        self.settle().await?;
-        if self.is_skipping() {
-            return Ok(()); // behind an error that the client is told, nothing is looked at before Sync
-        }
-        let mut bytes = Vec::new();
-        let hint = refusal.hint.as_deref();
-        say::error_response(
-            &mut bytes,
-            "ERROR",
-            &refusal.sqlstate,
-            &refusal.message,
-            None,
-            hint,
-        );
-        let mut pipeline = self.session.pipeline.borrow_mut();
-        if pipeline.has_open_executes() {
-            // What ran without a Sync is undone, as it would be by an error of the server's.
-            drop(pipeline);
-            self.poison(bytes);
-            tell::sync(&mut self.out);
-            self.session.pipeline.borrow_mut().push(Expect::Sync);
-        } else {
-            say::ready_for_query(&mut bytes, pipeline.status());
-            pipeline.push(Expect::Local(bytes));
-        }
-        Ok(())
-    }
-
-    /// Refuses in the extended protocol: error, then silence up to Sync. Where statements of this series already ran
-    /// without a Sync, the server must undo them as it would after an error of its own.
-    pub(super) fn refuse_extended(&mut self, sqlstate: &[u8; 5], message: &str, hint: Option<&str>) {
-        let mut bytes = Vec::new();
-        say::error_response(&mut bytes, "ERROR", sqlstate, message, None, hint);
-        self.skipping = true;
-        let mut pipeline = self.session.pipeline.borrow_mut();
-        if pipeline.has_open_executes() {
-            drop(pipeline);
-            self.poison(bytes);
-        } else {
-            pipeline.push(Expect::Local(bytes));
-        }
-    }
-
-    /// What the server would say to this message itself, and as it would: the transaction fails.
-    fn fail_extended(&mut self, sqlstate: &[u8; 5], message: &str) {
-        let mut bytes = Vec::new();
-        say::error_response(&mut bytes, "ERROR", sqlstate, message, None, None);
-        self.skipping = true;
-        self.poison(bytes);
-    }
-
-    /// The server fails, and these words stand in place of its own.
-    fn poison(&mut self, words: Vec<u8>) {
-        self.session.pipeline.borrow_mut().push(Expect::Poison(words));
-        tell::parse(&mut self.out, UNDO_NAME, UNDO);
-    }
-
     fn fault(&self, error: &PostgresError) -> Ended {
         self.session.core.counters.client_faults.one();
         Ended::violation(error)
-    }
-}
-
-/// What it names has been changed while it waited to be sent.
-fn names_moving() -> Refusal {
-    let reason = Reason::NamesMoving;
-    Refusal {
-        sqlstate: reason.sqlstate(),
-        message: reason.public(),
-        hint: reason.hint(),
     }
 }
 

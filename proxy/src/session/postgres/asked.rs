@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use linegate_identity::Effects;
-use linegate_policy::{Charges, Decision, Lineage, MaskScope, Statement};
+use linegate_policy::{Charges, CopyOut, Decision, Lineage, MaskScope, Statement};
 
 use super::names::{ByName, Run};
 use crate::policy_service::Standing;
@@ -71,6 +71,11 @@ impl Asked {
             .map(|decision| &decision.statement)
     }
 
+    /// How its rows are written, where it is one COPY whose rows can be masked.
+    pub fn copy_out(&self) -> Option<&CopyOut> {
+        self.decision.statement.copy_out.as_deref()
+    }
+
     /// Its effects, and those of what it may run by name.
     pub fn effects(&self) -> Effects {
         let also = self.by_name.iter().flat_map(|ran| &ran.more);
@@ -88,6 +93,11 @@ impl Asked {
     pub fn is_to_be_confirmed(&self) -> bool {
         let doubtful = |lineage: &Lineage| lineage.through_definitions || lineage.strangers;
         self.lineage().is_some_and(doubtful)
+    }
+
+    /// It reads through views or functions, which somebody may replace and put back within a moment.
+    pub fn is_through_definitions(&self) -> bool {
+        self.lineage().is_some_and(|lineage| lineage.through_definitions)
     }
 
     /// It names relations that the catalog did not hold.

@@ -13,12 +13,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codecs::postgres::backend::{RowDescription, TransactionStatus};
+use codecs::postgres::backend::{CopyResponse, RowDescription, TransactionStatus};
 use linegate_identity::Effects;
 use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relations};
 
 use super::asked::Asked;
-use super::results::{Plan, Unseen};
+use super::results::{Kept, Plan, Unseen};
 use super::{CATALOG_WAIT, Decided, Session};
 use crate::outstanding::{self, Tables};
 use crate::shared::CatalogView;
@@ -203,6 +203,11 @@ impl Session {
         }
     }
 
+    /// What the server's catalogs said of themselves when they were last looked at.
+    fn catalogs_version(&self) -> Option<String> {
+        self.catalog.latest().and_then(|view| view.version.clone())
+    }
+
     /// The newest catalog and the change that it shows, where later ones are known and all of them are about some tables only.
     /// It will do for statements that cannot be about these (`CatalogCell::spares`).
     pub fn catalog_beside_changes(&self) -> Option<(Arc<CatalogView>, u64)> {
@@ -263,14 +268,109 @@ pub async fn plan(
     }
 }
 
-/// What becomes of the data that COPY sends: nothing describes where they are from.
-pub async fn copy_plan(session: &Session, asked: &Rc<Asked>) -> Plan {
+/// What will become of the rows of a COPY, by the description of the query that it runs, and the statement as it was decided
+/// last.
+pub async fn plan_of_copy(
+    session: &Session,
+    asked: &Rc<Asked>,
+    description: &RowDescription<'_>,
+) -> (Plan, Rc<Asked>, Option<String>) {
+    // What the catalogs' version is before it is decided, it is after that, and the COPY has to find it again (`copy_stands`).
+    let refuse = |refusal| (Plan::refused(session, refusal), asked.clone(), None);
+    if !session.confirm_catalog().await {
+        return refuse(PlanRefusal::StaleCatalog { index: 0 });
+    }
+    let version = session.catalogs_version();
+    let decided = match confirmed(session, asked, true).await {
+        Ok(decided) => decided,
+        Err(refusal) => return refuse(refusal),
+    };
+    if decided.copy_out() != asked.copy_out() {
+        return refuse(PlanRefusal::Changed);
+    }
+    let plan = Plan::of_copy(session, &decided, description);
+    if version.is_none() || version != session.catalogs_version() {
+        return refuse(PlanRefusal::Changed);
+    }
+    (plan, decided, version)
+}
+
+/// What becomes of the data that COPY sends. They are masked by what was described before; where nothing was, the statement
+/// was decided to send nothing labelled.
+pub async fn copy_plan(session: &Session, asked: &Rc<Asked>, response: Option<&CopyResponse<'_>>) -> Plan {
+    let kept = session.copies.take().filter(|kept| kept.number == asked.number);
+    if let Some(kept) = kept {
+        return match copy_stands(session, &kept, response).await {
+            Ok(()) => kept.plan_of_rows(),
+            Err(refusal) => Plan::refused(session, refusal),
+        };
+    }
+    if asked.is_masked(session) && (asked.is_through_definitions() || !sends_nothing_labelled(session, asked))
+    {
+        return Plan::refused(session, PlanRefusal::Changed);
+    }
     match confirmed(session, asked, true).await {
         Err(refusal) => Plan::Refused(refusal),
         Ok(asked) if asked.is_masked(session) && asked.has_strangers() && !session.may_show_own(&asked) => {
             Plan::Refused(PlanRefusal::StaleCatalog { index: 0 })
         }
+        Ok(asked) if asked.is_masked(session) && !sends_nothing_labelled(session, &asked) => {
+            Plan::refused(session, PlanRefusal::Changed)
+        }
         Ok(_) => Plan::Plain,
+    }
+}
+
+/// Whether a COPY that was not described was decided to send nothing labelled: it is the statement itself, and not something
+/// that it runs by name, and what it shows of labelled relations was found to be clear.
+fn sends_nothing_labelled(session: &Session, asked: &Asked) -> bool {
+    let is_same_mask = session.standing.borrow().masks == asked.standing.masks;
+    if !is_same_mask && !asked.decision.labels.is_empty() {
+        return false;
+    }
+    if !asked.touches_mask(session) {
+        return true;
+    }
+    let effects = asked.effects();
+    asked.copy_out().is_none()
+        && effects.contains(Effects::COPY_OUT)
+        && !effects.intersects(Effects::PREPARED.with(Effects::UNREADABLE))
+}
+
+/// Whether what the server begins to send is what was described: it has locked what it reads, so a look at the catalog that
+/// begins now shows what that is.
+async fn copy_stands(
+    session: &Session,
+    kept: &Kept,
+    response: Option<&CopyResponse<'_>>,
+) -> Result<(), PlanRefusal> {
+    let (Plan::Copied(copied), Some(response)) = (&kept.plan, response) else {
+        return Err(PlanRefusal::Changed);
+    };
+    if !copied.is_of(response) {
+        return Err(PlanRefusal::Changed);
+    }
+    let asked = &kept.asked;
+    let (statement, changing) = (&asked.decision.statement, &session.catalog.changing);
+    let mark = asked.mark.get();
+    if !session.confirm_catalog().await {
+        return Err(PlanRefusal::StaleCatalog { index: 0 });
+    }
+    // The COPY may be over by now and its locks gone: what was changed and changed back shows in the catalogs' version.
+    let version = session.catalogs_version();
+    if version.is_none() || version != kept.version || changing.was_changed(mark, statement) {
+        return Err(PlanRefusal::Changed);
+    }
+    if !session.is_current(asked.epoch) || changing.may_have_moved(mark, statement) {
+        let newer = again(session, asked).await.ok_or(PlanRefusal::Changed)?;
+        if newer.decision.statement != *statement {
+            return Err(PlanRefusal::Changed);
+        }
+    }
+    let standing = session.standing.borrow().clone();
+    match *asked.masks(&standing) == kept.masks {
+        true => Ok(()),
+        false => Err(PlanRefusal::Changed),
     }
 }
 

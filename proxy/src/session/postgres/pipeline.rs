@@ -49,6 +49,14 @@ pub enum Expect {
     Poison(Vec<u8>),
     /// The client ended its COPY data here.
     CopyEnd,
+    /// ParseComplete for the query that describes what a COPY sends: nobody hears of it, as of what follows.
+    OwnParse { asked: Rc<Asked> },
+    /// Its ParameterDescription, then RowDescription or NoData.
+    OwnDescribe { asked: Rc<Asked> },
+    /// Its CloseComplete.
+    OwnClose,
+    /// Its ReadyForQuery. Behind an error, which the client is told in place of the COPY, it is the client's.
+    OwnSync,
     /// A Query of linegate's own: nobody hears of it.
     Own,
     /// A COMMIT or ROLLBACK of linegate's own: its errors and its ReadyForQuery are the client's.
@@ -182,6 +190,8 @@ impl Pipeline {
             Expect::Parse { asked, .. }
             | Expect::Bind { asked, .. }
             | Expect::DescribePortal { asked, .. }
+            | Expect::OwnParse { asked }
+            | Expect::OwnDescribe { asked }
             | Expect::Execute { asked, .. }
             | Expect::Query { asked }
             | Expect::FunctionCall { asked, .. } => Some(asked),
@@ -209,7 +219,7 @@ impl Pipeline {
             _ => true,
         };
         match &expect {
-            Expect::Sync => {
+            Expect::Sync | Expect::OwnSync => {
                 self.executes_open = 0;
                 self.skipping = false;
                 self.series += 1;
@@ -324,6 +334,13 @@ impl Pipeline {
                 self.confirm_head();
                 Ok(Answer::Pass)
             }
+            (tag::PARSE_COMPLETE, Some(Expect::OwnParse { .. }))
+            | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::OwnDescribe { .. }))
+            | (tag::CLOSE_COMPLETE, Some(Expect::OwnClose)) => {
+                self.pop();
+                Ok(Answer::Swallow)
+            }
+            (tag::PARAMETER_DESCRIPTION, Some(Expect::OwnDescribe { .. })) => Ok(Answer::Swallow),
             (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement))
             | (tag::FUNCTION_CALL_RESPONSE, Some(Expect::FunctionCall { .. })) => Ok(Answer::Pass),
             (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribeStatement)) => {
@@ -363,7 +380,7 @@ impl Pipeline {
             (tag::COMMAND_COMPLETE, Some(Expect::Own | Expect::Finish))
             | (tag::ERROR_RESPONSE, Some(Expect::Own | Expect::Undo)) => Ok(Answer::Swallow),
             (tag::ERROR_RESPONSE, _) => Ok(self.error()),
-            (tag::READY_FOR_QUERY, Some(Expect::Own)) => {
+            (tag::READY_FOR_QUERY, Some(Expect::Own | Expect::OwnSync)) => {
                 self.ready(status);
                 Ok(Answer::Swallow)
             }
@@ -431,13 +448,27 @@ impl Pipeline {
         Ok(())
     }
 
+    /// The client was told of an error in place of the Query that linegate would have sent: what follows is its ReadyForQuery.
+    fn client_hears_ready(&mut self) {
+        if let Some(head @ Expect::OwnSync) = self.queue.front_mut() {
+            *head = Expect::Sync;
+        }
+    }
+
     /// In the simple protocol an error changes nothing in the queue; in the extended one all up to Sync goes unanswered.
     fn error(&mut self) -> Answer {
         self.copying_in = false;
         if matches!(
             self.queue.front(),
-            None | Some(Expect::Query { .. } | Expect::FunctionCall { .. } | Expect::Sync | Expect::Finish)
+            None | Some(
+                Expect::Query { .. }
+                    | Expect::FunctionCall { .. }
+                    | Expect::Sync
+                    | Expect::OwnSync
+                    | Expect::Finish
+            )
         ) {
+            self.client_hears_ready();
             return Answer::Pass;
         }
         let poison = match self.queue.front() {
@@ -445,11 +476,12 @@ impl Pipeline {
             _ => None,
         };
         while let Some(expect) = self.queue.front() {
-            if matches!(expect, Expect::Sync) {
+            if matches!(expect, Expect::Sync | Expect::OwnSync) {
                 break;
             }
             self.pop();
         }
+        self.client_hears_ready();
         self.skipping = self.queue.is_empty();
         poison.map_or(Answer::Pass, Answer::Replace)
     }

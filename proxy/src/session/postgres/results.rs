@@ -1,6 +1,7 @@
 //! Rows on their way to the client: which cells of a result are overwritten, and the overwriting in place. `whole` makes
-//! other cells of them, `watch` searches those that are not masked.
+//! other cells of them, `copied` those of COPY, `watch` searches those that are not masked.
 
+mod copied;
 mod watch;
 pub mod whole;
 
@@ -11,6 +12,7 @@ use linegate_policy::redact::Redactor;
 use linegate_policy::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal, mask_plan};
 use masking_simd::{Cell, Redaction};
 
+pub use self::copied::{Copied, Kept};
 pub use self::watch::{Watch, words};
 use self::whole::Whole;
 use super::Session;
@@ -27,6 +29,8 @@ pub enum Plan {
     InPlace(Masked),
     /// Rows are looked at whole: cells become others, or text is searched.
     Whole(Box<Whole>),
+    /// Rows of COPY are read and written again with other cells.
+    Copied(Box<Copied>),
     /// The origin of a column cannot be told: no row reaches the client.
     Refused(PlanRefusal),
 }
@@ -91,25 +95,25 @@ impl Plan {
         };
         match compiled {
             Ok(plan) => {
-                if plan.unforeseen_count > 0 {
-                    session.core.counters.label_surprises.one();
-                    tracing::warn!(session = %session.id, "a labelled column came from a statement that was read as clean");
-                }
+                note_surprise(session, &plan);
                 let watch = Watch::of(&session.target.config, &fields, &plan);
                 Self::from_columns(&plan, &fields, watch, &session.core.shared.pseudonym_key)
             }
-            Err(refusal) => {
-                session.core.counters.results_refused.one();
-                if matches!(refusal, PlanRefusal::StaleCatalog { .. }) {
-                    session.catalog.mark_stale();
-                    session
-                        .core
-                        .shared
-                        .wish_catalog(&session.target.config.name, &session.database);
-                }
-                Self::Refused(refusal)
-            }
+            Err(refusal) => Self::refused(session, refusal),
         }
+    }
+
+    /// Nothing is shown.
+    pub fn refused(session: &Session, refusal: PlanRefusal) -> Self {
+        session.core.counters.results_refused.one();
+        if matches!(refusal, PlanRefusal::StaleCatalog { .. }) {
+            session.catalog.mark_stale();
+            session
+                .core
+                .shared
+                .wish_catalog(&session.target.config.name, &session.database);
+        }
+        Self::Refused(refusal)
     }
 
     fn from_columns(plan: &MaskPlan, fields: &[FieldOrigin], watch: Option<Watch>, key: &[u8; 32]) -> Self {
@@ -150,7 +154,16 @@ impl Plan {
             Self::Plain | Self::Refused(_) => Vec::new(),
             Self::InPlace(masked) => masked.columns.clone(),
             Self::Whole(whole) => whole.masked_columns().to_vec(),
+            Self::Copied(copied) => copied.masked_columns().to_vec(),
         }
+    }
+}
+
+/// Raises the alarm where the server knows of a label and the text was read as if there were none.
+fn note_surprise(session: &Session, plan: &MaskPlan) {
+    if plan.unforeseen_count > 0 {
+        session.core.counters.label_surprises.one();
+        tracing::warn!(session = %session.id, "a labelled column came from a statement that was read as clean");
     }
 }
 

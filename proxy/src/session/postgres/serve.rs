@@ -205,6 +205,7 @@ async fn open(
             catalog,
             pipeline: RefCell::new(Pipeline::default()),
             plans: RefCell::new(HashMap::new()),
+            copies: RefCell::default(),
             front,
             front_switch,
             back_switch,

@@ -301,7 +301,7 @@ fn sizes_stand_in_a_plan_that_was_measured() {
         ),
         (
             "EXPLAIN (ANALYZE) SELECT name, ssn FROM app.customers WHERE ssn = 'x'",
-            "- | lookup ssn",
+            "- | lookup ssn | probe ssn",
         ),
         (
             "EXPLAIN (ANALYZE) SELECT x.r FROM (SELECT substring(ssn from '^5') r, id FROM app.customers) x ORDER BY id",

@@ -113,14 +113,16 @@ fn values_that_leave_their_column() {
             "? | moved ssn",
         ),
         (
-            "COPY app.customers TO STDOUT",
+            "COPY app.customers TO STDOUT (NULL '536-90-4399')",
             "? | moved email ssn card_number phone profile",
         ),
-        ("COPY app.customers (id, ssn) TO STDOUT", "? | moved ssn"),
-        ("COPY (SELECT ssn FROM app.customers) TO STDOUT", "? | moved ssn"),
         (
-            "COPY (SELECT upper(ssn), id FROM app.customers WHERE email LIKE 'a%') TO STDOUT",
-            "? | probe email | moved ssn",
+            "COPY app.customers (id, ssn) TO STDOUT (FORMAT csv, ENCODING 'LATIN1')",
+            "? | moved ssn",
+        ),
+        (
+            "COPY (SELECT ssn FROM app.customers) TO STDOUT; COPY (SELECT 1) TO STDOUT",
+            "? | moved ssn",
         ),
         (
             "COPY (UPDATE app.customers SET notes = 'x' WHERE id = 1 RETURNING ssn) TO STDOUT",
@@ -191,10 +193,16 @@ fn values_that_stay_and_others() {
             "CREATE TEMP TABLE t AS SELECT id, name, profile->>'plan' FROM app.customers",
             "?",
         ),
-        ("COPY app.customers (id, name) TO STDOUT", "?"),
+        ("COPY app.customers (id, name) TO STDOUT", "- -"),
+        ("COPY app.customers (id, ssn) TO STDOUT", "- =ssn"),
+        ("COPY (SELECT ssn FROM app.customers) TO STDOUT", "=ssn"),
+        (
+            "COPY (SELECT upper(ssn), id FROM app.customers WHERE email LIKE 'a%') TO STDOUT",
+            "~ssn - | probe email",
+        ),
         (
             "COPY (SELECT id, count(*) FROM app.customers GROUP BY id) TO STDOUT",
-            "?",
+            "- -",
         ),
         ("COPY app.customers (id, ssn) FROM STDIN", "?"),
         (

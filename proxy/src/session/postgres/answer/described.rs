@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use codecs::postgres::backend::RowDescription;
 use linegate_config::RecordLevel;
+use linegate_policy::PlanRefusal;
 use linegate_recording::Entry;
 
 use super::{Flow, Result};
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::pipeline::Expect;
-use crate::session::postgres::results::Plan;
+use crate::session::postgres::results::{Kept, Plan};
 use crate::session::postgres::{Ended, fresh};
 
 impl Flow {
@@ -31,9 +32,45 @@ impl Flow {
                 };
                 self.query_plan = Some(plan);
             }
+            Some(Expect::OwnDescribe { .. }) => self.keep_copy(Some(&description)).await,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether what is described next is what a COPY sends.
+    pub(super) fn is_own_description(&self) -> bool {
+        matches!(
+            self.session.pipeline.borrow().head(),
+            Some(Expect::OwnDescribe { .. })
+        )
+    }
+
+    /// The description of what a COPY sends, or that there is none: compiles the plan that its rows will have.
+    pub(super) async fn keep_copy(&mut self, description: Option<&RowDescription<'_>>) {
+        let head = self.session.pipeline.borrow().head().cloned();
+        let Some(Expect::OwnDescribe { asked }) = head else {
+            return;
+        };
+        let session = self.session.clone();
+        let (plan, decided, version) = match description {
+            Some(description) => {
+                let made = fresh::plan_of_copy(&session, &asked, description).await;
+                self.record_columns(description, &made.0, &made.1);
+                made
+            }
+            None => (Plan::refused(&session, PlanRefusal::Changed), asked.clone(), None),
+        };
+        self.transaction_touched |= decided.touches_mask(&session);
+        let standing = session.standing.borrow().clone();
+        let masks = decided.masks(&standing).into_owned();
+        *session.copies.borrow_mut() = Some(Kept {
+            number: asked.number,
+            asked: decided,
+            masks,
+            version,
+            plan,
+        });
     }
 
     async fn plan(&mut self, asked: &Rc<Asked>, description: &RowDescription<'_>) -> Rc<Plan> {

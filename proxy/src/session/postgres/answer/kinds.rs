@@ -51,15 +51,6 @@ impl Flow {
         })
     }
 
-    /// COPY out begins. Where rows of a result are under way it is out of turn.
-    pub(super) fn copy_begins(&mut self, message: u8) -> Result<(), Ended> {
-        if self.result.plan.is_some() {
-            return Err(self.out_of_turn(message));
-        }
-        self.result.is_copy = true;
-        Ok(())
-    }
-
     /// Whether a row that begins with `first` is of the kind that the result has.
     pub(super) fn is_of_kind(&self, first: u8) -> Result<(), Ended> {
         match (first, self.result.is_copy) {

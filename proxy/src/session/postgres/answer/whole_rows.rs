@@ -94,7 +94,7 @@ impl Flow {
         Ok(None)
     }
 
-    fn count_rows(&mut self, bytes: usize, rows: u64) {
+    pub(super) fn count_rows(&mut self, bytes: usize, rows: u64) {
         self.result.rows += rows;
         self.result.bytes += bytes as u64;
         self.session.count_out(rows, bytes as u64);

@@ -229,6 +229,9 @@ impl Asking {
         if self.is_skipping() {
             return Ok(());
         }
+        if !Box::pin(self.may_send_copy(&asked, Protocol::Extended)).await? {
+            return Ok(());
+        }
         if self.session.has_moved(&asked) {
             self.leave_names();
             self.refuse_moved();

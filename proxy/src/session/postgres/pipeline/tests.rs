@@ -350,3 +350,62 @@ fn the_poison_is_replaced_by_the_refusal() {
     drive(&mut pipeline, b"Z");
     assert!(pipeline.is_idle());
 }
+
+fn question(pipeline: &mut Pipeline, is_simple: bool) {
+    pipeline.push(Expect::OwnParse { asked: asked() });
+    pipeline.push(Expect::OwnDescribe { asked: asked() });
+    pipeline.push(Expect::OwnClose);
+    if is_simple {
+        pipeline.push(Expect::OwnSync);
+    }
+}
+
+#[test]
+fn nobody_hears_of_the_question_about_a_copy() {
+    for description in [tag::ROW_DESCRIPTION, tag::NO_DATA] {
+        let mut pipeline = Pipeline::default();
+        question(&mut pipeline, true);
+        for message in [b'1', b't', description, b'3', b'Z'] {
+            assert!(pipeline.running().is_none());
+            let answer = pipeline.answer(message, Some(TransactionStatus::InTransaction));
+            assert_eq!(answer, Ok(Answer::Swallow), "{}", message as char);
+        }
+        assert!(pipeline.is_idle());
+        assert_eq!(pipeline.status(), TransactionStatus::InTransaction);
+    }
+    let mut pipeline = Pipeline::default();
+    question(&mut pipeline, false);
+    drive(&mut pipeline, b"1tT3");
+    assert!(pipeline.is_idle() && !pipeline.is_skipping());
+    assert!(pipeline.answer(b'Z', None).is_err(), "nobody asked for it");
+}
+
+#[test]
+fn an_error_to_the_question_about_a_copy_is_the_clients() {
+    for answers in [&b""[..], b"1", b"1t", b"1tT"] {
+        let mut pipeline = Pipeline::default();
+        question(&mut pipeline, true);
+        drive(&mut pipeline, answers);
+        assert_eq!(pipeline.answer(tag::ERROR_RESPONSE, None), Ok(Answer::Pass));
+        assert!(!pipeline.is_skipping(), "its Sync is on its way");
+        let ready = pipeline.answer(tag::READY_FOR_QUERY, Some(TransactionStatus::Failed));
+        assert_eq!(ready, Ok(Answer::Pass));
+        assert!(pipeline.is_idle());
+
+        let mut pipeline = Pipeline::default();
+        question(&mut pipeline, false);
+        drive(&mut pipeline, answers);
+        assert_eq!(pipeline.answer(tag::ERROR_RESPONSE, None), Ok(Answer::Pass));
+        assert!(
+            pipeline.is_idle() && pipeline.is_skipping(),
+            "up to the client's Sync"
+        );
+    }
+    let mut pipeline = Pipeline::default();
+    question(&mut pipeline, true);
+    for wrong in [b'T', b'3', b'Z', b'2', b'D', b'C', b'H', b'd'] {
+        let mut other = Pipeline::default();
+        question(&mut other, true);
+        assert!(other.answer(wrong, None).is_err(), "{}", wrong as char);
+    }
+}

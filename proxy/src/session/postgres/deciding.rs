@@ -1,0 +1,229 @@
+//! Deciding one text with what is in force, and whether that still stands when it is sent.
+//!
+//! policies and catalog of one moment → `policy_service` → again, while another session changes what the text names.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linegate_policy::{Budget, Decision, Reason, Statement, Verdict};
+
+use super::asked::Asked;
+use super::{CATALOG_POLL, CATALOG_WAIT, Decided, Session, lexing};
+use crate::clock;
+use crate::policy_service::Standing;
+use crate::rt::sync::Soon;
+use crate::shared::CatalogView;
+
+impl Session {
+    /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
+    /// such a session waits until the changes that are known now are shown; what comes later belongs to later statements.
+    /// For others an outdated catalog can only miss a name, and any will do.
+    pub fn catalog_view(&self) -> Soon<'_, Option<Arc<CatalogView>>> {
+        // Sessions that do not rely on it leave their changes unread.
+        if self.catalog.is_unread() && self.relies_on_catalog() {
+            self.wish_catalog();
+        }
+        let view = if self.needs_catalog() {
+            self.catalog.current()
+        } else {
+            self.catalog.latest()
+        };
+        match view {
+            Some(view) => Soon::now(Some(view)),
+            None => Soon::later(self.next_catalog_view(self.catalog.change())),
+        }
+    }
+
+    async fn next_catalog_view(&self, change: u64) -> Option<Arc<CatalogView>> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let showing = self.catalog.showing(change);
+            if showing.is_some() {
+                return showing;
+            }
+            let needed = self.needs_catalog();
+            let is_over = waited >= CATALOG_WAIT || self.undecided.is_cancelled();
+            if is_over || (!needed && self.catalog.is_out_of_reach()) {
+                return if needed { None } else { self.catalog.latest() };
+            }
+            crate::rt::sleep(CATALOG_POLL).await;
+            waited += CATALOG_POLL;
+        }
+    }
+
+    fn is_standing(&self) -> bool {
+        let version = self.core.shared.policy.load().version;
+        self.standing.borrow().is_in_force(version, clock::now())
+    }
+
+    /// Decides a statement with what is in force now, all of it from one version of the policies. Where the session would not
+    /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
+    pub async fn decide(&self, text: &[u8], mut may_read: bool) -> Decided {
+        let mut may_precede = may_read;
+        let mut waited = Duration::ZERO;
+        loop {
+            let mark = self.catalog.changing.sent();
+            if !self.is_standing() {
+                match Box::pin(self.core.open(&self.lease, &self.database)).await {
+                    Ok(standing) => *self.standing.borrow_mut() = standing,
+                    Err(reason) => {
+                        return Decided {
+                            decision: Arc::new(refused(reason)),
+                            epoch: 0,
+                            is_read: false,
+                            standing: self.standing.borrow().clone(),
+                            mark,
+                        };
+                    }
+                }
+            }
+            let beside = if may_precede {
+                self.catalog_beside_changes()
+            } else {
+                None
+            };
+            let (catalog, shown) = match beside {
+                Some((catalog, shown)) => (Some(catalog), Some(shown)),
+                None => (self.catalog_view().await, None),
+            };
+            if !self.is_standing() {
+                continue; // policies were loaded while it waited
+            }
+            let standing = self.standing.borrow().clone();
+            let epoch = self.epoch(&standing, catalog.as_deref());
+            let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
+            let text = if is_read { text } else { lexing::UNREADABLE };
+            if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
+                if is_read && self.fresh.hides(&decision.statement) && self.relies_on_catalog() {
+                    may_read = false; // where that change ends up, nobody can tell yet
+                    continue;
+                }
+                if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {
+                    may_precede = false; // a change may be about it: wait until that is shown
+                    continue;
+                }
+                let is_moving = self.is_being_changed(&decision)
+                    || self.catalog.changing.was_changed(mark, &decision.statement)
+                        && self.relies_on_catalog();
+                if is_moving && waited < CATALOG_WAIT && !self.undecided.is_cancelled() {
+                    crate::rt::sleep(CATALOG_POLL).await;
+                    waited += CATALOG_POLL;
+                    continue;
+                }
+                // Nobody knows what its names will mean.
+                let decision = match is_moving {
+                    true => Arc::new(refused(Reason::NamesMoving)),
+                    false => decision,
+                };
+                return Decided {
+                    decision,
+                    epoch,
+                    is_read,
+                    standing,
+                    mark,
+                };
+            }
+        }
+    }
+
+    /// Whether another session is changing what a statement with labelled columns names. The server would have it wait for that
+    /// session, and read its names anew afterwards.
+    fn is_being_changed(&self, decision: &Decision) -> bool {
+        self.catalog.changing.is_open(self.id, &decision.statement) && self.relies_on_catalog()
+    }
+
+    /// Every relation that a statement's names may mean, by OID.
+    pub fn meant_by(&self, statement: &Statement) -> BTreeSet<u32> {
+        let view = self.catalog.latest();
+        let named = statement.reads.iter().chain(&statement.writes);
+        let known = |name| {
+            let view = view.as_ref()?;
+            Some(view.labels.known(name).map(|known| known.oid).collect::<Vec<_>>())
+        };
+        named.filter_map(known).flatten().collect()
+    }
+
+    /// Whether another session has changed what it names since it was decided, or is changing it: the last look before it is
+    /// sent. Whoever changes names from then on finds it in the pipeline.
+    pub fn has_moved(&self, asked: &Asked) -> bool {
+        if !self.relies_on_catalog() {
+            return false;
+        }
+        let changing = &self.catalog.changing;
+        let now = changing.sent();
+        let mark = asked.mark.get();
+        let has_moved = asked
+            .statements()
+            .any(|statement| changing.is_moved_by_others(self.id, mark, statement));
+        if !has_moved && now != mark {
+            asked.mark.set(now); // what came in between is not looked through again
+        }
+        has_moved
+    }
+
+    /// Whether a decision of that epoch would be the same now: neither policy nor catalog have changed, nor has the time
+    /// where a policy looks at it.
+    pub fn is_current(&self, epoch: u64) -> bool {
+        let version = self.core.shared.policy.load().version;
+        let view = if self.needs_catalog() {
+            self.catalog.current()
+        } else {
+            self.catalog.latest()
+        };
+        let standing = self.standing.borrow();
+        standing.is_in_force(version, clock::now()) && epoch == self.epoch(&standing, view.as_deref())
+    }
+
+    fn epoch(&self, standing: &Standing, catalog: Option<&CatalogView>) -> u64 {
+        let of = (
+            standing.version,
+            catalog.map_or(u64::MAX, |view| view.epoch),
+            standing.valid_until.map_or(u64::MAX, |until| until.0),
+        );
+        match self.epoch.get() {
+            (known, epoch) if known == of => epoch,
+            _ => {
+                let epoch = self.new_epoch(of);
+                self.epoch.set((of, epoch));
+                epoch
+            }
+        }
+    }
+
+    fn new_epoch(&self, (policy_version, catalog_epoch, valid_until): (u64, u64, u64)) -> u64 {
+        let mut hash = blake3::Hasher::new_keyed(&self.core.shared.boot_key);
+        let (chain, scope) = (self.lease.chain.to_string(), self.lease.scope.to_string());
+        for part in [
+            self.lease.id.as_str(),
+            &chain,
+            &scope,
+            &self.target.config.name,
+            &self.database,
+        ] {
+            hash.update(part.as_bytes());
+            hash.update(&[0]);
+        }
+        hash.update(&policy_version.to_le_bytes());
+        hash.update(&catalog_epoch.to_le_bytes());
+        hash.update(&valid_until.to_le_bytes());
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+/// What a session that policy would not open any more is told of every statement.
+pub(super) fn refused(reason: Reason) -> Decision {
+    let statement = Statement::unreadable();
+    Decision {
+        verdict: Verdict::Deny(reason),
+        touches_label: true,
+        labels: Vec::new(),
+        effects: statement.effects,
+        policies: Vec::new(),
+        budget: Budget::default(),
+        valid_until: None,
+        statement,
+    }
+}
