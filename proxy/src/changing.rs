@@ -16,7 +16,7 @@ use linegate_recording::SessionId;
 use crate::shared::lock;
 
 /// Changes that are remembered; what was decided before them is decided again.
-const CHANGES_MAX: usize = 256;
+const CHANGES_MAX: usize = 4096;
 /// Names of one session's open changes; with more, the next change is refused.
 const NAMES_MAX: usize = 65_536;
 /// Names of all changes that are remembered.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use linegate_policy::{Budget, Decision, Reason, Statement, Verdict};
 
@@ -61,7 +61,7 @@ impl Session {
     /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
     pub async fn decide(&self, text: &[u8], mut may_read: bool) -> Decided {
         let mut may_precede = may_read;
-        let mut waited = Duration::ZERO;
+        let began = Instant::now();
         loop {
             let mark = self.catalog.changing.sent();
             if !self.is_standing() {
@@ -106,9 +106,8 @@ impl Session {
                 let is_moving = self.is_being_changed(&decision)
                     || self.catalog.changing.was_changed(mark, &decision.statement)
                         && self.relies_on_catalog();
-                if is_moving && waited < CATALOG_WAIT && !self.undecided.is_cancelled() {
+                if is_moving && began.elapsed() < CATALOG_WAIT && !self.undecided.is_cancelled() {
                     crate::rt::sleep(CATALOG_POLL).await;
-                    waited += CATALOG_POLL;
                     continue;
                 }
                 // Nobody knows what its names will mean.
