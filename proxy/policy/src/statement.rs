@@ -113,6 +113,8 @@ pub struct Statement {
     pub moves_values: bool,
     /// A RETURNING list shows more than plain columns and clean values, so the server will not name an origin for it.
     pub returns_computed: bool,
+    /// PREPARE TRANSACTION is among its statements.
+    pub prepares_transaction: bool,
     /// The text is one SELECT that only counts subscriptions: `pg_subscription` shows none of its columns.
     pub counts_subscriptions: bool,
     /// It is one COPY … TO STDOUT whose rows can be masked; `None` when it is not, or was read without a catalog.
@@ -163,6 +165,7 @@ impl Statement {
             settings: Vec::new(),
             moves_values: false,
             returns_computed: false,
+            prepares_transaction: false,
             counts_subscriptions: false,
             copy_out: None,
             lineage: None,

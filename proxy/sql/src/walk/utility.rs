@@ -68,6 +68,8 @@ impl<'a> Walker<'a> {
                     // It outlives the session and is the server's to end.
                     self.does(Effects::SERVER);
                 }
+                self.found.prepares_transaction |=
+                    transaction.kind == TransactionStmtKind::TRANS_STMT_PREPARE;
             }
             Node::ConstraintsSetStmt(_) => self.does(Effects::TRANSACTION),
             Node::LockStmt(lock) => {

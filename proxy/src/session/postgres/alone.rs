@@ -34,9 +34,6 @@ const ABANDONED_WAITS: [Duration; 3] = [
     Duration::from_secs(2),
 ];
 
-/// Effects of PREPARE TRANSACTION.
-const PREPARES: Effects = Effects::TRANSACTION.with(Effects::SERVER);
-
 /// Asked of every core: whether another session has sent what names one of these.
 pub struct Question {
     changing: Arc<Changing>,
@@ -196,7 +193,7 @@ impl Asking {
     pub(super) async fn take_names(&mut self, asked: &Asked) -> Result<Option<Refusal>, Ended> {
         let session = self.session.clone();
         let changed: Vec<&Statement> = asked.statements().filter(|ran| moves_names(ran)).collect();
-        let prepares = asked.effects().contains(PREPARES);
+        let prepares = asked.statements().any(|ran| ran.prepares_transaction);
         if prepares && (session.catalog.changing.is_changing(session.id) || !changed.is_empty()) {
             return Ok(Some(not_prepared()));
         }
