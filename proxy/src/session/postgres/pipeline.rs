@@ -123,6 +123,8 @@ pub struct Pipeline {
     executes_open: u32,
     /// The ReadyForQuery of the next Query is kept from the client: linegate has something to say before it.
     holds_ready: bool,
+    /// The query that describes a COPY is prepared, and was not closed: an error came between.
+    pub own_is_left: bool,
 }
 
 impl Default for Pipeline {
@@ -139,6 +141,7 @@ impl Default for Pipeline {
             in_series: false,
             executes_open: 0,
             holds_ready: false,
+            own_is_left: false,
         }
     }
 }
@@ -334,9 +337,17 @@ impl Pipeline {
                 self.confirm_head();
                 Ok(Answer::Pass)
             }
-            (tag::PARSE_COMPLETE, Some(Expect::OwnParse { .. }))
-            | (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::OwnDescribe { .. }))
-            | (tag::CLOSE_COMPLETE, Some(Expect::OwnClose)) => {
+            (tag::PARSE_COMPLETE, Some(Expect::OwnParse { .. })) => {
+                self.own_is_left = true;
+                self.pop();
+                Ok(Answer::Swallow)
+            }
+            (tag::CLOSE_COMPLETE, Some(Expect::OwnClose)) => {
+                self.own_is_left = false;
+                self.pop();
+                Ok(Answer::Swallow)
+            }
+            (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::OwnDescribe { .. })) => {
                 self.pop();
                 Ok(Answer::Swallow)
             }

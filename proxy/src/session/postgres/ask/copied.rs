@@ -72,6 +72,10 @@ impl Asking {
             }));
         }
         session.copies.take();
+        if session.pipeline.borrow().own_is_left {
+            tell::close(&mut self.out, Kind::Statement, COPY_NAME);
+            session.pipeline.borrow_mut().push(Expect::OwnClose);
+        }
         tell::parse(&mut self.out, COPY_NAME, copied.describes.as_bytes());
         tell::describe_statement(&mut self.out, COPY_NAME);
         tell::close(&mut self.out, Kind::Statement, COPY_NAME);

@@ -409,3 +409,18 @@ fn an_error_to_the_question_about_a_copy_is_the_clients() {
         assert!(other.answer(wrong, None).is_err(), "{}", wrong as char);
     }
 }
+
+#[test]
+fn what_an_error_left_of_the_question_is_known_until_it_is_closed() {
+    for (answers, is_left) in [(&b""[..], false), (b"1", true), (b"1tT", true), (b"1tT3", false)] {
+        let mut pipeline = Pipeline::default();
+        question(&mut pipeline, true);
+        drive(&mut pipeline, answers);
+        assert_eq!(pipeline.answer(tag::ERROR_RESPONSE, None), Ok(Answer::Pass));
+        drive(&mut pipeline, b"Z");
+        assert_eq!(pipeline.own_is_left, is_left, "{answers:?}");
+        pipeline.push(Expect::OwnClose);
+        drive(&mut pipeline, b"3");
+        assert!(!pipeline.own_is_left && pipeline.is_idle());
+    }
+}
