@@ -214,6 +214,14 @@ impl Changing {
                 .any(|(by, open)| *by != session && open.concerns(statement))
     }
 
+    /// Whether another session than this one has changed anything since that mark, or is changing it.
+    pub fn is_anything_moved_by_others(&self, session: SessionId, mark: u64) -> bool {
+        let known = lock(&self.known);
+        self.has_forgotten(&known, mark)
+            || since(&known, mark).any(|change| change.by != session)
+            || known.by.keys().any(|by| *by != session)
+    }
+
     /// Whether the statement may mean something else than it did when it was decided at that mark.
     pub fn may_have_moved(&self, mark: u64, statement: &Statement) -> bool {
         if self.sent.load(Ordering::Acquire) == mark && self.open.load(Ordering::Acquire) == 0 {

@@ -61,7 +61,7 @@ impl Session {
     /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
     pub async fn decide(&self, text: &[u8], mut may_read: bool) -> Decided {
         let mut may_precede = may_read;
-        let began = Instant::now();
+        let mut waits_since: Option<Instant> = None;
         loop {
             let mark = self.catalog.changing.sent();
             if !self.is_standing() {
@@ -106,9 +106,12 @@ impl Session {
                 let is_moving = self.is_being_changed(&decision)
                     || self.catalog.changing.was_changed(mark, &decision.statement)
                         && self.relies_on_catalog();
-                if is_moving && began.elapsed() < CATALOG_WAIT && !self.undecided.is_cancelled() {
-                    crate::rt::sleep(CATALOG_POLL).await;
-                    continue;
+                if is_moving {
+                    let since = *waits_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() < CATALOG_WAIT && !self.undecided.is_cancelled() {
+                        crate::rt::sleep(CATALOG_POLL).await;
+                        continue;
+                    }
                 }
                 // Nobody knows what its names will mean.
                 let decision = match is_moving {
@@ -152,9 +155,14 @@ impl Session {
         let changing = &self.catalog.changing;
         let now = changing.sent();
         let mark = asked.mark.get();
-        let has_moved = asked
-            .statements()
-            .any(|statement| changing.is_moved_by_others(self.id, mark, statement));
+        let is_moved = |statement: &Statement| changing.is_moved_by_others(self.id, mark, statement);
+        let has_moved = match (&asked.named, &asked.by_name) {
+            _ if asked.statements().any(is_moved) => true,
+            (Some(run), _) => is_moved(&run.decision.statement),
+            // One of several texts, whose names are not looked through one by one.
+            (None, Some(ran)) if !ran.texts.is_empty() => changing.is_anything_moved_by_others(self.id, mark),
+            _ => false,
+        };
         if !has_moved && now != mark {
             asked.mark.set(now); // what came in between is not looked through again
         }

@@ -265,6 +265,12 @@ fn is_more(statement: &Statement) -> bool {
         || !statement.defines.is_empty()
 }
 
+/// Whether what a cursor was declared for may have held something labelled.
+fn shows_labelled(decision: &Decision) -> bool {
+    let lineage = decision.statement.lineage.as_ref();
+    decision.touches_label || lineage.is_none_or(|lineage| !lineage.touched.is_empty())
+}
+
 /// Whether two decisions on one statement are about running the same, also by name.
 pub fn runs_the_same(one: &Asked, other: &Asked) -> bool {
     match (&one.by_name, &other.by_name) {
@@ -395,7 +401,9 @@ impl Session {
                     ran.by_name.more.push(decision.clone()); // a function that it calls
                 }
                 let is_cursor = matches!(name, Named::Cursor(_));
-                let is_other = |then: &Arc<Decision>| then.statement.lineage != decision.statement.lineage;
+                let is_other = |then: &Arc<Decision>| {
+                    shows_labelled(then) && then.statement.lineage != decision.statement.lineage
+                };
                 if self.is_masked() && meaning.declared.iter().any(is_other) {
                     ran.add(&Verdict::Deny(Reason::NameUnknown)); // a column's name has moved since
                 }
