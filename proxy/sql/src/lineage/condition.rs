@@ -48,6 +48,12 @@ impl Reader<'_> {
                     }
                 }
             }
+            // What has no partner may be found by an outer join, too.
+            Node::BoolExpr(_) => {
+                let was_outer = std::mem::replace(&mut self.is_outer, true);
+                self.strict(node);
+                self.is_outer = was_outer;
+            }
             node => self.strict(node),
         }
         self.leave();

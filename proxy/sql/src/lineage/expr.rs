@@ -82,14 +82,11 @@ impl Reader<'_> {
             }
             Node::NullTest(test) => {
                 let value = self.value(test.arg());
-                if let Node::RowExpr(row) = test.arg() {
-                    // The server tests field by field, up to the first that decides.
-                    let fields = self.values_of(row.args());
-                    self.lazily(row.args(), &fields);
-                }
                 if value.is_plain() {
                     Value::OTHER
                 } else {
+                    // Rows are tested field by field, up to the first that decides, also behind a name of a sub-query.
+                    self.probe(&value);
                     Value::computed([&value])
                 }
             }
@@ -476,8 +473,8 @@ impl Reader<'_> {
             }
             _ => true,
         };
-        // What was chosen may be told by any failure.
-        let may_follow = !arguments.iter().any(Value::is_chosen) || functions::follows(call);
+        // What was chosen may be told by any failure, and a client can put what fails beside it.
+        let is_chosen = arguments.iter().any(Value::is_chosen);
         let is_called = !functions::fails_by_others(name)
             || of_arguments.is_clean()
             || call.args().iter().all(|argument| self.keeps_null(argument));
@@ -486,7 +483,7 @@ impl Reader<'_> {
             .iter()
             .any(|node| matches!(node, Node::NamedArgExpr(_)));
         let is_total = goes_by_place && functions::is_total(name, &labelled);
-        if name != "count" && !(fits && may_follow && is_called && is_total) {
+        if name != "count" && (is_chosen || !(fits && is_called && is_total)) {
             self.probe(&of_arguments);
         }
         let mut from: Vec<&Value> = arguments.iter().chain([&chosen_by]).collect();

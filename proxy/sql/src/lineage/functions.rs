@@ -47,7 +47,6 @@ const AGGREGATES: &[&str] = &[
 
 /// Scalar functions that fail for no value of their first argument.
 const FIRST: &[&str] = &[
-    "abs",
     "age",
     "array_prepend",
     "ascii",
@@ -134,6 +133,7 @@ const ARRAYS: &[&str] = &["array_prepend", "regexp_match"];
 
 /// What is the same for every row of a statement, given constants.
 const STEADY: &[&str] = &[
+    "abs",
     "current_user",
     "decode",
     "make_date",
@@ -332,7 +332,7 @@ pub(super) fn grows(node: Node<'_>) -> bool {
 
 /// Whether the result tells nothing of the arguments' values.
 pub(super) fn shows_nothing(name: &str) -> bool {
-    matches!(name, "pg_typeof" | "pg_column_compression")
+    name == "pg_typeof"
 }
 
 /// Functions in FROM that make rows of what is listed in a document.
@@ -401,14 +401,20 @@ const MAKES: &[&str] = &[
     "upper",
 ];
 
+/// Numbers that are worked out of all rows, whatever their values are; of a stored column they fail for none.
+const FIGURES: &[&str] = &[
+    "avg",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "var_pop",
+    "var_samp",
+    "variance",
+];
+
 /// Functions of a value and whole numbers, of which the same is true.
 const CUTS: &[&str] = &["left", "lpad", "right", "rpad", "substr", "substring"];
-
-/// Functions that fail for nothing that was chosen, alone or with numbers and formats that are written out.
-const FOLLOW: &[&str] = &[
-    "abs", "btrim", "ceil", "ceiling", "floor", "initcap", "left", "lower", "ltrim", "md5", "right", "round",
-    "rtrim", "sign", "to_char", "trunc", "upper",
-];
 
 /// Whether a stored value loses the blanks around it, and nothing else.
 pub(super) fn trims(node: Node<'_>) -> bool {
@@ -434,19 +440,13 @@ pub(super) fn makes(call: &nodes::FuncCall, arguments: &[Value]) -> bool {
             .iter()
             .all(|value| value.is_clean() || value.is_stored()),
         Some("btrim" | "ltrim" | "rtrim") => call.args().len() == 1,
+        Some(name) if FIGURES.contains(&name) => arguments
+            .iter()
+            .all(|value| value.is_clean() || value.is_stored()),
         Some(name) if CUTS.contains(&name) => call.args().iter().skip(1).take(2).all(is_written_number),
         Some(name) => MAKES.contains(&name),
         None => false,
     }
-}
-
-/// Whether the call fails for nothing that a condition, a pattern or a count may have yielded.
-pub(super) fn follows(call: &nodes::FuncCall) -> bool {
-    let Some(name) = builtin_name(call.funcname()) else {
-        return false;
-    };
-    let is_written = |node| is_written_number(node) || name == "to_char" && only_formats(node);
-    name == "count" || FOLLOW.contains(&name) && call.args().iter().skip(1).all(is_written)
 }
 
 /// A pattern of `to_char` that shows a number without multiplying it.

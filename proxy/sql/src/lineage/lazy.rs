@@ -49,13 +49,10 @@ fn is_number(node: Node<'_>) -> bool {
     }
 }
 
-/// Whether a subscript is the same whatever a row holds, and fails always or never.
+/// Whether a subscript is written out as a number. A parameter's type, and what a literal is cast to by way of a catalog, may
+/// be found not to fit only when a row's subscript is evaluated.
 pub(super) fn is_fixed(node: Node<'_>) -> bool {
-    match node {
-        Node::None | Node::A_Const(_) | Node::ParamRef(_) => true,
-        Node::TypeCast(cast) => is_fixed(cast.arg()),
-        _ => false,
-    }
+    matches!(node, Node::None) || is_number(node)
 }
 
 /// A literal as it stands, without a type of its own.

@@ -5,7 +5,7 @@
 
 use linegate_policy::{ColumnId, Name};
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::CmdType;
+use pg_raw_parse::raw::{CmdType, MergeMatchKind};
 use pg_raw_parse::{Node, nodes};
 
 use super::from::{beside, listed};
@@ -190,7 +190,15 @@ impl Reader<'_> {
         self.open();
         self.show(&target.shown, &target.shape);
         let source = self.read_item(merge.source_relation());
+        // Rows that are not matched come in the order of what was compared: all values of the target, or the source's own.
+        let is_unmatched = |node: Node<'_>| {
+            matches!(node, Node::MergeWhenClause(when)
+                if when.match_kind == MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE)
+        };
+        let is_outer = !source.all().is_empty() || plain(merge.merge_when_clauses()).iter().any(is_unmatched);
+        let was_outer = std::mem::replace(&mut self.is_outer, is_outer);
         self.condition(merge.join_condition());
+        self.is_outer = was_outer;
         for node in plain(merge.merge_when_clauses()) {
             let Node::MergeWhenClause(when) = node else {
                 self.unknown(STRANGE_NODE);

@@ -12,8 +12,12 @@ fn what_was_chosen_is_shown_and_nothing_more() {
             "~ssn ~ssn ~ssn",
         ),
         (
-            "SELECT upper(substring(ssn from '^5')), round(length(ssn), 2) FROM app.customers",
-            "~ssn ~ssn",
+            "SELECT upper(substring(ssn from '^5')) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT round(length(ssn), 2) FROM app.customers",
+            "~ssn | probe ssn",
         ),
         (
             "SELECT coalesce(substring(ssn from '^5'), '-') FROM app.customers",
@@ -57,7 +61,25 @@ fn what_was_chosen_is_shown_and_nothing_more() {
             "SELECT to_char(length(ssn), '9V999') FROM app.customers",
             "~ssn | probe ssn",
         ),
-        ("SELECT to_char(length(ssn), '999') FROM app.customers", "~ssn"),
+        (
+            "SELECT to_char(length(ssn), '999') FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        // A number whose absolute value is none, where nothing was found.
+        (
+            "SELECT abs(coalesce(nullif(ssn, g), '-9223372036854775808')) FROM app.customers, generate_series(1, 9) g",
+            "~ssn | probe ssn",
+        ),
+        // A subscript that is no number, found only if the value was found.
+        (
+            "SELECT (regexp_match(ssn, '^5'))['nosuch'::text::regclass::int] FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT (regexp_match(ssn, '^5'))[$1] FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        ("SELECT (regexp_match(ssn, '^5'))[1] FROM app.customers", "~ssn"),
         (
             "SELECT to_jsonb((ARRAY['1'::json])[regexp_count(ssn, '^5')]) FROM app.customers",
             "~ssn | probe ssn",
@@ -77,6 +99,19 @@ fn what_was_chosen_is_shown_and_nothing_more() {
         ),
         (
             "SELECT (max(a))[2] = 5::oid FROM (SELECT ARRAY[length(ssn), 5000000000] a FROM app.customers UNION ALL SELECT ARRAY[7, 1]) x",
+            "~ssn | probe ssn",
+        ),
+        // Of a row that is tested, later fields only where the first ones are as they should be, also behind a name.
+        (
+            "SELECT s IS NULL FROM (SELECT regexp_match(ssn, '^5') a, 1/(id - id) b FROM app.customers) s",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT s.r IS NOT NULL FROM (SELECT ROW(regexp_match(ssn, '^5'), 1/(id - id)) r FROM app.customers) s",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT ROW(x.*) IS NULL FROM app.customers c, LATERAL (SELECT regexp_match(c.ssn, '^5') a, 1/(c.id - c.id) b) x",
             "~ssn | probe ssn",
         ),
         // Keys and paths.

@@ -120,7 +120,10 @@ fn computed_values() {
             "~ssn ~ssn",
         ),
         ("SELECT ssn IS NULL, email IS NOT NULL FROM app.customers", "- -"),
-        ("SELECT nullif(ssn, 'x') IS NULL FROM app.customers", "~ssn"),
+        (
+            "SELECT nullif(ssn, 'x') IS NULL FROM app.customers",
+            "~ssn | probe ssn",
+        ),
         ("SELECT (ssn = 'x') IS TRUE FROM app.customers", "~ssn"),
         ("SELECT ssn IS DISTINCT FROM 'x' FROM app.customers", "~ssn"),
         (

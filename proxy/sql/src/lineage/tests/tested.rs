@@ -322,11 +322,11 @@ fn counts_and_sums() {
         ("SELECT profile->'home'->'street' IS NULL FROM app.customers", "-"),
         (
             "SELECT profile->'home'->'street'->0 IS NULL FROM app.customers",
-            "~profile",
+            "~profile | probe profile",
         ),
         (
             "SELECT profile->'tax_id'->'a' IS NULL FROM app.customers",
-            "~profile",
+            "~profile | probe profile",
         ),
         (
             "SELECT count(profile#>'{tax_id,0}') FROM app.customers",

@@ -81,6 +81,19 @@ fn values_that_leave_their_column() {
             "MERGE INTO app.orders o USING app.customers c ON c.id = o.customer_id WHEN NOT MATCHED THEN INSERT (id, note) VALUES (c.id, c.email)",
             "? | moved email",
         ),
+        // What is not matched comes in the order of what was compared.
+        (
+            "MERGE INTO app.customers q USING (SELECT phone FROM app.customers) p ON p.phone = q.email WHEN NOT MATCHED BY SOURCE THEN UPDATE SET name = q.name",
+            "? | probe email phone",
+        ),
+        (
+            "MERGE INTO app.customers q USING (VALUES ('x'), ('y')) v (e) ON v.e = q.email WHEN NOT MATCHED BY SOURCE THEN DELETE",
+            "? | probe email",
+        ),
+        (
+            "MERGE INTO app.customers q USING (VALUES ('x'), ('y')) v (e) ON v.e = q.email WHEN MATCHED THEN UPDATE SET name = 'n' WHEN NOT MATCHED THEN DO NOTHING",
+            "? | lookup email",
+        ),
         (
             "MERGE INTO app.orders o USING app.customers c ON c.id = o.customer_id WHEN MATCHED AND c.ssn LIKE '1%' THEN DELETE",
             "? | probe ssn",
