@@ -17,9 +17,8 @@ use crate::verdict::{Channel, Reason};
 
 /// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
 /// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings. How much
-/// memory and disk computed values took is in `pg_backend_memory_contexts` and `pg_stat_database`; whether an indexed value was
-/// written anew, in the counters of the open transaction; whether two values stand on one page of an index, in how often it was
-/// searched, and in the pages that a serializable transaction locks.
+/// memory computed values took is in `pg_backend_memory_contexts`; the pages that a serializable transaction locks in
+/// `pg_locks`; how much of the write-ahead log a change took in what replication has sent.
 const VALUE_CATALOGS: &[&str] = &[
     "_pg_user_mappings",
     "pg_backend_memory_contexts",
@@ -31,36 +30,29 @@ const VALUE_CATALOGS: &[&str] = &[
     "pg_largeobject",
     "pg_locks",
     "pg_prepared_statements",
+    "pg_replication_origin_status",
+    "pg_replication_slots",
     "pg_shadow",
-    "pg_stat_activity",
-    "pg_stat_all_indexes",
-    "pg_stat_database",
-    "pg_stat_io",
-    "pg_stat_slru",
-    "pg_stat_statements",
-    "pg_stat_subscription",
-    "pg_stat_sys_indexes",
-    "pg_stat_user_indexes",
-    "pg_stat_wal",
-    "pg_stat_wal_receiver",
-    "pg_stat_xact_all_tables",
-    "pg_stat_xact_sys_tables",
-    "pg_stat_xact_user_tables",
-    "pg_statio_all_indexes",
-    "pg_statio_all_tables",
-    "pg_statio_sys_indexes",
-    "pg_statio_sys_tables",
-    "pg_statio_user_indexes",
-    "pg_statio_user_tables",
-    "pg_statistic",
-    "pg_statistic_ext_data",
-    "pg_stats",
-    "pg_stats_ext",
-    "pg_stats_ext_exprs",
+    "pg_shmem_allocations",
     "pg_subscription",
     "pg_user_mapping",
     "pg_user_mappings",
     "user_mapping_options",
+];
+
+/// What begins like this holds samples of values, texts of statements, or counters: of pages and bytes that were read, written,
+/// sorted or sent while labelled values were compared, which tells of them.
+const COUNTERS: &str = "pg_stat";
+/// Except these: rows, times of maintenance, and how sessions are connected.
+const HARMLESS_COUNTERS: &[&str] = &[
+    "pg_stat_all_tables",
+    "pg_stat_archiver",
+    "pg_stat_database_conflicts",
+    "pg_stat_gssapi",
+    "pg_stat_ssl",
+    "pg_stat_sys_tables",
+    "pg_stat_user_tables",
+    "pg_statistic_ext",
 ];
 
 /// Known functions that leave an argument behind where another statement or session can read it.
@@ -282,7 +274,9 @@ fn carries(function: &Name) -> bool {
 
 /// Whichever schema is written: extensions and search_path can put the same relation elsewhere.
 fn holds_values(name: &Name) -> bool {
-    VALUE_CATALOGS.contains(&name.name.as_str())
+    let relation = name.name.as_str();
+    VALUE_CATALOGS.contains(&relation)
+        || relation.starts_with(COUNTERS) && !HARMLESS_COUNTERS.contains(&relation)
         || name.schema.as_deref() == Some("pg_toast")
         || name.name.starts_with("pg_toast_")
 }
@@ -302,11 +296,31 @@ fn is_harmless(setting: &str) -> bool {
         "temp_file_limit" | "max_stack_depth" => false,
         // How rows are looked for decides the order in which they come: an index's, a merge join's.
         "seq_page_cost" | "random_page_cost" => false,
+        // Rows that a join takes in portions come in the order of their values' hashes.
+        "work_mem" => value == "default" || kilobytes(&value).is_some_and(|size| size >= WORK_MEM_KB_MIN),
+        "hash_mem_multiplier" => value == "default" || value.parse().is_ok_and(|times: f64| times >= 1.0),
         _ if name.starts_with("cpu_") && name.ends_with("_cost") => false,
         _ => !["auto_explain.", "debug_", "enable_", "log_", "trace_"]
             .iter()
             .any(|prefix| name.starts_with(prefix)),
     }
+}
+
+/// The server's own default.
+const WORK_MEM_KB_MIN: f64 = 4096.0;
+
+/// An amount of memory as settings spell it: a number, of kilobytes where no unit stands behind it.
+fn kilobytes(value: &str) -> Option<f64> {
+    let digits = value.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let factor = match &value[digits.len()..] {
+        "" | "kb" => 1.0,
+        "mb" => 1024.0,
+        "gb" => 1024.0 * 1024.0,
+        "tb" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None, // bytes are never enough
+    };
+    let number: f64 = digits.trim().parse().ok()?;
+    Some(number * factor)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn every_channel_is_closed() {
     use Effects as E;
     let (customers, people) = (name("app.customers"), name("people"));
     let select_insert = E::SELECT.with(E::INSERT);
-    let cases: &[(&str, Statement, Channel)] = &[
+    let cases: Vec<(&str, Statement, Channel)> = vec![
         (
             "fast path",
             statement(E::FUNCTION_CALL, &[], &[], &[]),
@@ -111,6 +111,26 @@ fn every_channel_is_closed() {
             "activity",
             statement(E::SELECT, &["pg_catalog.pg_stat_activity"], &[], &[]),
             Channel::Catalog(name("pg_catalog.pg_stat_activity")),
+        ),
+        (
+            "how far a COPY is",
+            statement(E::SELECT, &["pg_stat_progress_copy"], &[], &[]),
+            Channel::Catalog(name("pg_stat_progress_copy")),
+        ),
+        (
+            "the same by the function",
+            statement(E::SELECT, &[], &[], &["pg_stat_get_progress_info"]),
+            Channel::Function(name("pg_stat_get_progress_info")),
+        ),
+        (
+            "how long the log is",
+            statement(E::SELECT, &[], &[], &["pg_current_wal_flush_lsn"]),
+            Channel::Function(name("pg_current_wal_flush_lsn")),
+        ),
+        (
+            "what of it was sent",
+            statement(E::SELECT, &["pg_replication_slots"], &[], &[]),
+            Channel::Catalog(name("pg_replication_slots")),
         ),
         (
             "toast",
@@ -195,7 +215,7 @@ fn every_channel_is_closed() {
         ),
     ];
     for (what, statement, expected) in cases {
-        assert_eq!(found(statement).as_ref(), Some(expected), "{what}");
+        assert_eq!(found(&statement), Some(expected), "{what}");
     }
     let mut opaque = statement(Effects::SELECT, &[], &[], &[]);
     opaque.opaque = vec!["text that is run"];
@@ -296,11 +316,24 @@ fn settings_that_change_how_text_is_read_stay() {
         "debug_print_plan",
         "auto_explain.log_min_duration",
         "log_statement=all",
+        "work_mem",
+        "work_mem=64kB",
+        "work_mem='64'",
+        "work_mem=4095",
+        "work_mem=1.5MB",
+        "work_mem=4194304B",
+        "hash_mem_multiplier",
+        "hash_mem_multiplier=0.5",
         "enable_seqscan=off",
         "random_page_cost=0",
         "cpu_tuple_cost=100",
     ];
     let allowed = [
+        "work_mem=4096",
+        "work_mem=64MB",
+        "work_mem='1 GB'",
+        "work_mem=default",
+        "hash_mem_multiplier=2",
         "search_path",
         "client_encoding='UTF8'",
         "client_encoding=UTF8",

@@ -184,8 +184,14 @@ impl<'a> Walker<'a> {
             },
             _ => {
                 // A list (search_path, DateStyle) is more than one value.
+                let is_reset = matches!(
+                    set.kind,
+                    VariableSetKind::VAR_RESET | VariableSetKind::VAR_SET_DEFAULT
+                );
                 let value = match set.args().len() {
                     1 => set.args().first().and_then(expr::constant),
+                    // What is judged by how small it is made is known to be what an administrator set.
+                    _ if is_reset && SIZES.contains(&name) => Some("default".into()),
                     _ => None,
                 };
                 self.setting(name, value.as_deref(), effects);
@@ -200,6 +206,9 @@ impl<'a> Walker<'a> {
         }
     }
 }
+
+/// Settings of how much memory a statement may use before it takes its rows in portions.
+const SIZES: [&str; 2] = ["hash_mem_multiplier", "work_mem"];
 
 /// Whether a boolean option is certainly off; anything doubtful is on.
 fn says_no(argument: Node<'_>) -> bool {
