@@ -266,22 +266,30 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
         && !statement.writes.is_empty()
         && (!statement.effects.contains(Effects::ALTER) || statement.writes.iter().all(is_known));
     let mut relations = Relations::default();
-    for name in &statement.writes {
+    // What another one's rows or changes come to reach has changed as well.
+    let others = || statement.redirects.iter().chain(&statement.referred);
+    let others: Vec<Name> = others()
+        .map(|name| Name {
+            schema: None,
+            name: name.clone(),
+        })
+        .collect();
+    let changed = || statement.writes.iter().chain(&others);
+    for name in changed() {
         relations.add(&name.name, name.schema.as_deref());
     }
     if let Some(labels) = labels {
-        add_family(&mut relations, &statement.writes, labels);
+        add_family(&mut relations, changed(), labels);
     }
     Names {
         relations: Arc::new(relations),
-        is_anything: !is_clear,
+        is_anything: !is_clear || others.iter().any(|name| name.name == "*"),
     }
 }
 
 /// What happens to a table happens to its children and partitions, and shows in the views over them.
-fn add_family(relations: &mut Relations, written: &[Name], labels: &LabelIndex) {
-    let mut work: Vec<u32> = written
-        .iter()
+fn add_family<'n>(relations: &mut Relations, changed: impl Iterator<Item = &'n Name>, labels: &LabelIndex) {
+    let mut work: Vec<u32> = changed
         .flat_map(|name| labels.known(name).map(|known| known.oid))
         .collect();
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();

@@ -185,6 +185,100 @@ fn a_cursor_over_what_the_transaction_made_is_fetched_from_when_others_change_th
 }
 
 #[test]
+fn a_child_that_is_made_waits_for_who_reads_its_parents() {
+    let (under, mut client, mut dba) = scratch(shop::POLICIES);
+    run(&mut dba, &["CREATE TABLE scr.parent (ssn text)"]);
+    eventually("the catalog shows it", || {
+        (code(&client.query("SELECT ssn FROM scr.parent")) == "no error").then_some(())
+    });
+    client.send_bytes(&[query("SELECT pg_sleep(1.5)"), query("SELECT ssn FROM scr.parent")].concat());
+    std::thread::sleep(Duration::from_millis(300));
+    let child = "CREATE TABLE scr.child () INHERITS (app.customers, scr.parent)";
+    run(&mut dba, &["BEGIN", child]);
+    run(
+        &mut dba,
+        &["INSERT INTO scr.child SELECT * FROM ONLY app.customers", "COMMIT"],
+    );
+    for _ in 0..2 {
+        assert_nothing_raw("through the parent", &client.read_to_ready());
+    }
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_key_that_is_made_waits_for_who_deletes_what_it_refers_to() {
+    let (under, mut client, mut dba) = scratch(&with(ORDERS_STAY));
+    run(&mut dba, &["ALTER TABLE app.orders ADD COLUMN w int DEFAULT 1"]);
+    for key in [
+        "ALTER TABLE app.orders ADD FOREIGN KEY (w) REFERENCES scr.w ON DELETE CASCADE",
+        "CREATE TABLE app.later (w int DEFAULT 1 REFERENCES scr.w ON DELETE CASCADE)",
+    ] {
+        client.send_bytes(&[query("SELECT pg_sleep(1)"), query(DELETE)].concat());
+        std::thread::sleep(Duration::from_millis(300));
+        let answer = dba.query(key);
+        client.read_to_ready();
+        let (code, key_code) = (code(&client.read_to_ready()), code(&answer));
+        // It waited until the row was gone, or the statement was looked at again.
+        assert!(
+            matches!(code.as_str(), "no error" | "42501" | "55P03"),
+            "{key}: {code}, {key_code}"
+        );
+        assert_eq!(orders(&under), "1000", "{key}");
+        under.postgres.sql(
+            "INSERT INTO scr.w VALUES (1) ON CONFLICT DO NOTHING;
+             ALTER TABLE app.orders DROP CONSTRAINT IF EXISTS orders_w_fkey",
+        );
+    }
+}
+
+#[test]
+fn a_key_of_the_open_transaction_takes_no_rows_along() {
+    let (under, mut client, _dba) = scratch(&with(ORDERS_STAY));
+    for key in [
+        "ALTER TABLE app.orders ADD COLUMN w int DEFAULT 1 REFERENCES scr.w ON DELETE CASCADE",
+        "ALTER TABLE app.orders ADD COLUMN v int DEFAULT 1; ALTER TABLE app.orders ADD FOREIGN KEY (v) REFERENCES scr.w ON DELETE CASCADE",
+    ] {
+        run(&mut client, &["BEGIN", key]);
+        assert_eq!(code(&client.query(DELETE)), "42501", "{key}");
+        client.query("ROLLBACK");
+        assert_eq!(orders(&under), "1000");
+    }
+}
+
+/// Nothing is masked and nothing forbidden: what is not permitted is refused.
+const SCRATCH_ONLY: &str = "@id(\"connects\") permit (principal, action == Action::\"connect\", resource);
+    @id(\"reads\") permit (principal, action in [Action::\"select\", Action::\"create\", Action::\"alter\", Action::\"read_raw\"], resource);
+    @id(\"changes\") permit (principal, action in [Action::\"delete\", Action::\"update\"], resource)
+    when { resource is Table && resource.schema == \"scr\" };";
+
+#[test]
+fn what_a_session_has_just_made_leads_no_further_than_it_may_go() {
+    let (under, mut client, _dba) = scratch(SCRATCH_ONLY);
+    run(
+        &mut client,
+        &[
+            "CREATE VIEW scr.orders AS SELECT * FROM app.orders",
+            "ALTER TABLE app.orders ADD COLUMN w int DEFAULT 1",
+        ],
+    );
+    assert_eq!(
+        code(&client.query("DELETE FROM scr.orders WHERE id = 1")),
+        "42501"
+    );
+    let key = "ALTER TABLE app.orders ADD FOREIGN KEY (w) REFERENCES scr.w ON DELETE CASCADE";
+    run(&mut client, &[key]);
+    assert_eq!(code(&client.query(DELETE)), "42501");
+    assert_eq!(orders(&under), "1000");
+    run(
+        &mut client,
+        &[
+            "CREATE TABLE scr.own (id int)",
+            "DELETE FROM scr.own WHERE id = 1",
+        ],
+    );
+}
+
+#[test]
 fn what_changed_definitions_is_not_prepared_for_later() {
     let (_under, mut client, mut dba) = scratch(shop::POLICIES);
     // A migration in one text, which the server's own extensions are part of, is nothing of the kind.

@@ -591,6 +591,32 @@ fn a_copy_behind_a_lock_can_be_cancelled() {
 }
 
 #[test]
+fn a_copy_is_not_refused_for_what_others_do_to_other_tables() {
+    let house = house(50);
+    let mut others = house.direct();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let churn = std::thread::spawn(move || {
+        let mut times = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            others.query("CREATE TEMP TABLE passing (id int PRIMARY KEY, note text)");
+            others.query("DROP TABLE passing");
+            times += 1;
+        }
+        times
+    });
+    let mut client = house.masked();
+    for turn in 0..40 {
+        let sql = format!("COPY app.many ({COLUMNS}) TO STDOUT");
+        let answer = ask(&mut client, &sql, turn % 2 == 0);
+        assert_eq!(error_of(&answer), None, "turn {turn}");
+        assert_eq!(data(&answer).len(), 50);
+    }
+    drop(stop);
+    let times = churn.join().expect("it ended by itself");
+    assert!(times > 40, "others made tables meanwhile: {times}");
+}
+
+#[test]
 fn columns_that_change_their_names_all_the_time_are_never_shown() {
     let mut under = Masked::start();
     let port = under.postgres.port();

@@ -200,7 +200,8 @@ fn before_policy(
 /// What a forbid about relations or labels speaks of, while no relation is known.
 fn needs_catalog(subject: &Subject, labels: Option<&LabelIndex>, statement: &Statement) -> bool {
     let names_relation = !(statement.reads.is_empty() && statement.writes.is_empty());
-    let by_relation = needed(statement).intersects(subject.refused_by_relation);
+    let judged = subject.refused_by_relation.with(subject.changed_by_relation);
+    let by_relation = needed(statement).intersects(judged);
     labels.is_none() && names_relation && (by_relation || subject.refuses_columns)
 }
 

@@ -104,6 +104,9 @@ pub struct Statement {
     /// Relations whose changes reach others from now on, by views, rules, triggers, partitions or names that move: without
     /// their schemas, and `*` for any.
     pub redirects: Vec<String>,
+    /// Relations, without schemas, that a foreign key made here refers to; `*`: any. Deleting or updating their rows may do the
+    /// same to others'.
+    pub referred: Vec<String>,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
     pub carries_secret: bool,
     /// Settings it changes, lower case: `name=value` where the text fixes a short value, else `name`; `*` for any.
@@ -161,6 +164,7 @@ impl Statement {
             changes_catalog: false,
             only_tables: false,
             redirects: Vec::new(),
+            referred: Vec::new(),
             carries_secret: false,
             settings: Vec::new(),
             moves_values: false,

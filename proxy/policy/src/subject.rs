@@ -26,6 +26,13 @@ use crate::looks::{Differs, Looks};
 use crate::statement::Statement;
 use crate::window::Moment;
 
+/// Changes of rows.
+const CHANGES: Effects = Effects::INSERT
+    .with(Effects::UPDATE)
+    .with(Effects::DELETE)
+    .with(Effects::TRUNCATE)
+    .with(Effects::COPY_IN);
+
 /// One member of the chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -52,6 +59,8 @@ pub struct Subject {
     looks_at_time: bool,
     /// Effects that a forbid may refuse by a relation's name, schema or labels.
     pub(crate) refused_by_relation: Effects,
+    /// Changes of rows that a permit may allow of some relations and not of others, which views and cascades lead to.
+    pub(crate) changed_by_relation: Effects,
     /// A forbid speaks of `read`.
     pub(crate) refuses_columns: bool,
     may_everything: bool,
@@ -112,6 +121,7 @@ impl Subject {
         let may_everything = has_no_bounds(scope) && allow_everything(engine, &above_all, &kept);
         let (mut looks_at_time, mut refuses_columns) = (false, false);
         let mut refused_by_relation = Effects::NONE;
+        let mut changed_by_relation = Effects::NONE;
         let mut policies = Vec::with_capacity(kept.len());
         for policy in kept {
             // Every policy has a rule; one without would be asked about everything.
@@ -120,6 +130,10 @@ impl Subject {
             looks_at_time |= looks.is_none_or(|looks| looks.at_time);
             if is_forbid && looks.is_none_or(|looks| looks.at_relations) {
                 refused_by_relation = refused_by_relation.with(nouns.effects_of(&policy.action_constraint()));
+            }
+            if !is_forbid && looks.is_none_or(|looks| looks.at_relations) {
+                let effects = nouns.effects_of(&policy.action_constraint());
+                changed_by_relation = changed_by_relation.with(effects.and(CHANGES));
             }
             refuses_columns |= is_forbid && nouns.names_read(&policy.action_constraint());
             let differs = looks.map_or(Differs::BY_ANYTHING, Looks::differs);
@@ -147,6 +161,7 @@ impl Subject {
             moment: None,
             looks_at_time,
             refused_by_relation,
+            changed_by_relation,
             refuses_columns,
             may_everything,
             is_sound,
@@ -177,10 +192,10 @@ impl Subject {
             .then(|| self.moment.map_or(UnixMillis(0), Moment::ends_at))
     }
 
-    /// Whether a policy that can match the session refuses by relations' or labels' names: statements that name a relation
-    /// are then refused until the database's catalog is known, as under a mask.
+    /// Whether a policy that can match the session refuses by relations' or labels' names, or permits changes by them:
+    /// statements that name a relation are then refused until the database's catalog is known, as under a mask.
     pub fn needs_catalog(&self) -> bool {
-        self.refuses_columns || !self.refused_by_relation.is_empty()
+        self.refuses_columns || !self.refused_by_relation.with(self.changed_by_relation).is_empty()
     }
 
     /// Whether no verdict can depend on what a statement does: everything is permitted, by policies without conditions or

@@ -143,7 +143,8 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
         }
     }
     statement.only_tables = statement.changes_catalog && only_tables::are(statements);
-    statement.redirects = redirects::names(statements);
+    let redirects = redirects::find(statements);
+    (statement.redirects, statement.referred) = (redirects.names, redirects.referred);
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());

@@ -12,16 +12,65 @@ use crate::walk::names::holds_rows;
 /// Stands for every name.
 pub(crate) const ANY: &str = "*";
 
-/// Names of relations whose changes reach others, without schemas, of all statements of a text.
-pub(crate) fn names(statements: &NodeList) -> Vec<String> {
-    let mut found = Vec::new();
+/// Names of relations, without schemas.
+#[derive(Default)]
+pub(crate) struct Redirects {
+    /// Whose changes reach others.
+    pub(crate) names: Vec<String>,
+    /// Whose rows others refer to: when these are deleted or changed, theirs may be as well.
+    pub(crate) referred: Vec<String>,
+}
+
+/// Those of all statements of a text.
+pub(crate) fn find(statements: &NodeList) -> Redirects {
+    let mut all = Redirects::default();
     for statement in statements {
         match statement {
-            Node::RawStmt(raw) => add(raw.stmt(), &mut found),
-            _ => found.push(ANY.to_owned()),
+            Node::RawStmt(raw) => {
+                add(raw.stmt(), &mut all.names);
+                refer(raw.stmt(), &mut all.referred);
+            }
+            _ => all.names.push(ANY.to_owned()),
         }
     }
-    found
+    all
+}
+
+/// Foreign keys, wherever they are written.
+fn refer(statement: Node<'_>, found: &mut Vec<String>) {
+    match statement {
+        Node::CreateStmt(create) => create
+            .table_elts()
+            .iter()
+            .for_each(|element| keys(element, found)),
+        Node::AlterTableStmt(alter) => {
+            for command in alter.cmds() {
+                if let Node::AlterTableCmd(command) = command {
+                    keys(command.def(), found);
+                    if command.subtype == AlterTableType::AT_AlterConstraint {
+                        found.push(ANY.to_owned()); // of some relation: it may come to be enforced
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A constraint, or those of a column.
+fn keys(node: Node<'_>, found: &mut Vec<String>) {
+    match node {
+        Node::Constraint(constraint) => {
+            if let Some(parent) = constraint.pktable() {
+                found.push(parent.relname().unwrap_or(ANY).to_owned());
+            }
+        }
+        Node::ColumnDef(column) => column
+            .constraints()
+            .iter()
+            .for_each(|constraint| keys(constraint, found)),
+        _ => {}
+    }
 }
 
 fn add(statement: Node<'_>, found: &mut Vec<String>) {
@@ -46,13 +95,12 @@ fn add(statement: Node<'_>, found: &mut Vec<String>) {
         }
         Node::AlterObjectSchemaStmt(alter) if holds_rows(alter.object_type) => relation(alter.relation()),
         Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => found.push(ANY.to_owned()),
+        // Their rows are its parents', too.
         Node::CreateStmt(create) => {
-            if create.partbound().is_some() {
-                create
-                    .inh_relations()
-                    .iter()
-                    .for_each(|parent| relation(range_var(parent)));
-            }
+            create
+                .inh_relations()
+                .iter()
+                .for_each(|parent| relation(range_var(parent)));
         }
         Node::AlterTableStmt(alter) => {
             for command in alter.cmds() {
@@ -60,13 +108,6 @@ fn add(statement: Node<'_>, found: &mut Vec<String>) {
                     return found.push(ANY.to_owned());
                 };
                 match command.subtype {
-                    AlterTableType::AT_AddConstraint => {
-                        if let Node::Constraint(key) = command.def()
-                            && let Some(parent) = key.pktable()
-                        {
-                            relation(Some(parent)); // its rows take others with them
-                        }
-                    }
                     AlterTableType::AT_AddInherit => {
                         relation(alter.relation());
                         relation(range_var(command.def()));
@@ -87,6 +128,10 @@ fn add(statement: Node<'_>, found: &mut Vec<String>) {
         other => {
             if let Some(foreign) = foreign_table(other) {
                 relation(foreign.relation());
+                foreign
+                    .inh_relations()
+                    .iter()
+                    .for_each(|parent| relation(range_var(parent)));
             }
         }
     }
@@ -116,15 +161,27 @@ mod tests {
             ("ALTER TABLE t ATTACH PARTITION u DEFAULT", "t"),
             ("ALTER TABLE t INHERIT u", "t u"),
             ("ALTER TABLE t ENABLE TRIGGER ALL", "t"),
-            (
-                "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u ON DELETE CASCADE",
-                "u",
-            ),
             ("CREATE TABLE t PARTITION OF u DEFAULT", "u"),
+            ("CREATE TABLE t () INHERITS (u, s.v)", "u v"),
+            ("CREATE FOREIGN TABLE t () INHERITS (u) SERVER s", "t u"),
             ("SELECT 1; CREATE VIEW v AS SELECT 1", "v"),
             ("CREATE FOREIGN TABLE t (id int) SERVER s", "t"),
         ] {
             assert_eq!(read(text.as_bytes()).redirects.join(" "), names, "{text}");
+        }
+        for (text, names) in [
+            (
+                "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u ON DELETE CASCADE",
+                "u",
+            ),
+            ("ALTER TABLE t ADD COLUMN a int REFERENCES s.u", "u"),
+            ("CREATE TABLE t (a int REFERENCES u, b int REFERENCES v)", "u v"),
+            ("CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u)", "u"),
+            ("ALTER TABLE t ALTER CONSTRAINT k DEFERRABLE", "*"),
+        ] {
+            let found = read(text.as_bytes());
+            assert_eq!(found.referred.join(" "), names, "{text}");
+            assert!(found.redirects.is_empty(), "{text}");
         }
         for text in [
             "CREATE TABLE t (id int PRIMARY KEY)",
@@ -138,7 +195,8 @@ mod tests {
             "INSERT INTO t VALUES (1)",
             "",
         ] {
-            assert!(read(text.as_bytes()).redirects.is_empty(), "{text}");
+            let found = read(text.as_bytes());
+            assert!(found.redirects.is_empty() && found.referred.is_empty(), "{text}");
         }
     }
 }

@@ -74,7 +74,9 @@ pub fn all_answered(core: &Core, id: SessionId) {
 /// Whether a statement gives names another meaning for those who know them. What is new is nobody else's yet.
 pub fn moves_names(statement: &Statement) -> bool {
     let makes = Effects::CREATE.with(Effects::SELECT);
-    let only_makes = statement.effects.without(makes).is_empty() && statement.redirects.is_empty();
+    let only_makes = statement.effects.without(makes).is_empty()
+        && statement.redirects.is_empty()
+        && statement.referred.is_empty();
     statement.changes_catalog && !only_makes || statement.effects.contains(Effects::UNREADABLE)
 }
 
@@ -213,7 +215,7 @@ impl Asking {
             refusal = match session.catalog.changing.begins(session.id, &names) {
                 false => Some(too_many()),
                 true if names.is_empty() || session.alone(names).await => continue,
-                true => Some(not_alone()),
+                true => session.undecided.refusal().or_else(|| Some(not_alone())),
             };
             break;
         }

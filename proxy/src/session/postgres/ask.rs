@@ -20,6 +20,7 @@ use linegate_identity::Effects;
 use linegate_policy::{Decision, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
+use self::copied::described;
 use self::counted::limits_changes;
 use self::refuse::names_moving;
 use super::asked::Asked;
@@ -353,16 +354,13 @@ impl Asking {
         if self.is_skipping() {
             return Ok(()); // the server failed meanwhile, and does not look at it
         }
-        if !Box::pin(self.may_send_copy(&asked, Protocol::Simple)).await? {
-            return Ok(());
-        }
         let effects = asked.effects();
         let counted = CHANGES.with(Effects::PREPARED).without(Effects::COPY_IN);
         let is_counted = effects.intersects(counted)
             && !effects.intersects(Effects::COPY_IN.with(Effects::TRANSACTION))
             && limits_changes(&asked);
-        if is_counted {
-            return self.query_counted(asked, whole).await;
+        if is_counted || described(&self.session, &asked).is_some() {
+            return Box::pin(self.query_in_block(asked, whole)).await;
         }
         if self.session.has_moved(&asked) {
             self.leave_names();

@@ -16,15 +16,15 @@ use crate::rt::sync::Soon;
 use crate::shared::CatalogView;
 
 impl Session {
-    /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
-    /// such a session waits until the changes that are known now are shown; what comes later belongs to later statements.
-    /// For others an outdated catalog can only miss a name, and any will do.
+    /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where anything is not permitted: what
+    /// a change of one relation does to others is in the catalog. Such a session waits until the changes that are known now
+    /// are shown; what comes later belongs to later statements. For others any will do.
     pub fn catalog_view(&self) -> Soon<'_, Option<Arc<CatalogView>>> {
         // Sessions that do not rely on it leave their changes unread.
         if self.catalog.is_unread() && self.relies_on_catalog() {
             self.wish_catalog();
         }
-        let view = if self.needs_catalog() {
+        let view = if self.relies_on_catalog() {
             self.catalog.current()
         } else {
             self.catalog.latest()
@@ -173,7 +173,7 @@ impl Session {
     /// where a policy looks at it.
     pub fn is_current(&self, epoch: u64) -> bool {
         let version = self.core.shared.policy.load().version;
-        let view = if self.needs_catalog() {
+        let view = if self.relies_on_catalog() {
             self.catalog.current()
         } else {
             self.catalog.latest()

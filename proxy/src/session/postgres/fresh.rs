@@ -40,7 +40,15 @@ pub struct Fresh {
     is_turning: Cell<bool>,
     /// Relations whose changes it may have had reach others: names, and `*` for any.
     redirects: RefCell<BTreeSet<String>>,
+    /// The same of relations that foreign keys refer to.
+    referred: RefCell<BTreeSet<String>>,
 }
+
+/// Parts of the catalogs' version, by their first letter (`linegate_sql::catalog`): pg_inherits, pg_namespace, pg_proc,
+/// pg_rewrite, pg_policy.
+const UNLOCKED: [char; 5] = ['h', 'n', 'p', 'w', 'y'];
+/// How often a COPY is decided anew when what it goes by changes meanwhile.
+const COPY_TRIES: u32 = 8;
 
 impl Fresh {
     /// A statement goes to the server. `makes_clear`: it makes relations that can hold nothing labelled, and changes no
@@ -59,6 +67,9 @@ impl Fresh {
         let any = is_unread.then(|| "*".to_owned());
         let names = statement.redirects.iter().cloned().chain(any);
         self.redirects.borrow_mut().extend(names);
+        self.referred
+            .borrow_mut()
+            .extend(statement.referred.iter().cloned());
         let mut made = self.made.borrow_mut();
         if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
             made.extend(statement.writes.iter().cloned());
@@ -77,6 +88,7 @@ impl Fresh {
             self.is_doubtful.set(!is_last);
             if is_last {
                 self.redirects.borrow_mut().clear();
+                self.referred.borrow_mut().clear();
             }
         }
     }
@@ -97,11 +109,15 @@ impl Fresh {
         if !statement.effects.intersects(CHANGES) {
             return false;
         }
-        let open = self.redirects.borrow();
-        let leads = |name: &str| {
-            open.contains(name) || statement.count > 1 && statement.redirects.iter().any(|own| own == name)
+        let reaches = |open: &BTreeSet<String>, own: &[String]| {
+            let leads =
+                |name: &str| open.contains(name) || statement.count > 1 && own.iter().any(|own| own == name);
+            leads("*") || statement.writes.iter().any(|name| leads(&name.name))
         };
-        leads("*") || statement.writes.iter().any(|name| leads(&name.name))
+        // Rows that are new are referred to by none.
+        let cascades = CHANGES.without(Effects::INSERT.with(Effects::COPY_IN));
+        reaches(&self.redirects.borrow(), &statement.redirects)
+            || statement.effects.intersects(cascades) && reaches(&self.referred.borrow(), &statement.referred)
     }
 
     fn has_made(&self, name: &Name) -> bool {
@@ -203,15 +219,19 @@ impl Session {
         }
     }
 
-    /// What the server's catalogs said of themselves when they were last looked at.
-    fn catalogs_version(&self) -> Option<String> {
-        self.catalog.latest().and_then(|view| view.version.clone())
+    /// What the server's catalogs said of themselves when they were last looked at, as far as others can change it for a query
+    /// whose relations are locked: what is part of what, views, functions, row policies and schemas.
+    fn unlocked_version(&self) -> Option<String> {
+        let view = self.catalog.latest()?;
+        let version = view.version.as_deref()?;
+        let parts = version.split(' ').filter(|part| part.starts_with(UNLOCKED));
+        Some(parts.collect::<Vec<_>>().join(" "))
     }
 
     /// The newest catalog and the change that it shows, where later ones are known and all of them are about some tables only.
     /// It will do for statements that cannot be about these (`CatalogCell::spares`).
     pub fn catalog_beside_changes(&self) -> Option<(Arc<CatalogView>, u64)> {
-        if !self.catalog.is_stale() || !self.needs_catalog() {
+        if !self.catalog.is_stale() || !self.relies_on_catalog() {
             return None;
         }
         let found = self.catalog.beside_tables()?;
@@ -275,24 +295,27 @@ pub async fn plan_of_copy(
     asked: &Rc<Asked>,
     description: &RowDescription<'_>,
 ) -> (Plan, Rc<Asked>, Option<String>) {
-    // What the catalogs' version is before it is decided, it is after that, and the COPY has to find it again (`copy_stands`).
+    // The server keeps what it reads locked from now on. What else the catalogs' version tells, it tells before and after
+    // it is decided, and when the COPY begins (`copy_stands`).
     let refuse = |refusal| (Plan::refused(session, refusal), asked.clone(), None);
-    if !session.confirm_catalog().await {
-        return refuse(PlanRefusal::StaleCatalog { index: 0 });
+    for _ in 0..COPY_TRIES {
+        if !session.confirm_catalog().await {
+            return refuse(PlanRefusal::StaleCatalog { index: 0 });
+        }
+        let version = session.unlocked_version();
+        let decided = match confirmed(session, asked, true).await {
+            Ok(decided) => decided,
+            Err(refusal) => return refuse(refusal),
+        };
+        if decided.copy_out() != asked.copy_out() {
+            break;
+        }
+        let plan = Plan::of_copy(session, &decided, description);
+        if version.is_some() && version == session.unlocked_version() {
+            return (plan, decided, version);
+        }
     }
-    let version = session.catalogs_version();
-    let decided = match confirmed(session, asked, true).await {
-        Ok(decided) => decided,
-        Err(refusal) => return refuse(refusal),
-    };
-    if decided.copy_out() != asked.copy_out() {
-        return refuse(PlanRefusal::Changed);
-    }
-    let plan = Plan::of_copy(session, &decided, description);
-    if version.is_none() || version != session.catalogs_version() {
-        return refuse(PlanRefusal::Changed);
-    }
-    (plan, decided, version)
+    refuse(PlanRefusal::Changed)
 }
 
 /// What becomes of the data that COPY sends. They are masked by what was described before; where nothing was, the statement
@@ -356,8 +379,8 @@ async fn copy_stands(
     if !session.confirm_catalog().await {
         return Err(PlanRefusal::StaleCatalog { index: 0 });
     }
-    // The COPY may be over by now and its locks gone: what was changed and changed back shows in the catalogs' version.
-    let version = session.catalogs_version();
+    // What no lock on what it reads holds back shows in the catalogs' version, also where it was changed back.
+    let version = session.unlocked_version();
     if version.is_none() || version != kept.version || changing.was_changed(mark, statement) {
         return Err(PlanRefusal::Changed);
     }
@@ -488,6 +511,17 @@ mod tests {
             ..Statement::empty()
         };
         assert!(fresh.hides(&both), "one text makes the view and uses it");
+        let key = Statement {
+            referred: vec!["v".to_owned()],
+            ..makes("w", Effects::CREATE)
+        };
+        fresh.forwarded(&key, false);
+        let delete = Statement {
+            effects: Effects::DELETE,
+            ..insert.clone()
+        };
+        assert!(fresh.hides(&delete), "rows of others may go with them");
+        assert!(!fresh.hides(&insert), "a migration fills its tables");
     }
 
     #[test]

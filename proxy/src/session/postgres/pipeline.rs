@@ -202,9 +202,10 @@ impl Pipeline {
         }
     }
 
-    /// The ReadyForQuery of the Query that is pushed next is kept from the client.
-    pub fn hold_ready(&mut self) {
-        self.holds_ready = true;
+    /// Whether the ReadyForQuery of the Query that is pushed next is kept from the client, and of a Sync of linegate's own
+    /// also behind an error.
+    pub fn hold_ready(&mut self, holds: bool) {
+        self.holds_ready = holds;
     }
 
     /// What stands at the head.
@@ -461,7 +462,9 @@ impl Pipeline {
 
     /// The client was told of an error in place of the Query that linegate would have sent: what follows is its ReadyForQuery.
     fn client_hears_ready(&mut self) {
-        if let Some(head @ Expect::OwnSync) = self.queue.front_mut() {
+        if !self.holds_ready
+            && let Some(head @ Expect::OwnSync) = self.queue.front_mut()
+        {
             *head = Expect::Sync;
         }
     }

@@ -3,12 +3,14 @@
 //! Source: PostgreSQL manual, "Message Flow": Extended Query, COPY Operations. CopyOutResponse tells the number of columns and
 //! nothing of where they are from. So the query that COPY runs is prepared under a name of linegate's own, described and
 //! closed; the answers stay here (`Expect::OwnParse` and on), and the plan that comes of them waits for the COPY's rows. An
-//! error of the server's is the client's, in place of the COPY.
+//! error of the server's is the client's, in place of the COPY. From the Parse on, the server keeps what the query reads locked
+//! up to the end of the transaction: the COPY is part of it, if need be in a block of linegate's own (`counted`).
 
 use std::rc::Rc;
 
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::Kind;
+use linegate_policy::CopyOut;
 use linegate_recording::Protocol;
 
 use super::Asking;
@@ -22,7 +24,7 @@ use crate::session::postgres::{Ended, Session};
 const COPY_NAME: &[u8] = b"linegate_copy";
 
 /// What has come of the question.
-enum Described {
+pub(super) enum Described {
     /// The statement may be sent.
     Go,
     /// It is not sent, and the client has been told why, or will be.
@@ -32,19 +34,12 @@ enum Described {
 }
 
 impl Asking {
-    /// Whether a statement may be sent as far as it is a COPY of labelled columns: that its rows can be masked. Nothing is
-    /// asked of any other statement. Where it may not, the client is told.
-    pub(super) async fn may_send_copy(
-        &mut self,
-        asked: &Rc<Asked>,
-        protocol: Protocol,
-    ) -> Result<bool, Ended> {
-        match self.describe_copy(asked, protocol).await? {
+    /// Whether a statement may be sent by Execute as far as it is a COPY of labelled columns: that its rows can be masked.
+    /// Nothing is asked of any other statement. Where it may not, the client is told. What it reads is locked up to Sync.
+    pub(super) async fn may_execute_copy(&mut self, asked: &Rc<Asked>) -> Result<bool, Ended> {
+        match self.describe_copy(asked, Protocol::Extended).await? {
             Described::Go => return Ok(true),
             Described::Told => {}
-            Described::Refused(refusal) if protocol == Protocol::Simple => {
-                self.refuse_query(&refusal).await?
-            }
             Described::Refused(refusal) => {
                 self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             }
@@ -53,9 +48,13 @@ impl Asking {
     }
 
     /// Has the server describe what a COPY sends.
-    async fn describe_copy(&mut self, asked: &Rc<Asked>, protocol: Protocol) -> Result<Described, Ended> {
+    pub(super) async fn describe_copy(
+        &mut self,
+        asked: &Rc<Asked>,
+        protocol: Protocol,
+    ) -> Result<Described, Ended> {
         let session = self.session.clone();
-        let Some(copied) = asked.copy_out().filter(|_| is_described(&session, asked)) else {
+        let Some(copied) = described(&session, asked) else {
             return Ok(Described::Go);
         };
         self.settle().await?;
@@ -119,7 +118,9 @@ impl Asking {
     }
 }
 
-/// Whether what a COPY sends is asked about: it touches what is masked, or may come to.
-fn is_described(session: &Session, asked: &Asked) -> bool {
-    asked.touches_mask(session) || asked.is_masked(session) && asked.is_through_definitions()
+/// What a COPY sends, where that is asked about: it touches what is masked, or may come to.
+pub(super) fn described<'a>(session: &Session, asked: &'a Asked) -> Option<&'a CopyOut> {
+    let copied = asked.copy_out()?;
+    let is_asked = asked.touches_mask(session) || asked.is_masked(session) && asked.is_through_definitions();
+    is_asked.then_some(copied)
 }

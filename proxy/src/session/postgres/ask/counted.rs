@@ -1,4 +1,7 @@
-//! Changes that a budget limits: counted before they can commit, undone when they are too many.
+//! Queries in a transaction block of linegate's own, and changes that a budget limits: counted before they can commit, undone
+//! when they are too many.
+//!
+//! COPY of masked columns runs in a block as well: what it reads stays locked from its description to its last row.
 //!
 //! The count of changed rows is known when the server has made them. So a Query outside a transaction block runs in a block
 //! of linegate's own, which ends by COMMIT or ROLLBACK; in the extended protocol nothing follows an Execute before its answer
@@ -12,7 +15,9 @@ use codecs::postgres::build::backend as say;
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::Message;
 use linegate_policy::BudgetKind;
+use linegate_recording::Protocol;
 
+use super::copied::Described;
 use super::{Asking, names_moving};
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
@@ -24,9 +29,9 @@ pub(super) const UNDO: &[u8] = b"linegate refused a statement of this series";
 pub(super) const UNDO_NAME: &[u8] = b"linegate";
 
 impl Asking {
-    /// A Query whose changes are counted before they may stay: outside a transaction block it runs in one of linegate's
-    /// own, inside the client's the block fails when the budget is passed.
-    pub(super) async fn query_counted(&mut self, asked: Rc<Asked>, whole: &[u8]) -> Result<(), Ended> {
+    /// A Query whose changes are counted before they may stay, or that copies masked columns: outside a transaction block it
+    /// runs in one of linegate's own, inside the client's the block fails when the budget is passed.
+    pub(super) async fn query_in_block(&mut self, asked: Rc<Asked>, whole: &[u8]) -> Result<(), Ended> {
         self.settle().await?;
         if self.is_skipping() {
             return Ok(()); // the server failed meanwhile, and does not look at it
@@ -45,15 +50,29 @@ impl Asking {
                 ));
             }
         }
-        if session.has_moved(&asked) {
+        session.pipeline.borrow_mut().hold_ready(is_own);
+        let refusal = match self.describe_copy(&asked, Protocol::Simple).await? {
+            Described::Told => {
+                session.pipeline.borrow_mut().hold_ready(false);
+                if is_own {
+                    tell::query(&mut self.out, b"ROLLBACK");
+                    session.pipeline.borrow_mut().push(Expect::Finish);
+                }
+                return Ok(());
+            }
+            Described::Refused(refusal) => Some(refusal),
+            Described::Go => session.has_moved(&asked).then(names_moving),
+        };
+        if let Some(refusal) = refusal {
+            session.pipeline.borrow_mut().hold_ready(false);
             if is_own {
                 tell::query(&mut self.out, b"ROLLBACK");
                 session.pipeline.borrow_mut().push(Expect::Own);
             }
-            return self.refuse_query(&names_moving()).await;
+            return self.refuse_query(&refusal).await;
         }
         session.spending.failed.set(false);
-        session.pipeline.borrow_mut().hold_ready();
+        session.pipeline.borrow_mut().hold_ready(true);
         self.note(&asked);
         self.forward(whole, Some(Expect::Query { asked }));
         self.settle().await?;

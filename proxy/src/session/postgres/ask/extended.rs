@@ -169,6 +169,7 @@ impl Asking {
         if self.is_skipping() {
             return Ok(());
         }
+        let _heeding = Heeding::of(&self.session);
         // A portal may wait for long: a utility statement's names are read when it runs.
         let has_moved = known.as_ref().is_some_and(|known| self.session.has_moved(known));
         let asked = match &known {
@@ -229,12 +230,13 @@ impl Asking {
         if self.is_skipping() {
             return Ok(());
         }
-        if !Box::pin(self.may_send_copy(&asked, Protocol::Extended)).await? {
+        if !Box::pin(self.may_execute_copy(&asked)).await? {
             return Ok(());
         }
-        if self.session.has_moved(&asked) {
+        let cancelled = self.session.undecided.refusal();
+        if let Some(refusal) = cancelled.or_else(|| self.session.has_moved(&asked).then(names_moving)) {
             self.leave_names();
-            self.refuse_moved();
+            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             return Ok(());
         }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);

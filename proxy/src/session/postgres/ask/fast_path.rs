@@ -8,6 +8,7 @@ use linegate_sql::fast_path;
 
 use super::Asking;
 use crate::session::postgres::Ended;
+use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::pipeline::Expect;
 
 impl Asking {
@@ -19,6 +20,7 @@ impl Asking {
         result_format: i16,
         whole: &[u8],
     ) -> Result<(), Ended> {
+        let _heeding = Heeding::of(&self.session);
         self.approved = None;
         let asked = self.decide(fast_path::text(function).as_bytes()).await;
         let asked = asked.running(self.session.next_statement());

@@ -309,7 +309,7 @@ fn a_transaction_of_linegates_own_shows_the_client_one_answer() {
     pipeline.push(Expect::Own);
     assert_eq!(said(&mut pipeline, b'C', idle), Ok(Answer::Swallow));
     assert_eq!(said(&mut pipeline, b'Z', within), Ok(Answer::Swallow));
-    pipeline.hold_ready();
+    pipeline.hold_ready(true);
     pipeline.push(Expect::Query { asked: asked() });
     assert_eq!(said(&mut pipeline, b'C', within), Ok(Answer::Pass));
     assert_eq!(said(&mut pipeline, b'Z', within), Ok(Answer::Swallow));
