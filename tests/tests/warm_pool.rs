@@ -47,7 +47,8 @@ fn is_parked(postgres: &Postgres, pid: u32) {
         let last = postgres.sql(&format!(
             "SELECT query FROM pg_stat_activity WHERE pid = {pid} AND state = 'idle'"
         ));
-        (last == "RESET ROLE").then_some(())
+        last.starts_with("SELECT COALESCE(pg_catalog.current_setting")
+            .then_some(())
     });
     std::thread::sleep(Duration::from_millis(50)); // linegate hears it a moment later
 }
@@ -197,6 +198,7 @@ fn what_a_reset_does_not_undo_ends_with_its_session() {
         "SET seed = 0.5",
         "UPDATE pg_settings SET setting = '7' WHERE name = 'app.tenant'",
         "LOAD 'auto_explain'",
+        "SELECT pg_backup_start('x', true)",
         "BEGIN; SELECT 1",
         "this is no SQL",
     ] {
@@ -218,6 +220,34 @@ fn what_a_reset_does_not_undo_ends_with_its_session() {
     let mut client = linegate.client(&lease);
     good(&mut client, "SELECT 1");
     leaves(&mut client, &postgres);
+}
+
+#[test]
+fn where_each_login_or_idling_counts_nothing_waits() {
+    let postgres = Postgres::start();
+    let linegate = start(&postgres, "warm_pool = 4");
+    let lease = dba(&linegate);
+    leaves(&mut linegate.client(&lease), &postgres);
+    postgres.sql("ALTER SYSTEM SET idle_session_timeout = '1min'");
+    postgres.sql("SELECT pg_reload_conf()");
+    eventually("new sessions idle for a minute at most", || {
+        (postgres.sql("SHOW idle_session_timeout") == "1min").then_some(())
+    });
+    leaves_for_good(&mut linegate.client(&lease), &postgres);
+    postgres.sql("ALTER SYSTEM RESET idle_session_timeout");
+    postgres.sql("SELECT pg_reload_conf()");
+    eventually("they may idle again", || {
+        (postgres.sql("SHOW idle_session_timeout") == "0").then_some(())
+    });
+    leaves(&mut linegate.client(&lease), &postgres);
+    let version: u32 = postgres.sql("SHOW server_version_num").parse().expect("a number");
+    if version >= 170_000 {
+        postgres.sql(
+            "CREATE FUNCTION public.welcome() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN NULL; END'; \
+             CREATE EVENT TRIGGER welcome ON login EXECUTE FUNCTION public.welcome()",
+        );
+        leaves_for_good(&mut linegate.client(&lease), &postgres);
+    }
 }
 
 #[test]

@@ -257,6 +257,13 @@ impl Server {
                 say::command_complete(&mut self.out, "DISCARD ALL");
             }
             b"RESET ROLE" => say::command_complete(&mut self.out, "RESET"),
+            text if text
+                .starts_with(b"SELECT COALESCE(pg_catalog.current_setting('idle_session_timeout'") =>
+            {
+                self.out.extend_from_slice(b"T\0\0\0\x06\0\0");
+                say::data_row(&mut self.out, &[Some(b"t")]);
+                say::command_complete(&mut self.out, "SELECT 1");
+            }
             _ => return false,
         }
         true

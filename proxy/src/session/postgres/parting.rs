@@ -4,7 +4,9 @@
 //! owed nothing, so the server stands between two statements. Linegate then says DISCARD ALL, which undoes session
 //! authorization, settings, prepared statements, cursors, LISTEN, advisory locks, plans, temporary tables and sequences,
 //! and RESET ROLE, for servers whose DISCARD does not lead back to the role of the login. Only when both were answered
-//! without an error, and what the server reports of itself is again what it was, the connection is parked.
+//! without an error, and what the server reports of itself is again what it was, the connection is parked. Where the server
+//! does something of its own at each login, or counts how long a session idles, it says so when asked ([`QUESTION`]), and the
+//! connection ends.
 //!
 //! What these two do not undo is watched for as statements are sent ([`trace_of`]): such a session ends as any other.
 
@@ -33,8 +35,16 @@ use crate::warm_pool::{AGE_MS_MAX, Kept, Key, Parked};
 
 /// How long a server may take to forget a session. Nobody waits for it.
 const RESET_TIME: Duration = Duration::from_secs(5);
+/// Whether a login may be left out: no trigger waits for logins (PostgreSQL 17), and a connection that waits is not taken for
+/// a session that idles (14). One row of one column.
+const QUESTION: &[u8] = b"SELECT COALESCE(pg_catalog.current_setting('idle_session_timeout', true), '0') \
+    OPERATOR(pg_catalog.=) '0' AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger \
+    WHERE evtevent OPERATOR(pg_catalog.=) 'login'::pg_catalog.name \
+    AND evtenabled OPERATOR(pg_catalog.<>) 'D'::pg_catalog.\"char\")";
 /// Each is a Query of its own: DISCARD ALL stands alone.
-const RESETS: [&[u8]; 2] = [b"DISCARD ALL", b"RESET ROLE"];
+const RESETS: [&[u8]; 3] = [b"DISCARD ALL", b"RESET ROLE", QUESTION];
+/// The DataRow's payload that answers the question with yes.
+const YES: &[u8] = &[0, 1, 0, 0, 0, 1, b't'];
 /// Nothing in the answer to a reset is longer.
 const LIMITS: Limits = Limits {
     frame_bytes_max: 1 << 16,
@@ -53,7 +63,7 @@ const FIXED: [&[u8]; 7] = [
 ];
 /// Functions that change something of the session which no reset undoes: the sequence of random numbers, connections to other
 /// servers, and slots that live as long as the session.
-const LASTING_FUNCTIONS: [&str; 10] = [
+const LASTING_FUNCTIONS: [&str; 14] = [
     "setseed",
     "dblink_connect",
     "dblink_connect_u",
@@ -62,7 +72,11 @@ const LASTING_FUNCTIONS: [&str; 10] = [
     "pg_copy_physical_replication_slot",
     "pg_copy_logical_replication_slot",
     "pg_replication_origin_session_setup",
+    "pg_backup_start",
+    "pg_start_backup",
+    "pg_logical_slot_get_binary_changes",
     "pg_logical_slot_get_changes",
+    "pg_logical_slot_peek_binary_changes",
     "pg_logical_slot_peek_changes",
 ];
 
@@ -145,6 +159,8 @@ pub struct Parting {
     cancels: Cell<u32>,
     /// The last report of each setting, by name.
     reported: RefCell<Vec<Report>>,
+    /// The server has said that a login may be left out.
+    is_free: Cell<bool>,
 }
 
 /// What came of the bytes that answer a reset.
@@ -232,6 +248,8 @@ impl Parting {
                     Ok(status) => self.reported(&status),
                     Err(_) => return Heard::Failed("the server broke the protocol"),
                 },
+                tag::ROW_DESCRIPTION if self.state.get() == State::Resetting(1) => {}
+                tag::DATA_ROW if self.state.get() == State::Resetting(1) => self.is_free.set(payload == YES),
                 tag::COMMAND_COMPLETE | tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {}
                 tag::READY_FOR_QUERY => {
                     let State::Resetting(left @ 1..) = self.state.get() else {
@@ -247,13 +265,15 @@ impl Parting {
             }
             ingress.consume(frame.size.with_tag());
             if self.state.get() == State::Resetting(0) {
-                let is_all = ingress.data().is_empty();
-                self.state.set(if is_all { State::Reset } else { State::No });
-                return if is_all {
-                    Heard::Done
-                } else {
-                    Heard::Failed("the server says more than it was asked")
-                };
+                self.state.set(State::No);
+                if !ingress.data().is_empty() {
+                    return Heard::Failed("the server says more than it was asked");
+                }
+                if !self.is_free.get() {
+                    return Heard::Failed("each login counts at the server, or idling does");
+                }
+                self.state.set(State::Reset);
+                return Heard::Done;
             }
         }
     }

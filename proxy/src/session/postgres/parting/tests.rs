@@ -88,14 +88,22 @@ fn a_greeting_tells_what_a_new_login_would() {
     assert_eq!(merged(&login, &pairs(&[("plugin.thing", "1")])), None);
 }
 
-/// The answers to both resets, with what stands between them.
+/// The answers to all resets, with what stands between them.
 fn answers(between: &[u8], status: TransactionStatus) -> Vec<u8> {
+    answers_with(between, status, b"t")
+}
+
+fn answers_with(between: &[u8], status: TransactionStatus, is_free: &[u8]) -> Vec<u8> {
     let mut bytes = greeting(&[("TimeZone", "UTC")]);
     say::command_complete(&mut bytes, "DISCARD ALL");
     say::ready_for_query(&mut bytes, TransactionStatus::Idle);
     bytes.extend_from_slice(between);
     say::command_complete(&mut bytes, "RESET");
     say::ready_for_query(&mut bytes, status);
+    bytes.extend_from_slice(b"T\0\0\0\x06\0\0");
+    say::data_row(&mut bytes, &[Some(is_free)]);
+    say::command_complete(&mut bytes, "SELECT 1");
+    say::ready_for_query(&mut bytes, TransactionStatus::Idle);
     bytes
 }
 
@@ -134,6 +142,8 @@ fn a_reset_is_heard_however_it_is_cut_and_anything_else_ends_it() {
         answers(b"", TransactionStatus::InTransaction),
         answers(b"D\0\0\0\x06\0\0", TransactionStatus::Idle),
         answers(b"Z\0\0\0\x03", TransactionStatus::Idle),
+        answers_with(b"", TransactionStatus::Idle, b"f"),
+        answers_with(b"", TransactionStatus::Idle, b""),
         more,
     ];
     for bytes in bad {
