@@ -150,7 +150,7 @@ impl Reader<'_> {
         if columns.iter().any(is_measured)
             || is_joined(one)
                 && is_joined(two)
-                && (self.measures || self.is_outer || columns.iter().any(sorts))
+                && (self.measures || self.explains || self.is_outer || columns.iter().any(sorts))
         {
             self.probe(one);
             self.probe(two);

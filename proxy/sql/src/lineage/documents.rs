@@ -6,7 +6,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::expr::{is_json, is_text};
 use super::value::Value;
-use super::{Reader, STRANGE_NODE, paths};
+use super::{Reader, STRANGE_NODE, builtin_name, paths};
 use crate::parse::plain;
 
 impl Reader<'_> {
@@ -89,6 +89,22 @@ impl Reader<'_> {
         match chooses {
             true => Value::computed([&value, &Value::OTHER]),
             false => Value::made([&value, &Value::OTHER]),
+        }
+    }
+
+    /// Whether a document is certain to be jsonb, in which every element can be shown as text.
+    pub(super) fn is_jsonb(&self, node: Node<'_>, value: &Value) -> bool {
+        let is_jsonb_column = |column| self.index.type_oid(column) == Some(3802);
+        match node {
+            Node::FuncCall(call) => builtin_name(call.funcname())
+                .is_some_and(|name| name == "to_jsonb" || name.starts_with("jsonb_")),
+            Node::TypeCast(cast) => cast
+                .type_name()
+                .is_some_and(|kind| builtin_name(plain(kind.names())) == Some("jsonb")),
+            Node::CoalesceExpr(coalesce) => coalesce.args().iter().any(|part| self.is_jsonb(part, value)),
+            Node::A_Expr(expr) => self.is_jsonb(expr.lexpr(), value),
+            Node::ColumnRef(_) => value.columns().into_iter().all(is_jsonb_column),
+            _ => false,
         }
     }
 

@@ -25,6 +25,11 @@ impl Reader<'_> {
         }
         let value = self.value_here(node);
         self.leave();
+        let is_shown = self.is_report && !self.grows && functions::tidies(node);
+        if value.is_chosen() && !is_shown && !matches!(node, Node::ColumnRef(_)) {
+            // Whether something was found decides how large a row is, how rows are joined and sorted, what fails.
+            self.probe(&value);
+        }
         if self.measures && matches!(value, Value::Made(_) | Value::Tainted(_)) {
             // How large it is stands in the plan.
             self.probe(&value);
@@ -74,7 +79,7 @@ impl Reader<'_> {
             // How many fields `t.*` comes to is not worked out here.
             Node::RowExpr(row) if row.args().iter().any(last_star) => {
                 let values = self.values_of(row.args());
-                Value::of_set(values.iter().flat_map(Value::columns).collect())
+                Value::made(values.iter().chain([&Value::OTHER]))
             }
             Node::RowExpr(row) => {
                 let fields = row.args().iter().map(|node| Field::new(None, self.value(node)));
@@ -82,7 +87,10 @@ impl Reader<'_> {
             }
             Node::NullTest(test) => {
                 let value = self.value(test.arg());
-                if value.is_plain() {
+                let is_plain = |node| self.value(node).is_plain();
+                if value.is_plain()
+                    || matches!(test.arg(), Node::CoalesceExpr(several) if several.args().iter().all(is_plain))
+                {
                     Value::OTHER
                 } else {
                     // Rows are tested field by field, up to the first that decides, also behind a name of a sub-query.
@@ -288,6 +296,11 @@ impl Reader<'_> {
         {
             let document = self.value(expr.lexpr());
             let right = self.value(expr.rexpr());
+            let is_as_stored = document.is_clean() || document.is_stored();
+            if !is_as_stored && !self.is_jsonb(expr.lexpr(), &document) {
+                // What a client puts in its place may have an element that is no text, which only jsonb rules out.
+                self.probe(&document);
+            }
             let keys = match name {
                 "->" | "->>" => paths::key(expr.rexpr()).map(|key| vec![key]),
                 "?" => return self.has_key(&document, &right),
@@ -298,7 +311,7 @@ impl Reader<'_> {
                 None => {
                     // What stands under a key may not be text, and the key is chosen.
                     self.probe(&right);
-                    Value::computed([&document, &right, &Value::OTHER])
+                    Value::made([&document, &right, &Value::OTHER])
                 }
             };
         }
@@ -400,7 +413,7 @@ impl Reader<'_> {
         if let Some(name) = names::function(call.funcname())
             && let Some(value) = self.defined(&name, &arguments)
         {
-            return Value::computed([&value, &chosen_by]);
+            return Value::made([&value, &chosen_by]);
         }
         let Some(name) = name else {
             // Somebody's function in a schema that is not known: it may do anything with its arguments.
@@ -520,7 +533,11 @@ impl Reader<'_> {
                 self.found.moved.extend(&meaning.shows);
             }
         }
-        Some(Value::of_set(all))
+        // What was chosen within was probed there.
+        Some(match all.is_empty() {
+            true => Value::OTHER,
+            false => Value::Made(std::rc::Rc::new(all)),
+        })
     }
 }
 

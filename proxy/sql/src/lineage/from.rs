@@ -136,7 +136,12 @@ impl Reader<'_> {
             Some(level) if !select.lateral => Some(std::mem::take(level)),
             _ => None,
         };
+        // Its conditions may become those of an outer join that it stands in.
+        let is_beside = std::mem::take(&mut self.is_beside_outer);
+        let was_outer = self.is_outer;
+        self.is_outer |= select.lateral && is_beside;
         let mut shape = listed(self.query(select.subquery()));
+        (self.is_outer, self.is_beside_outer) = (was_outer, is_beside);
         if let (Some(hidden), Some(level)) = (hidden, self.levels.last_mut()) {
             *level = hidden;
         }
@@ -157,8 +162,12 @@ impl Reader<'_> {
 
     fn join(&mut self, join: &nodes::JoinExpr) -> Shape {
         let start = self.levels.last().map_or(0, |level| level.items.len());
+        let joins_outer = join.jointype != JoinType::JOIN_INNER;
+        let was_beside = self.is_beside_outer;
+        self.is_beside_outer |= joins_outer;
         let left = self.read_item(join.larg());
         let right = self.read_item(join.rarg());
+        self.is_beside_outer = was_beside;
         let mut merged = Vec::new();
         let names: Vec<String> = if join.is_natural {
             self.common_names(&left, &right)
@@ -167,8 +176,8 @@ impl Reader<'_> {
             using.filter_map(Node::as_str).map(str::to_owned).collect()
         };
         // Rows without a partner come in the order in which the server looked for one.
-        let is_outer = join.jointype != JoinType::JOIN_INNER;
-        let was_outer = std::mem::replace(&mut self.is_outer, is_outer);
+        let was_outer = self.is_outer;
+        self.is_outer |= joins_outer;
         for name in &names {
             let one = left.column(name).map_or(Value::OTHER, |(value, _)| value);
             let two = right.column(name).map_or(Value::OTHER, |(value, _)| value);

@@ -383,10 +383,12 @@ const MAKES: &[&str] = &[
     "json_agg_strict",
     "json_build_array",
     "json_build_object",
+    "json_object_agg",
     "jsonb_agg",
     "jsonb_agg_strict",
     "jsonb_build_array",
     "jsonb_build_object",
+    "jsonb_object_agg",
     "lag",
     "last_value",
     "lead",
@@ -413,6 +415,45 @@ const FIGURES: &[&str] = &[
     "variance",
 ];
 
+/// Functions that show a value in another way or measure it, all of it and whatever it is.
+const SHOWS: &[&str] = &[
+    "age",
+    "array_length",
+    "array_to_string",
+    "bit_length",
+    "cardinality",
+    "ceil",
+    "ceiling",
+    "char_length",
+    "character_length",
+    "date",
+    "date_part",
+    "date_trunc",
+    "encode",
+    "extract",
+    "floor",
+    "json_extract_path",
+    "json_extract_path_text",
+    "jsonb_extract_path",
+    "jsonb_extract_path_text",
+    "jsonb_pretty",
+    "length",
+    "md5",
+    "octet_length",
+    "overlay",
+    "quote_ident",
+    "quote_literal",
+    "quote_nullable",
+    "round",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "timezone",
+    "to_char",
+    "trunc",
+];
+
 /// Functions of a value and whole numbers, of which the same is true.
 const CUTS: &[&str] = &["left", "lpad", "right", "rpad", "substr", "substring"];
 
@@ -428,6 +469,24 @@ pub(super) fn trims(node: Node<'_>) -> bool {
     }
 }
 
+/// Whether a column is brought into another form by what reports use for that, with all else written out.
+pub(super) fn tidies(node: Node<'_>) -> bool {
+    let Node::FuncCall(call) = node else { return false };
+    let is_one = matches!(
+        builtin_name(call.funcname()),
+        Some("btrim" | "regexp_replace" | "replace" | "split_part" | "substring" | "translate")
+    );
+    let mut arguments = call.args().iter();
+    is_one
+        && matches!(arguments.next(), Some(Node::ColumnRef(_)))
+        && arguments.all(|node| matches!(node, Node::A_Const(_)))
+}
+
+fn is_blanks(node: Node<'_>) -> bool {
+    matches!(node, Node::A_Const(constant)
+        if matches!(constant.val(), Some(ConstValue::String(text)) if text.trim().is_empty()))
+}
+
 fn is_written_number(node: Node<'_>) -> bool {
     matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::Integer(_))))
 }
@@ -439,12 +498,17 @@ pub(super) fn makes(call: &nodes::FuncCall, arguments: &[Value]) -> bool {
         Some("max" | "min") => arguments
             .iter()
             .all(|value| value.is_clean() || value.is_stored()),
-        Some("btrim" | "ltrim" | "rtrim") => call.args().len() == 1,
+        Some("btrim" | "ltrim" | "rtrim") => call.args().iter().skip(1).all(is_blanks),
         Some(name) if FIGURES.contains(&name) => arguments
             .iter()
             .all(|value| value.is_clean() || value.is_stored()),
-        Some(name) if CUTS.contains(&name) => call.args().iter().skip(1).take(2).all(is_written_number),
-        Some(name) => MAKES.contains(&name),
+        Some(name) if CUTS.contains(&name) => {
+            let mut places = call.args().iter().skip(1);
+            let is_padded = matches!(name, "lpad" | "rpad");
+            places.next().is_none_or(is_written_number)
+                && places.all(|node| is_written_number(node) || is_padded && lazy::is_plain_text(node))
+        }
+        Some(name) => MAKES.contains(&name) || SHOWS.contains(&name),
         None => false,
     }
 }

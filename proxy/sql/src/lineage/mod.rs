@@ -146,6 +146,11 @@ struct Reader<'a> {
     measures: bool,
     /// Within the condition of an outer join.
     is_outer: bool,
+    /// Within the sides of one.
+    is_beside_outer: bool,
+    /// Queries within each other, and whether this is the target list of the outermost, of one relation's rows.
+    selects: u32,
+    is_report: bool,
     /// Somewhere in the text, a text of any length is made.
     grows: bool,
     /// Columns may fail where they are named.
@@ -169,6 +174,9 @@ impl<'a> Reader<'a> {
             explains: false,
             measures: false,
             is_outer: false,
+            is_beside_outer: false,
+            selects: 0,
+            is_report: false,
             grows: false,
             acts: false,
             copies_rows: false,

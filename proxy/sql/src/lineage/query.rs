@@ -32,6 +32,8 @@ impl Reader<'_> {
             return Shape::opaque(self.in_reach());
         }
         let mark = self.ctes.len();
+        self.selects += 1;
+        let was_report = std::mem::take(&mut self.is_report);
         self.with(select.with_clause());
         let shape = if select.op != SetOperation::SETOP_NONE {
             self.set_operation(select)
@@ -40,6 +42,8 @@ impl Reader<'_> {
         } else {
             self.values_lists(select)
         };
+        self.is_report = was_report;
+        self.selects -= 1;
         self.ctes.truncate(mark);
         self.leave();
         shape
@@ -49,7 +53,15 @@ impl Reader<'_> {
         self.open();
         let star = self.read_items(select.from_clause());
         self.condition(select.where_clause());
+        // One relation's rows, shown as they are found: nothing is done with what they are worked out to.
+        self.is_report = self.selects == 1
+            && select.group_clause().is_empty()
+            && select.window_clause().is_empty()
+            && select.distinct_clause().is_empty()
+            && select.from_clause().len() == 1
+            && matches!(select.from_clause().first(), Some(Node::RangeVar(_)));
         let shape = self.targets(plain(select.target_list()), &star);
+        self.is_report = false;
         for key in select.group_clause() {
             self.key(key, &shape);
         }

@@ -9,19 +9,16 @@ fn what_was_chosen_is_shown_and_nothing_more() {
         // Shown as they are, masked.
         (
             "SELECT ssn LIKE '5%', substring(ssn from '^5'), length(ssn) FROM app.customers",
-            "~ssn ~ssn ~ssn",
+            "~ssn ~ssn ~ssn | probe ssn",
         ),
         (
             "SELECT upper(substring(ssn from '^5')) FROM app.customers",
             "~ssn | probe ssn",
         ),
-        (
-            "SELECT round(length(ssn), 2) FROM app.customers",
-            "~ssn | probe ssn",
-        ),
+        ("SELECT round(length(ssn), 2) FROM app.customers", "~ssn"),
         (
             "SELECT coalesce(substring(ssn from '^5'), '-') FROM app.customers",
-            "~ssn",
+            "~ssn | probe ssn",
         ),
         // Put together, and worked on further.
         (
@@ -61,10 +58,7 @@ fn what_was_chosen_is_shown_and_nothing_more() {
             "SELECT to_char(length(ssn), '9V999') FROM app.customers",
             "~ssn | probe ssn",
         ),
-        (
-            "SELECT to_char(length(ssn), '999') FROM app.customers",
-            "~ssn | probe ssn",
-        ),
+        ("SELECT to_char(length(ssn), '999') FROM app.customers", "~ssn"),
         // A number whose absolute value is none, where nothing was found.
         (
             "SELECT abs(coalesce(nullif(ssn, g), '-9223372036854775808')) FROM app.customers, generate_series(1, 9) g",
@@ -79,7 +73,10 @@ fn what_was_chosen_is_shown_and_nothing_more() {
             "SELECT (regexp_match(ssn, '^5'))[$1] FROM app.customers",
             "~ssn | probe ssn",
         ),
-        ("SELECT (regexp_match(ssn, '^5'))[1] FROM app.customers", "~ssn"),
+        (
+            "SELECT (regexp_match(ssn, '^5'))[1] FROM app.customers",
+            "~ssn | probe ssn",
+        ),
         (
             "SELECT to_jsonb((ARRAY['1'::json])[regexp_count(ssn, '^5')]) FROM app.customers",
             "~ssn | probe ssn",
@@ -116,6 +113,23 @@ fn what_was_chosen_is_shown_and_nothing_more() {
         ),
         // Keys and paths.
         (
+            r#"SELECT coalesce(to_json(ssn) -> 'x', '{"a":"\u0000"}') ->> 'a' FROM app.customers"#,
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT coalesce(profile -> 'home' -> 'street', '{}') ->> 'a' FROM app.customers",
+            "~profile",
+        ),
+        // The condition of a sub-query that the join takes over.
+        (
+            "SELECT q.id FROM app.customers q LEFT JOIN LATERAL (SELECT p.email FROM app.customers p WHERE p.email = q.phone) x ON true",
+            "- | probe email phone",
+        ),
+        (
+            "SELECT q.id FROM app.customers q JOIN LATERAL (SELECT p.id FROM app.customers p WHERE p.email = q.phone) x ON true",
+            "- | lookup email phone",
+        ),
+        (
             "SELECT '{}'::json ->> substring(ssn from '^5') FROM app.customers",
             "~ssn | probe ssn",
         ),
@@ -138,6 +152,27 @@ fn what_was_chosen_is_shown_and_nothing_more() {
 #[test]
 fn what_reports_send_is_shown() {
     check(&[
+        (
+            "SELECT id, regexp_replace(phone, '[^0-9]', '', 'g'), split_part(email, '@', 2), lpad(ssn, 20, '0') FROM app.customers ORDER BY id",
+            "- ~phone ~email ~ssn",
+        ),
+        // Not where it may decide what else is done.
+        (
+            "SELECT upper(split_part(email, '@', 2)) FROM app.customers",
+            "~email | probe email",
+        ),
+        (
+            "SELECT x.a FROM (SELECT split_part(email, '@', 2) AS a FROM app.customers) x",
+            "~email | probe email",
+        ),
+        (
+            "SELECT replace(ssn, '5', ''), repeat(name, 900000) FROM app.customers",
+            "~ssn - | probe ssn",
+        ),
+        (
+            "SELECT split_part(c.email, '@', 2) FROM app.customers c, generate_series(1, 90000) g ORDER BY g % 3",
+            "~email | probe email",
+        ),
         (
             "SELECT coalesce(nullif(trim(email), ''), name) FROM app.customers",
             "~email",
@@ -177,8 +212,14 @@ fn nothing_that_can_fail_stands_behind_a_labelled_condition() {
         );
     }
     check(&[
-        ("SELECT ssn ~ '^5' AND id = 7 FROM app.customers", "~ssn"),
-        ("SELECT ssn ~ '^5' OR name IS NULL FROM app.customers", "~ssn"),
+        (
+            "SELECT ssn ~ '^5' AND id = 7 FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT ssn ~ '^5' OR name IS NULL FROM app.customers",
+            "~ssn | probe ssn",
+        ),
     ]);
 }
 

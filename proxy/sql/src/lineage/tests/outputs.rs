@@ -83,7 +83,7 @@ fn computed_values() {
         ("SELECT nullif(ssn, '') FROM app.customers", "~ssn"),
         (
             "SELECT greatest(ssn, name), least(id, 3) FROM app.customers",
-            "~ssn -",
+            "~ssn - | probe ssn",
         ),
         ("SELECT ssn::varchar(40) FROM app.customers", "~ssn"),
         (
@@ -109,23 +109,29 @@ fn computed_values() {
             "SELECT ssn OPERATOR(app.||) '' FROM app.customers",
             "~ssn | probe ssn",
         ),
-        ("SELECT ssn = '1' FROM app.customers", "~ssn"),
+        ("SELECT ssn = '1' FROM app.customers", "~ssn | probe ssn"),
         (
             "SELECT ssn LIKE '1%', ssn ~ '^1', name LIKE 'a%' FROM app.customers",
-            "~ssn ~ssn -",
+            "~ssn ~ssn - | probe ssn",
         ),
         ("SELECT 'a' LIKE ssn FROM app.customers", "~ssn | probe ssn"),
         (
             "SELECT ssn BETWEEN 'a' AND 'b', ssn IN ('a', 'b') FROM app.customers",
-            "~ssn ~ssn",
+            "~ssn ~ssn | probe ssn",
         ),
         ("SELECT ssn IS NULL, email IS NOT NULL FROM app.customers", "- -"),
         (
             "SELECT nullif(ssn, 'x') IS NULL FROM app.customers",
             "~ssn | probe ssn",
         ),
-        ("SELECT (ssn = 'x') IS TRUE FROM app.customers", "~ssn"),
-        ("SELECT ssn IS DISTINCT FROM 'x' FROM app.customers", "~ssn"),
+        (
+            "SELECT (ssn = 'x') IS TRUE FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT ssn IS DISTINCT FROM 'x' FROM app.customers",
+            "~ssn | probe ssn",
+        ),
         (
             "SELECT 1 / (length(ssn) - 11) FROM app.customers",
             "~ssn | probe ssn",
@@ -183,7 +189,7 @@ fn computed_values() {
         ),
         (
             "SELECT substr(token, i, 1) FROM app.api_tokens, generate_series(1, 36) i",
-            "~token",
+            "~token | probe token",
         ),
         (
             "SELECT substr('abc', 1, 2), upper(name) FROM app.customers",
@@ -283,12 +289,15 @@ fn documents() {
         ("SELECT (profile)::json->>'tax_id' FROM app.customers", "~profile"),
         (
             "SELECT profile ? 'plan', profile ?| ARRAY['a'] FROM app.customers",
-            "- ~profile",
+            "- ~profile | probe profile",
         ),
-        ("SELECT (profile->'tax_id') ? '1' FROM app.customers", "~profile"),
+        (
+            "SELECT (profile->'tax_id') ? '1' FROM app.customers",
+            "~profile | probe profile",
+        ),
         (
             "SELECT profile @> '{\"plan\": \"a\"}' FROM app.customers",
-            "~profile",
+            "~profile | probe profile",
         ),
         (
             "SELECT profile - 'tax_id' FROM app.customers",
@@ -297,7 +306,7 @@ fn documents() {
         ("SELECT profile || '{}' FROM app.customers", "~profile"),
         (
             "SELECT jsonb_pretty(profile), jsonb_typeof(profile->'home') FROM app.customers",
-            "~profile ~profile",
+            "~profile ~profile | probe profile",
         ),
         (
             "SELECT JSON_VALUE(profile, '$.plan'), JSON_VALUE(profile, '$.tax_id') FROM app.customers",
@@ -386,7 +395,7 @@ fn queries_within_queries() {
         ),
         (
             "WITH x AS (SELECT ssn FROM app.customers) SELECT (WITH x AS (SELECT 1 AS ssn) SELECT ssn FROM x) FROM x",
-            "~email+ssn+card_number+phone+profile",
+            "~email+ssn+card_number+phone+profile | probe email ssn card_number phone profile",
         ),
         (
             "SELECT name FROM app.customers UNION ALL SELECT ssn FROM app.customers",
@@ -433,7 +442,7 @@ fn queries_within_queries() {
         ("SELECT (SELECT c.ssn) FROM app.customers c", "=ssn"),
         (
             "SELECT (SELECT max(c.ssn || o.note) FROM app.orders o) FROM app.customers c",
-            "~ssn",
+            "~ssn | probe ssn",
         ),
         (
             "SELECT u.v FROM app.customers c CROSS JOIN LATERAL (VALUES (c.ssn)) u(v)",
@@ -553,7 +562,10 @@ fn aggregates_and_windows() {
             "- - -",
         ),
         ("SELECT count(DISTINCT ssn) FROM app.customers", "- | probe ssn"),
-        ("SELECT count(nullif(ssn, 'x')) FROM app.customers", "~ssn"),
+        (
+            "SELECT count(nullif(ssn, 'x')) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
         (
             "SELECT count(*) FILTER (WHERE ssn LIKE '1%') FROM app.customers",
             "~ssn | probe ssn",

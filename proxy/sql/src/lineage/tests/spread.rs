@@ -69,7 +69,10 @@ fn functions_show_what_their_queries_show() {
             "SELECT app.customer_doc(ssn) FROM app.customers",
             "~ssn | exposed ssn",
         ),
-        ("SELECT elsewhere.f(ssn) FROM app.customers", "~ssn | exposed ssn"),
+        (
+            "SELECT elsewhere.f(ssn) FROM app.customers",
+            "~ssn | probe ssn | exposed ssn",
+        ),
     ]);
     let index = super::index();
     let name = |name: &str| linegate_policy::Name {

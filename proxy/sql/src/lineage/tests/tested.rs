@@ -226,7 +226,7 @@ fn squares_and_filters_answer() {
     check_pay(&[
         (
             "SELECT var_pop(salary), bit_and(salary) FROM ONLY app.pay_abroad",
-            "~pay_abroad.salary ~pay_abroad.salary",
+            "~pay_abroad.salary ~pay_abroad.salary | probe pay_abroad.salary",
         ),
         (
             "SELECT var_pop(v) FROM (SELECT salary AS v FROM ONLY app.pay_abroad UNION ALL SELECT 2e65536) x",
@@ -330,7 +330,7 @@ fn counts_and_sums() {
         ),
         (
             "SELECT count(profile#>'{tax_id,0}') FROM app.customers",
-            "~profile",
+            "~profile | probe profile",
         ),
         ("SELECT profile->'home'->'city'->0 FROM app.customers", "-"),
     ]);
