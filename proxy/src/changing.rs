@@ -268,13 +268,7 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     let mut relations = Relations::default();
     // What another one's rows or changes come to reach has changed as well.
     let others = || statement.redirects.iter().chain(&statement.referred);
-    let others: Vec<Name> = others()
-        .map(|name| Name {
-            schema: None,
-            name: name.clone(),
-        })
-        .collect();
-    let changed = || statement.writes.iter().chain(&others);
+    let changed = || statement.writes.iter().chain(others());
     for name in changed() {
         relations.add(&name.name, name.schema.as_deref());
     }
@@ -283,16 +277,24 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     }
     Names {
         relations: Arc::new(relations),
-        is_anything: !is_clear || others.iter().any(|name| name.name == "*"),
+        is_anything: !is_clear || others().any(|name| name.name == "*"),
     }
 }
 
 /// What happens to a table happens to its children and partitions, and shows in the views over them.
 fn add_family<'n>(relations: &mut Relations, changed: impl Iterator<Item = &'n Name>, labels: &LabelIndex) {
-    let mut work: Vec<u32> = changed
+    for kin in family(changed, labels) {
+        relations.add(&kin.name, kin.schema.as_deref());
+    }
+}
+
+/// Relations that rows of those may be in, or may be seen through: children and parents, partitions, views.
+pub fn family<'n>(of: impl Iterator<Item = &'n Name>, labels: &LabelIndex) -> Vec<Name> {
+    let mut work: Vec<u32> = of
         .flat_map(|name| labels.known(name).map(|known| known.oid))
         .collect();
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+    let mut found = Vec::new();
     while let Some(oid) = work.pop() {
         let mut also = labels.shown_by(oid);
         if let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') {
@@ -304,10 +306,14 @@ fn add_family<'n>(relations: &mut Relations, changed: impl Iterator<Item = &'n N
             }
             work.push(oid);
             if let Some(kin) = labels.known_by_oid(oid) {
-                relations.add(kin.name, Some(kin.schema));
+                found.push(Name {
+                    schema: Some(kin.schema.to_owned()),
+                    name: kin.name.to_owned(),
+                });
             }
         }
     }
+    found
 }
 
 #[cfg(test)]

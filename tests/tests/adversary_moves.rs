@@ -245,6 +245,64 @@ fn a_key_of_the_open_transaction_takes_no_rows_along() {
     }
 }
 
+#[test]
+fn what_leads_from_a_child_leads_from_its_parent() {
+    let (under, mut client, mut dba) = scratch(&with(ORDERS_STAY));
+    run(
+        &mut dba,
+        &[
+            "CREATE TABLE scr.kid (note text, UNIQUE (id)) INHERITS (scr.w)",
+            "INSERT INTO scr.kid VALUES (7, 'in the child')",
+        ],
+    );
+    let key = "ALTER TABLE app.orders ADD COLUMN w int DEFAULT 7 REFERENCES scr.kid (id) ON DELETE CASCADE";
+    run(&mut client, &["BEGIN", key]);
+    assert_eq!(code(&client.query("DELETE FROM scr.w WHERE id = 7")), "42501");
+    client.query("ROLLBACK");
+    assert_eq!(orders(&under), "1000");
+}
+
+#[test]
+fn what_is_forbidden_of_a_child_is_not_done_through_its_parent() {
+    let (under, mut client, mut dba) = scratch(&with(ORDERS_STAY));
+    run(
+        &mut dba,
+        &[
+            "CREATE TABLE scr.above (id int)",
+            "ALTER TABLE app.orders INHERIT scr.above",
+        ],
+    );
+    eventually("the catalog shows it", || {
+        (code(&client.query("DELETE FROM scr.above WHERE id = 1")) == "42501").then_some(())
+    });
+    assert_eq!(orders(&under), "1000");
+    run(&mut client, &["DELETE FROM scr.w WHERE id = 1"]);
+}
+
+#[test]
+fn changes_wait_for_the_catalog_or_are_refused() {
+    let (under, mut client, mut dba) = scratch(&with(ORDERS_STAY));
+    run(&mut dba, &["ALTER TABLE app.orders ADD COLUMN w int DEFAULT 1"]);
+    eventually("the catalog shows it", || {
+        (code(&client.query("SELECT w FROM app.orders WHERE id = 0")) == "no error").then_some(())
+    });
+    // Whoever may lock the server's catalogs has the reading wait.
+    std::thread::scope(|scope| {
+        let locks =
+            "BEGIN; LOCK TABLE pg_catalog.pg_policy IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(9); ROLLBACK";
+        scope.spawn(|| under.postgres.sql(locks));
+        eventually("it is locked", || {
+            let held = "SELECT count(*) FROM pg_locks WHERE relation = 'pg_policy'::regclass AND mode = 'AccessExclusiveLock'";
+            (under.postgres.sql(held) == "1").then_some(())
+        });
+        let key = "ALTER TABLE app.orders ADD FOREIGN KEY (w) REFERENCES scr.w ON DELETE CASCADE";
+        run(&mut dba, &[key]);
+        assert_eq!(code(&client.query(DELETE)), "42501");
+    });
+    assert_eq!(orders(&under), "1000");
+    under.linegate.assert_unharmed();
+}
+
 /// Nothing is masked and nothing forbidden: what is not permitted is refused.
 const SCRATCH_ONLY: &str = "@id(\"connects\") permit (principal, action == Action::\"connect\", resource);
     @id(\"reads\") permit (principal, action in [Action::\"select\", Action::\"create\", Action::\"alter\", Action::\"read_raw\"], resource);

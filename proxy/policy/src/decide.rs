@@ -192,6 +192,10 @@ fn before_policy(
     }
     match labels {
         _ if masks.is_empty() => None,
+        // What was begun must come to an end, also where the catalog cannot be read.
+        None if effects == Effects::TRANSACTION && !names_something && !statement.prepares_transaction => {
+            None
+        }
         None => Some(Reason::CatalogMissing),
         Some(labels) => under_mask::refuse(statement, labels, masks),
     }

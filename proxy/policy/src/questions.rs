@@ -51,6 +51,8 @@ pub(crate) struct Tables {
     by_name: HashMap<Name, Vec<Resource>>,
     /// Relations whose rows are read through views, partitioned tables and the like.
     behind: Vec<Resource>,
+    /// Children and partitions of what is written, to which the same happens.
+    below: Vec<Resource>,
     pub(crate) entities: HashMap<EntityUid, Entity>,
 }
 
@@ -65,6 +67,7 @@ impl Tables {
         let mut tables = Self {
             by_name: HashMap::new(),
             behind: Vec::new(),
+            below: Vec::new(),
             entities: HashMap::new(),
         };
         for name in statement.reads.iter().chain(&statement.writes) {
@@ -92,7 +95,13 @@ impl Tables {
             tables.by_name.insert(name.clone(), resources);
         }
         if let Some(labels) = labels.filter(|_| subject.refused_by_relation.intersects(OF_READS)) {
-            tables.look_behind(engine, subject, labels, statement)?;
+            tables.behind = tables.look_behind(engine, subject, labels, (&statement.reads, true))?;
+        }
+        let writes = OF_WRITES.without(Effects::CREATE);
+        let is_written = statement.effects.intersects(writes);
+        if let Some(labels) = labels.filter(|_| is_written && subject.refused_by_relation.intersects(writes))
+        {
+            tables.below = tables.look_behind(engine, subject, labels, (&statement.writes, false))?;
         }
         Some(tables)
     }
@@ -131,24 +140,26 @@ impl Tables {
         Some(resource)
     }
 
-    /// Adds what is read through the relations that a statement reads.
+    /// What is reached through relations: of tables their children and partitions; of views, if asked for, what they show.
+    /// (Changes through views are the statement's own.)
     fn look_behind(
         &mut self,
         engine: &Engine,
         subject: &Subject,
         labels: &LabelIndex,
-        statement: &Statement,
-    ) -> Option<()> {
-        let named = statement.reads.iter().flat_map(|name| labels.known(name));
+        (names, through_views): (&[Name], bool),
+    ) -> Option<Vec<Resource>> {
+        let named = names.iter().flat_map(|name| labels.known(name));
+        let named = named.filter(|known| through_views || known.kind != b'v');
         let behind: BTreeSet<u32> = named
             .flat_map(|known| labels.relations_behind(known.oid))
             .collect();
+        let mut found = Vec::new();
         for known in behind.into_iter().filter_map(|oid| labels.known_by_oid(oid)) {
             let (schema, name) = (known.schema.to_owned(), known.name.to_owned());
-            let resource = self.add(engine, subject, Some(labels), schema, name)?;
-            self.behind.push(resource);
+            found.push(self.add(engine, subject, Some(labels), schema, name)?);
         }
-        Some(())
+        Some(found)
     }
 
     fn resources<'n>(&self, names: impl Iterator<Item = &'n Name>) -> Vec<Resource> {
@@ -209,17 +220,21 @@ pub(crate) fn questions(
             effect: Some(*effect),
             resource,
         }));
-        if OF_READS.contains(*effect) {
-            // Whoever may read a view need not be permitted to read what is below it, but must not be forbidden to.
-            let behind = std::mem::take(&mut tables.behind);
-            found.extend(behind.iter().cloned().map(|resource| Question {
-                action: action.clone(),
-                asked: name,
-                effect: None,
-                resource,
-            }));
-            tables.behind = behind;
-        }
+        // Whoever may read a view need not be permitted to read what is below it, but must not be forbidden to. Nor may
+        // what is forbidden of a child be done through its parent.
+        let beside: &[Resource] = if OF_READS.contains(*effect) {
+            &tables.behind
+        } else if OF_WRITES.without(Effects::CREATE).contains(*effect) {
+            &tables.below
+        } else {
+            &[]
+        };
+        found.extend(beside.iter().cloned().map(|resource| Question {
+            action: action.clone(),
+            asked: name,
+            effect: None,
+            resource,
+        }));
     }
     for column in columns {
         let uid = column.entity.uid();

@@ -101,12 +101,12 @@ pub struct Statement {
     pub changes_catalog: bool,
     /// All that it changes of the catalog is that the tables in `writes` come or go.
     pub only_tables: bool,
-    /// Relations whose changes reach others from now on, by views, rules, triggers, partitions or names that move: without
-    /// their schemas, and `*` for any.
-    pub redirects: Vec<String>,
-    /// Relations, without schemas, that a foreign key made here refers to; `*`: any. Deleting or updating their rows may do the
+    /// Relations whose changes reach others from now on, by views, rules, triggers, partitions or names that move: with
+    /// `*` for any.
+    pub redirects: Vec<Name>,
+    /// Relations that a foreign key made here refers to; `*`: any. Deleting or updating their rows may do the
     /// same to others'.
-    pub referred: Vec<String>,
+    pub referred: Vec<Name>,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
     pub carries_secret: bool,
     /// Settings it changes, lower case: `name=value` where the text fixes a short value, else `name`; `*` for any.

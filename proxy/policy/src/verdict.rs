@@ -59,6 +59,8 @@ pub enum Reason {
     CatalogNeeded,
     /// Another session is changing what it names, and has not committed that.
     NamesMoving,
+    /// The open transaction has led changes elsewhere, and where this one ends up cannot be told before it ends.
+    BehindTransaction,
     /// A policy refuses labelled columns, and which of them it uses cannot be told.
     ColumnsUnknown,
     /// It runs something by a name, which was prepared under other policies and is not known any more.
@@ -150,6 +152,10 @@ impl Reason {
             Self::NamesMoving => {
                 "another session is changing what this statement names, and has not committed that".to_owned()
             }
+            Self::BehindTransaction => {
+                "what this changes cannot be told before the open transaction ends, which has made views, triggers, keys or the like"
+                    .to_owned()
+            }
             Self::ColumnsUnknown => {
                 "a policy refuses labelled columns and this statement cannot be followed".to_owned()
             }
@@ -202,6 +208,7 @@ impl Reason {
                 "Only known built-in functions run while columns are masked."
             }
             Self::CatalogMissing | Self::CatalogNeeded | Self::NamesMoving => "Try again in a moment.",
+            Self::BehindTransaction => "Commit first.",
             Self::Exhausted(exhausted) => exhausted.hint(),
             Self::TooManyRelations => "Split the statement.",
             Self::NameUnknown => "Prepare or declare it again, under a new name.",

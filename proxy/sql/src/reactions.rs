@@ -26,7 +26,8 @@ const CHANGES: Effects = Effects::INSERT.with(Effects::UPDATE).with(Effects::DEL
 /// Adds to a statement what its relations and functions bring along.
 pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     functions(statement, index);
-    if statement.reads.iter().any(|name| calls(name, index)) && !statement.opaque.contains(&FUNCTION) {
+    let mut named = statement.reads.iter().chain(&statement.writes);
+    if named.any(|name| calls(name, index)) && !statement.opaque.contains(&FUNCTION) {
         statement.opaque.push(FUNCTION);
     }
     if !statement.effects.intersects(FIRES) {

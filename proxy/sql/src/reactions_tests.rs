@@ -151,6 +151,7 @@ fn what_no_name_tells_is_opaque() {
         "SELECT (o).wipe FROM app.orders o",
         "SELECT * FROM app.counted",
         "SELECT * FROM app.shown",
+        "UPDATE app.shown SET title = 'x'",
         "DELETE FROM app.orders WHERE id IN (SELECT id FROM shown)",
     ] {
         assert!(!known(text).opaque.is_empty(), "{text}");

@@ -2,23 +2,31 @@
 //! attached. Until the catalog shows that, a change says less of itself than it does.
 //! Source: PostgreSQL manual, "The Rule System", "Updatable Views", "Table Partitioning", "Overview of Trigger Behavior".
 
+use linegate_policy::Name;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{AlterTableType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse::foreign_table;
-use crate::walk::names::holds_rows;
+use crate::walk::names::{self, holds_rows};
 
 /// Stands for every name.
 pub(crate) const ANY: &str = "*";
 
-/// Names of relations, without schemas.
+/// Names of relations.
 #[derive(Default)]
 pub(crate) struct Redirects {
     /// Whose changes reach others.
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<Name>,
     /// Whose rows others refer to: when these are deleted or changed, theirs may be as well.
-    pub(crate) referred: Vec<String>,
+    pub(crate) referred: Vec<Name>,
+}
+
+fn any() -> Name {
+    Name {
+        schema: None,
+        name: ANY.to_owned(),
+    }
 }
 
 /// Those of all statements of a text.
@@ -30,14 +38,14 @@ pub(crate) fn find(statements: &NodeList) -> Redirects {
                 add(raw.stmt(), &mut all.names);
                 refer(raw.stmt(), &mut all.referred);
             }
-            _ => all.names.push(ANY.to_owned()),
+            _ => all.names.push(any()),
         }
     }
     all
 }
 
 /// Foreign keys, wherever they are written.
-fn refer(statement: Node<'_>, found: &mut Vec<String>) {
+fn refer(statement: Node<'_>, found: &mut Vec<Name>) {
     match statement {
         Node::CreateStmt(create) => create
             .table_elts()
@@ -48,21 +56,25 @@ fn refer(statement: Node<'_>, found: &mut Vec<String>) {
                 if let Node::AlterTableCmd(command) = command {
                     keys(command.def(), found);
                     if command.subtype == AlterTableType::AT_AlterConstraint {
-                        found.push(ANY.to_owned()); // of some relation: it may come to be enforced
+                        found.push(any()); // of some relation: it may come to be enforced
                     }
                 }
             }
         }
+        Node::CreateSchemaStmt(create) => create
+            .schema_elts()
+            .iter()
+            .for_each(|element| refer(element, found)),
         _ => {}
     }
 }
 
 /// A constraint, or those of a column.
-fn keys(node: Node<'_>, found: &mut Vec<String>) {
+fn keys(node: Node<'_>, found: &mut Vec<Name>) {
     match node {
         Node::Constraint(constraint) => {
             if let Some(parent) = constraint.pktable() {
-                found.push(parent.relname().unwrap_or(ANY).to_owned());
+                found.push(names::relation(parent));
             }
         }
         Node::ColumnDef(column) => column
@@ -73,14 +85,9 @@ fn keys(node: Node<'_>, found: &mut Vec<String>) {
     }
 }
 
-fn add(statement: Node<'_>, found: &mut Vec<String>) {
+fn add(statement: Node<'_>, found: &mut Vec<Name>) {
     let mut relation = |relation: Option<&nodes::RangeVar>| {
-        found.push(
-            relation
-                .and_then(nodes::RangeVar::relname)
-                .unwrap_or(ANY)
-                .to_owned(),
-        );
+        found.push(relation.map_or_else(any, names::relation));
     };
     match statement {
         Node::ViewStmt(view) => relation(view.view()),
@@ -88,13 +95,17 @@ fn add(statement: Node<'_>, found: &mut Vec<String>) {
         Node::CreateTrigStmt(trigger) => relation(trigger.relation()),
         Node::RenameStmt(rename) if holds_rows(rename.rename_type) => {
             relation(rename.relation());
-            found.extend(rename.newname().map(str::to_owned));
+            let schema = rename
+                .relation()
+                .and_then(|relation| names::relation(relation).schema);
+            found.extend(rename.newname().map(|name| Name {
+                schema,
+                name: name.to_owned(),
+            }));
         }
-        Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => {
-            found.push(ANY.to_owned())
-        }
+        Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => found.push(any()),
         Node::AlterObjectSchemaStmt(alter) if holds_rows(alter.object_type) => relation(alter.relation()),
-        Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => found.push(ANY.to_owned()),
+        Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => found.push(any()),
         // Their rows are its parents', too.
         Node::CreateStmt(create) => {
             create
@@ -105,7 +116,7 @@ fn add(statement: Node<'_>, found: &mut Vec<String>) {
         Node::AlterTableStmt(alter) => {
             for command in alter.cmds() {
                 let Node::AlterTableCmd(command) = command else {
-                    return found.push(ANY.to_owned());
+                    return found.push(any());
                 };
                 match command.subtype {
                     AlterTableType::AT_AddInherit => {
@@ -146,13 +157,26 @@ fn range_var(node: Node<'_>) -> Option<&nodes::RangeVar> {
 
 #[cfg(test)]
 mod tests {
+    use linegate_policy::Name;
+
     use crate::read;
+
+    fn told(names: &[Name]) -> String {
+        names
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
 
     #[test]
     fn what_leads_elsewhere_is_told_by_name() {
         for (text, names) in [
-            ("CREATE TEMP VIEW v AS SELECT * FROM t", "v"),
-            ("CREATE RULE r AS ON INSERT TO s.t DO INSTEAD DELETE FROM u", "t"),
+            ("CREATE TEMP VIEW v AS SELECT * FROM t", "pg_temp.v"),
+            (
+                "CREATE RULE r AS ON INSERT TO s.t DO INSTEAD DELETE FROM u",
+                "s.t",
+            ),
             ("CREATE TRIGGER g BEFORE INSERT ON t EXECUTE FUNCTION f()", "t"),
             ("ALTER TABLE v RENAME TO w", "v w"),
             ("ALTER VIEW v RENAME TO w", "v w"),
@@ -162,27 +186,32 @@ mod tests {
             ("ALTER TABLE t INHERIT u", "t u"),
             ("ALTER TABLE t ENABLE TRIGGER ALL", "t"),
             ("CREATE TABLE t PARTITION OF u DEFAULT", "u"),
-            ("CREATE TABLE t () INHERITS (u, s.v)", "u v"),
+            ("CREATE TABLE t () INHERITS (u, s.v)", "u s.v"),
             ("CREATE FOREIGN TABLE t () INHERITS (u) SERVER s", "t u"),
             ("SELECT 1; CREATE VIEW v AS SELECT 1", "v"),
             ("CREATE FOREIGN TABLE t (id int) SERVER s", "t"),
         ] {
-            assert_eq!(read(text.as_bytes()).redirects.join(" "), names, "{text}");
+            assert_eq!(told(&read(text.as_bytes()).redirects), names, "{text}");
         }
         for (text, names) in [
             (
                 "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u ON DELETE CASCADE",
                 "u",
             ),
-            ("ALTER TABLE t ADD COLUMN a int REFERENCES s.u", "u"),
+            ("ALTER TABLE t ADD COLUMN a int REFERENCES s.u", "s.u"),
             ("CREATE TABLE t (a int REFERENCES u, b int REFERENCES v)", "u v"),
             ("CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u)", "u"),
             ("ALTER TABLE t ALTER CONSTRAINT k DEFERRABLE", "*"),
         ] {
             let found = read(text.as_bytes());
-            assert_eq!(found.referred.join(" "), names, "{text}");
+            assert_eq!(told(&found.referred), names, "{text}");
             assert!(found.redirects.is_empty(), "{text}");
         }
+        let schema = read(b"CREATE SCHEMA s CREATE TABLE t (a int REFERENCES u)");
+        assert_eq!(
+            (told(&schema.redirects), told(&schema.referred)),
+            ("*".into(), "u".into())
+        );
         for text in [
             "CREATE TABLE t (id int PRIMARY KEY)",
             "ALTER TABLE t ADD COLUMN c int",

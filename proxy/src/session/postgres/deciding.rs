@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use linegate_policy::{Budget, Decision, Reason, Statement, Verdict};
 
 use super::asked::Asked;
+use super::fresh::OF_ROWS;
 use super::{CATALOG_POLL, CATALOG_WAIT, Decided, Session, lexing};
 use crate::clock;
 use crate::policy_service::Standing;
@@ -16,15 +17,16 @@ use crate::rt::sync::Soon;
 use crate::shared::CatalogView;
 
 impl Session {
-    /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where anything is not permitted: what
-    /// a change of one relation does to others is in the catalog. Such a session waits until the changes that are known now
-    /// are shown; what comes later belongs to later statements. For others any will do.
+    /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
+    /// such a session waits until the changes that are known now are shown; what comes later belongs to later statements.
+    /// For others any will do, until it is known that they change rows: what that does to other relations is in the catalog
+    /// ([`Self::is_shown_too_late`]).
     pub fn catalog_view(&self) -> Soon<'_, Option<Arc<CatalogView>>> {
         // Sessions that do not rely on it leave their changes unread.
         if self.catalog.is_unread() && self.relies_on_catalog() {
             self.wish_catalog();
         }
-        let view = if self.relies_on_catalog() {
+        let view = if self.needs_catalog() {
             self.catalog.current()
         } else {
             self.catalog.latest()
@@ -59,9 +61,11 @@ impl Session {
 
     /// Decides a statement with what is in force now, all of it from one version of the policies. Where the session would not
     /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
-    pub async fn decide(&self, text: &[u8], mut may_read: bool) -> Decided {
+    pub async fn decide(&self, text: &[u8], may_read: bool) -> Decided {
         let mut may_precede = may_read;
         let mut waits_since: Option<Instant> = None;
+        let change = self.catalog.change();
+        let mut has_waited = false;
         loop {
             let mark = self.catalog.changing.sent();
             if !self.is_standing() {
@@ -94,11 +98,10 @@ impl Session {
             let epoch = self.epoch(&standing, catalog.as_deref());
             let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
+            let view = catalog.clone();
             if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
-                if is_read && self.fresh.hides(&decision.statement) && self.relies_on_catalog() {
-                    may_read = false; // where that change ends up, nobody can tell yet
-                    continue;
-                }
+                let statement = &decision.statement;
+                let is_hidden = is_read && self.relies_on_catalog() && self.fresh.hides(statement, || view);
                 if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;
@@ -113,10 +116,20 @@ impl Session {
                         continue;
                     }
                 }
-                // Nobody knows what its names will mean.
-                let decision = match is_moving {
-                    true => Arc::new(refused(Reason::NamesMoving)),
-                    false => decision,
+                let is_late = shown.is_none() && self.is_shown_too_late(change, &decision.statement);
+                if is_late && !is_hidden && !has_waited {
+                    has_waited = true;
+                    self.next_catalog_view(change).await;
+                    continue;
+                }
+                let decision = if is_moving {
+                    Arc::new(refused(Reason::NamesMoving)) // nobody knows what its names will mean
+                } else if is_hidden {
+                    Arc::new(refused(Reason::BehindTransaction))
+                } else if is_late {
+                    Arc::new(refused(Reason::CatalogNeeded))
+                } else {
+                    decision
                 };
                 return Decided {
                     decision,
@@ -127,6 +140,14 @@ impl Session {
                 };
             }
         }
+    }
+
+    /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was
+    /// known to have changed when it was asked for.
+    fn is_shown_too_late(&self, change: u64, statement: &Statement) -> bool {
+        statement.effects.intersects(OF_ROWS)
+            && self.relies_on_catalog()
+            && self.catalog.showing(change).is_none()
     }
 
     /// Whether another session is changing what a statement with labelled columns names. The server would have it wait for that

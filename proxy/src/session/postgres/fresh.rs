@@ -20,6 +20,7 @@ use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relatio
 use super::asked::Asked;
 use super::results::{Kept, Plan, Unseen};
 use super::{CATALOG_WAIT, Decided, Session};
+use crate::changing;
 use crate::outstanding::{self, Tables};
 use crate::shared::CatalogView;
 
@@ -44,6 +45,12 @@ pub struct Fresh {
     referred: RefCell<BTreeSet<String>>,
 }
 
+/// What changes rows, and so whatever that leads to.
+pub const OF_ROWS: Effects = Effects::INSERT
+    .with(Effects::UPDATE)
+    .with(Effects::DELETE)
+    .with(Effects::TRUNCATE)
+    .with(Effects::COPY_IN);
 /// Parts of the catalogs' version, by their first letter (`linegate_sql::catalog`): pg_inherits, pg_namespace, pg_proc,
 /// pg_rewrite, pg_policy.
 const UNLOCKED: [char; 5] = ['h', 'n', 'p', 'w', 'y'];
@@ -65,11 +72,13 @@ impl Fresh {
         }
         let is_unread = statement.effects.contains(Effects::UNREADABLE);
         let any = is_unread.then(|| "*".to_owned());
-        let names = statement.redirects.iter().cloned().chain(any);
+        let names = statement
+            .redirects
+            .iter()
+            .map(|name| name.name.clone())
+            .chain(any);
         self.redirects.borrow_mut().extend(names);
-        self.referred
-            .borrow_mut()
-            .extend(statement.referred.iter().cloned());
+        self.referred.borrow_mut().extend(referred_before(statement));
         let mut made = self.made.borrow_mut();
         if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
             made.extend(statement.writes.iter().cloned());
@@ -99,25 +108,30 @@ impl Fresh {
     }
 
     /// Whether a statement changes rows, and what else that changes is not in the catalog: the open transaction, or the text
-    /// itself, has led changes elsewhere.
-    pub fn hides(&self, statement: &Statement) -> bool {
-        const CHANGES: Effects = Effects::INSERT
-            .with(Effects::UPDATE)
-            .with(Effects::DELETE)
-            .with(Effects::TRUNCATE)
-            .with(Effects::COPY_IN);
-        if !statement.effects.intersects(CHANGES) {
+    /// itself, has led changes elsewhere. The catalog tells where else its rows may be.
+    pub fn hides(&self, statement: &Statement, catalog: impl FnOnce() -> Option<Arc<CatalogView>>) -> bool {
+        if !statement.effects.intersects(OF_ROWS) {
             return false;
         }
-        let reaches = |open: &BTreeSet<String>, own: &[String]| {
-            let leads =
-                |name: &str| open.contains(name) || statement.count > 1 && own.iter().any(|own| own == name);
-            leads("*") || statement.writes.iter().any(|name| leads(&name.name))
+        let own = |names: &[Name]| -> Vec<String> {
+            let counts = statement.count > 1;
+            let names = names.iter().filter(|_| counts);
+            names.map(|name| name.name.clone()).collect()
         };
+        let mut leads: BTreeSet<String> = own(&statement.redirects).into_iter().collect();
+        leads.extend(self.redirects.borrow().iter().cloned());
         // Rows that are new are referred to by none.
-        let cascades = CHANGES.without(Effects::INSERT.with(Effects::COPY_IN));
-        reaches(&self.redirects.borrow(), &statement.redirects)
-            || statement.effects.intersects(cascades) && reaches(&self.referred.borrow(), &statement.referred)
+        let cascades = OF_ROWS.without(Effects::INSERT.with(Effects::COPY_IN));
+        if statement.effects.intersects(cascades) {
+            leads.extend(referred_before(statement).filter(|_| statement.count > 1));
+            leads.extend(self.referred.borrow().iter().cloned());
+        }
+        if leads.is_empty() {
+            return false;
+        }
+        let kin = catalog().map(|view| changing::family(statement.writes.iter(), &view.labels));
+        let mut written = statement.writes.iter().chain(kin.iter().flatten());
+        leads.contains("*") || written.any(|name| leads.contains(&name.name))
     }
 
     fn has_made(&self, name: &Name) -> bool {
@@ -127,6 +141,13 @@ impl Fresh {
         };
         self.made.borrow().iter().any(same)
     }
+}
+
+/// What comes to be referred to by tables that may have rows. A table that is made has none but those the session puts there.
+fn referred_before(statement: &Statement) -> impl Iterator<Item = String> {
+    let alters = statement.effects.contains(Effects::ALTER);
+    let names = statement.referred.iter().filter(move |_| alters);
+    names.map(|name| name.name.clone())
 }
 
 impl Session {
@@ -448,6 +469,13 @@ mod tests {
         }
     }
 
+    fn bare(name: &str) -> Name {
+        Name {
+            schema: None,
+            name: name.to_owned(),
+        }
+    }
+
     fn begin() -> Statement {
         Statement {
             effects: Effects::TRANSACTION,
@@ -490,38 +518,38 @@ mod tests {
         };
         let mut view = makes("v", Effects::CREATE);
         fresh.forwarded(&view, false);
-        assert!(!fresh.hides(&insert));
-        view.redirects = vec!["v".to_owned()];
+        assert!(!fresh.hides(&insert, || None));
+        view.redirects = vec![bare("v")];
         fresh.forwarded(&view, false);
-        assert!(fresh.hides(&insert) && !fresh.hides(&begin()));
+        assert!(fresh.hides(&insert, || None) && !fresh.hides(&begin(), || None));
         let elsewhere = Statement {
             writes: makes("w", Effects::CREATE).writes,
             ..insert.clone()
         };
-        assert!(!fresh.hides(&elsewhere), "a migration notes its number");
+        assert!(!fresh.hides(&elsewhere, || None), "a migration notes its number");
         fresh.ready(false, true);
-        assert!(fresh.hides(&insert), "the transaction goes on");
+        assert!(fresh.hides(&insert, || None), "the transaction goes on");
         fresh.ready(true, true);
-        assert!(!fresh.hides(&insert), "the catalog shows it");
+        assert!(!fresh.hides(&insert, || None), "the catalog shows it");
         let both = Statement {
             effects: Effects::INSERT.with(Effects::CREATE),
             count: 2,
             writes: makes("v", Effects::CREATE).writes,
-            redirects: vec!["v".to_owned()],
+            redirects: vec![bare("v")],
             ..Statement::empty()
         };
-        assert!(fresh.hides(&both), "one text makes the view and uses it");
+        assert!(fresh.hides(&both, || None), "one text makes the view and uses it");
         let key = Statement {
-            referred: vec!["v".to_owned()],
-            ..makes("w", Effects::CREATE)
+            referred: vec![bare("v")],
+            ..makes("w", Effects::ALTER)
         };
         fresh.forwarded(&key, false);
         let delete = Statement {
             effects: Effects::DELETE,
             ..insert.clone()
         };
-        assert!(fresh.hides(&delete), "rows of others may go with them");
-        assert!(!fresh.hides(&insert), "a migration fills its tables");
+        assert!(fresh.hides(&delete, || None), "rows of others may go with them");
+        assert!(!fresh.hides(&insert, || None), "a migration fills its tables");
     }
 
     #[test]

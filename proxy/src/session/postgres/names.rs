@@ -454,7 +454,10 @@ impl Session {
     /// A statement that was decided before, as it is decided now. The same one where nothing has changed.
     pub async fn renewed(&self, asked: &Rc<Asked>) -> Rc<Asked> {
         let runs_nothing = matches!(runs(&asked.decision.statement), Runs::Nothing);
-        let is_hidden = asked.is_read && self.fresh.hides(&asked.decision.statement);
+        let is_hidden = asked.is_read
+            && self
+                .fresh
+                .hides(&asked.decision.statement, || self.catalog.latest());
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return asked.clone();
         }

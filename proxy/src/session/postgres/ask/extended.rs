@@ -36,7 +36,12 @@ impl Asking {
                 return Ok(());
             }
         }
+        let _heeding = Heeding::of(&self.session);
         let asked = self.decide(text).await;
+        if let Some(refusal) = self.session.undecided.refusal() {
+            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            return Ok(());
+        }
         if let Verdict::Deny(reason) = &asked.decision.verdict {
             let refused = asked.running(self.session.next_statement());
             self.record(&refused, Protocol::Extended, None).await;
