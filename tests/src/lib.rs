@@ -21,6 +21,7 @@ pub mod masked;
 pub mod places;
 pub mod postgres;
 pub mod shop;
+pub mod statements;
 pub mod talk;
 pub mod under;
 pub mod wire;
