@@ -55,6 +55,7 @@ impl Reader<'_> {
         self.condition(select.where_clause());
         // One relation's rows, shown as they are found: nothing is done with what they are worked out to.
         self.is_report = self.selects == 1
+            && select.with_clause().is_none()
             && select.group_clause().is_empty()
             && select.window_clause().is_empty()
             && select.distinct_clause().is_empty()
