@@ -98,10 +98,11 @@ impl Session {
             let epoch = self.epoch(&standing, catalog.as_deref());
             let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
-            let view = catalog.clone();
             if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
                 let statement = &decision.statement;
-                let is_hidden = is_read && self.relies_on_catalog() && self.fresh.hides(statement, || view);
+                let is_hidden = is_read
+                    && self.relies_on_catalog()
+                    && self.fresh.hides(statement, || self.catalog.latest());
                 if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;
