@@ -15,62 +15,37 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codecs::postgres::Limits;
-use codecs::postgres::backend::tag;
-use codecs::postgres::build::frontend as tell;
-use linegate_policy::{Catalog, LabelIndex, Relation};
-use linegate_sql::catalog::{BODIES_AT, Loader, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
+use linegate_policy::{Catalog, LabelIndex};
 
 use crate::catalog_listener::Listening;
 use crate::clock;
 use crate::rt::{self, Driver, sync::CoreBell};
-use crate::session::postgres::back_door::{self, Backend};
 use crate::shared::{CatalogCell, CatalogView, CatalogWish, Shared, Target, lock};
 use crate::slab::Pool;
+
+mod reading;
+
+use reading::Side;
 
 const REFRESH: Duration = Duration::from_secs(30);
 /// A side connection that was not used for so long is closed, so that it stands in nobody's way.
 const KEPT: Duration = Duration::from_secs(10);
-/// What the catalog is read under, whatever defaults somebody gave the role or the database: names and operators are the
-/// server's own, texts are printed as they are read here, and nobody cuts a reading short. Values as SQL
-/// spells them.
-const PINNED: &[(&str, &str)] = &[
-    ("search_path", "pg_catalog"),
-    ("client_encoding", "UTF8"),
-    ("standard_conforming_strings", "on"),
-    ("quote_all_identifiers", "off"),
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("bytea_output", "hex"),
-    ("extra_float_digits", "1"),
-    ("default_transaction_isolation", "'read committed'"),
-    ("default_transaction_deferrable", "off"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_session_timeout", "0"),
-    ("row_security", "on"),
-    ("role", "none"),
-];
-const LIMITS: Limits = Limits {
-    frame_bytes_max: 16 << 20,
-};
-
 /// Side connections by target and database, with the time of their last use.
 #[derive(Clone, Default)]
-struct Sides(Rc<RefCell<HashMap<Place, (Backend, Instant)>>>);
+struct Sides(Rc<RefCell<HashMap<Place, (Side, Instant)>>>);
 
 /// Target and database.
 type Place = (String, String);
 
 impl Sides {
-    fn take(&self, wish: &CatalogWish) -> Option<Backend> {
+    fn take(&self, wish: &CatalogWish) -> Option<Side> {
         let key = (wish.target.clone(), wish.database.clone());
-        self.0.borrow_mut().remove(&key).map(|(backend, _)| backend)
+        self.0.borrow_mut().remove(&key).map(|(side, _)| side)
     }
 
-    fn keep(&self, wish: &CatalogWish, backend: Backend) {
+    fn keep(&self, wish: &CatalogWish, side: Side) {
         let key = (wish.target.clone(), wish.database.clone());
-        self.0.borrow_mut().insert(key, (backend, Instant::now()));
+        self.0.borrow_mut().insert(key, (side, Instant::now()));
     }
 
     /// Says goodbye on those that were not used lately.
@@ -84,10 +59,8 @@ impl Sides {
                 .collect();
             keys.iter().filter_map(|key| sides.remove(key)).collect()
         };
-        for (mut backend, _) in old {
-            let mut bytes = Vec::new();
-            tell::terminate(&mut bytes);
-            let _ = backend.link.writer.write_vec(bytes).await;
+        for (side, _) in old {
+            side.close().await;
         }
     }
 }
@@ -162,7 +135,7 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
     match look(target, pool, sides, &wish, version).await {
         Ok(None) => cell.confirm(reading, checking),
         Ok(Some(mut catalog)) => {
-            if let Some(relation) = catalog.relations.iter().find(|relation| is_hidden(relation)) {
+            if let Some(relation) = reading::hidden(&catalog) {
                 // The server's own changes are not looked for: all is read each time.
                 if before.is_none() {
                     tracing::warn!(target = %wish.target, database = %wish.database, schema = %relation.schema,
@@ -208,13 +181,6 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
             });
         }
     }
-}
-
-/// Whether somebody's relation has a number of the server's own: it was made before the server ran as one.
-fn is_hidden(relation: &Relation) -> bool {
-    const OURS_FROM: u32 = 16384; // FirstNormalObjectId
-    let is_systems = |schema: &str| matches!(schema, "pg_catalog" | "information_schema" | "pg_toast");
-    relation.oid < OURS_FROM && !is_systems(&relation.schema)
 }
 
 /// Tells whether two reads found the same.
@@ -293,137 +259,15 @@ async fn look(
     wish: &CatalogWish,
     version: Option<&str>,
 ) -> Result<Option<Catalog>, String> {
-    if let Some(mut backend) = sides.take(wish) {
+    if let Some(mut side) = sides.take(wish) {
         // It may have died since; then a new one is opened.
-        if let Ok(found) = changed(target, &mut backend, version).await {
-            sides.keep(wish, backend);
+        if let Ok(found) = side.changed(version).await {
+            sides.keep(wish, side);
             return Ok(found);
         }
     }
-    let application = ("application_name", "linegate catalog");
-    let parameters: Vec<(String, String)> = PINNED
-        .iter()
-        .chain([&application])
-        .map(|(name, value)| ((*name).to_owned(), value.trim_matches('\'').to_owned()))
-        .collect();
-    let mut backend = back_door::connect(target, pool, &wish.database, &parameters)
-        .await
-        .map_err(|ended| ended.why)?;
-    // Once more as statements: since PostgreSQL 17, a trigger may run after the login.
-    let set = |(name, value): &(&str, &str)| format!("SET {name} = {value};");
-    let settings: String = PINNED.iter().map(set).collect();
-    if !ask(&mut backend, &settings, &mut |_| Ok(())).await? {
-        return Err("the server refused the settings that catalogs are read under".to_owned());
-    }
-    let found = changed(target, &mut backend, version).await?;
-    sides.keep(wish, backend);
+    let mut side = Side::open(target, pool, &wish.database).await?;
+    let found = side.changed(version).await?;
+    sides.keep(wish, side);
     Ok(found)
-}
-
-/// The catalog, if it is not of that version.
-async fn changed(
-    target: &Target,
-    backend: &mut Backend,
-    version: Option<&str>,
-) -> Result<Option<Catalog>, String> {
-    let before = self::version(backend).await?;
-    if version.is_some() && before.as_deref() == version {
-        return Ok(None);
-    }
-    let catalog = read(target, backend, &[]).await?;
-    let after = self::version(backend).await?;
-    if before.is_some() && before == after {
-        return Ok(Some(catalog));
-    }
-    read(target, backend, VIEW).await.map(Some)
-}
-
-/// What the catalogs say of themselves now.
-async fn version(backend: &mut Backend) -> Result<Option<String>, String> {
-    let mut now = None;
-    let keep = &mut |cells: &[Option<&[u8]>]| {
-        let cell = cells.first().copied().flatten();
-        now = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
-        Ok(())
-    };
-    let is_well = ask(backend, VERSION, keep).await?;
-    Ok(now.filter(|_| is_well))
-}
-
-/// One reading: each query by itself, or all within one view of the server.
-async fn read(
-    target: &Target,
-    backend: &mut Backend,
-    view: &'static [&'static str],
-) -> Result<Catalog, String> {
-    let mut loader = Loader::new();
-    let around = |queries: &'static [&'static str]| queries.iter().map(|query| (None, *query));
-    let end = if view.is_empty() { &[] } else { POSTLUDE };
-    let asked = QUERIES
-        .iter()
-        .enumerate()
-        .map(|(index, query)| (Some(index), *query));
-    let before = around(SETTINGS).chain(around(view));
-    for (index, query) in before.chain(asked).chain(around(end)) {
-        let mut take = |cells: &[Option<&[u8]>]| match index {
-            Some(index) => loader.row(index, cells).map_err(|error| error.to_string()),
-            None => Ok(()),
-        };
-        if ask(backend, query, &mut take).await? {
-            continue;
-        }
-        if index.is_none_or(|index| index < BODIES_AT) {
-            return Err("the server refused a catalog query".into());
-        }
-        // The rest goes without: what is built over labels then counts as not followed.
-        tracing::warn!(target = %target.config.name, "texts of views and functions could not be read");
-        loader.without_bodies();
-    }
-    Ok(loader.finish(0))
-}
-
-/// Asks one query and hands over its rows. False when the server refused it.
-async fn ask(
-    backend: &mut Backend,
-    query: &str,
-    take: &mut impl FnMut(&[Option<&[u8]>]) -> Result<(), String>,
-) -> Result<bool, String> {
-    let mut bytes = Vec::new();
-    tell::query(&mut bytes, query.as_bytes());
-    let written = backend.link.writer.write_vec(bytes).await.0;
-    written.map_err(|error| error.to_string())?;
-    let mut is_well = true;
-    loop {
-        let frame = backend.next(&LIMITS).await?;
-        let payload = frame.payload(backend.ingress.data());
-        match frame.tag {
-            tag::DATA_ROW => take(&cells(payload).ok_or("a malformed row")?)?,
-            tag::ERROR_RESPONSE => is_well = false,
-            _ => {}
-        }
-        backend.ingress.consume(frame.size.with_tag());
-        if frame.tag == tag::READY_FOR_QUERY {
-            return Ok(is_well);
-        }
-    }
-}
-
-fn cells(payload: &[u8]) -> Option<Vec<Option<&[u8]>>> {
-    let (count, mut rest) = payload.split_first_chunk::<2>()?;
-    let mut cells = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        match i32::from_be_bytes(*length) {
-            -1 => {
-                cells.push(None);
-                rest = after;
-            }
-            length => {
-                let (cell, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
-                cells.push(Some(cell));
-                rest = after;
-            }
-        }
-    }
-    rest.is_empty().then_some(cells)
 }

@@ -267,7 +267,9 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
         && (!statement.effects.contains(Effects::ALTER) || statement.writes.iter().all(is_known));
     let mut relations = Relations::default();
     // What another one's rows or changes come to reach has changed as well.
-    let others = || statement.redirects.iter().chain(&statement.referred);
+    let leads = &statement.leads;
+    let parents = || leads.parents.iter().flat_map(|(child, parent)| [child, parent]);
+    let others = || leads.changes.iter().chain(&leads.referred).chain(parents());
     let changed = || statement.writes.iter().chain(others());
     for name in changed() {
         relations.add(&name.name, name.schema.as_deref());
@@ -290,17 +292,35 @@ fn add_family<'n>(relations: &mut Relations, changed: impl Iterator<Item = &'n N
 
 /// Relations that rows of those may be in, or may be seen through: children and parents, partitions, views.
 pub fn family<'n>(of: impl Iterator<Item = &'n Name>, labels: &LabelIndex) -> Vec<Name> {
+    related(of, labels, |oid| {
+        let mut also = labels.shown_by(oid);
+        if let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') {
+            also.extend(known.sources);
+        }
+        also
+    })
+}
+
+/// Relations whose rows those show or may hold: what views show, children and parents, partitions.
+pub fn reached<'n>(from: impl Iterator<Item = &'n Name>, labels: &LabelIndex) -> Vec<Name> {
+    related(from, labels, |oid| {
+        let known = labels.known_by_oid(oid);
+        known.map(|known| known.sources.to_vec()).unwrap_or_default()
+    })
+}
+
+fn related<'n>(
+    of: impl Iterator<Item = &'n Name>,
+    labels: &LabelIndex,
+    next: impl Fn(u32) -> Vec<u32>,
+) -> Vec<Name> {
     let mut work: Vec<u32> = of
         .flat_map(|name| labels.known(name).map(|known| known.oid))
         .collect();
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();
     let mut found = Vec::new();
     while let Some(oid) = work.pop() {
-        let mut also = labels.shown_by(oid);
-        if let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') {
-            also.extend(known.sources);
-        }
-        for oid in also {
+        for oid in next(oid) {
             if !seen.insert(oid) {
                 continue;
             }

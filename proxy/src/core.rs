@@ -19,7 +19,7 @@ use crate::rt::{
     self,
     sync::{Slot, Soon},
 };
-use crate::session::postgres::{Session, parting::Warm};
+use crate::session::postgres::{Session, fresh::Code, parting::Warm};
 use crate::shared::{CatalogView, Shared};
 use crate::slab::Pool;
 use crate::warm_pool::WarmPool;
@@ -174,12 +174,13 @@ impl Core {
     }
 
     /// The verdict on a statement: from this core's cache, or from the policy thread. `None` when other policies are in force
-    /// by now than those that `standing` was built from.
+    /// by now than those that `standing` was built from. Catalog and code are part of the epoch.
     pub fn decide<'a>(
         &'a self,
         epoch: u64,
         standing: &Arc<Standing>,
         catalog: Option<Arc<CatalogView>>,
+        code: Option<Arc<Code>>,
         text: &'a [u8],
     ) -> Soon<'a, Option<Arc<Decision>>> {
         let found = self.cache.borrow_mut().get_at(Epoch(epoch), text, clock::now());
@@ -188,14 +189,14 @@ impl Core {
             return Soon::now(Some(decision));
         }
         self.counters.cache_misses.one();
-        Soon::later(self.decide_anew(epoch, standing.clone(), catalog, text))
+        Soon::later(self.decide_anew(epoch, standing.clone(), (catalog, code), text))
     }
 
     async fn decide_anew(
         &self,
         epoch: u64,
         standing: Arc<Standing>,
-        catalog: Option<Arc<CatalogView>>,
+        (catalog, code): (Option<Arc<CatalogView>>, Option<Arc<Code>>),
         text: &[u8],
     ) -> Option<Arc<Decision>> {
         let policy = self.shared.policy.load_full();
@@ -209,6 +210,7 @@ impl Core {
             policy,
             standing,
             catalog,
+            code,
             text: text.to_vec(),
         };
         self.ask(Waiting::Decide(slot.clone()), question).await;

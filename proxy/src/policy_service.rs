@@ -11,6 +11,7 @@ use linegate_policy::{Cache, Decision, Epoch, MaskScope, Reason, Subject, decide
 
 use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
+use crate::session::postgres::fresh::Code;
 use crate::shared::{CatalogView, PolicyVersion, Shared};
 
 /// Entries between a core and its policy thread.
@@ -84,6 +85,8 @@ pub enum Question {
         policy: Arc<PolicyVersion>,
         standing: Arc<Standing>,
         catalog: Option<Arc<CatalogView>>,
+        /// Names that mean other code to the session than the catalog says; part of the epoch.
+        code: Option<Arc<Code>>,
         text: Vec<u8>,
     },
 }
@@ -214,11 +217,15 @@ impl Service {
                 policy,
                 standing,
                 catalog,
+                code,
                 text,
             } => {
                 debug_assert_eq!(policy.version, standing.version);
                 let labels = catalog.as_ref().map(|view| &view.labels);
-                let statement = linegate_sql::read_with(&text, labels);
+                let statement = match &code {
+                    Some(code) => linegate_sql::read_beside(&text, labels, &code.names),
+                    None => linegate_sql::read_with(&text, labels),
+                };
                 let known = self.cache.get_read(epoch, &statement, clock::now());
                 let decision = known.unwrap_or_else(|| {
                     let (subject, masks) = (&standing.subject, &standing.masks);

@@ -285,11 +285,10 @@ class Session:
             version = wire.query(link, reader.found["version"])
             if version != self.watcher.version:
                 rows = []
-                for number, text in enumerate(reader.found["queries"]):
-                    if "p.oid < 16384" in text:  # the server's own functions do not change
-                        found = self.watcher.own_functions = self.watcher.own_functions or wire.query(link, text)
-                    else:
-                        found = wire.query(link, text)
+                for number, text in reader.found["queries"]:
+                    found = self.watcher.of_system.get(text) or wire.query(link, text)
+                    if "< 16384" in text:  # what the server brought along does not change
+                        self.watcher.of_system[text] = found
                     rows += ([number, row] for row in found)
                 reader.catalog(rows)
                 self.watcher.version = version
@@ -315,7 +314,7 @@ class Watcher:
     def __init__(self, path, user, program, log):
         self.path, self.user, self.log = path, user, log
         self.reader = wire.Reader(program)
-        self.test, self.version, self.own_functions = "", None, None
+        self.test, self.version, self.of_system = "", None, {}
         self.counts = {}
         self.texts = set()
         self.listening = socket.create_server(("127.0.0.1", 0))

@@ -106,7 +106,7 @@ impl Database {
             self.rows(query).await?;
         }
         let mut loader = Loader::new();
-        for (index, query) in Loader::QUERIES.iter().enumerate() {
+        for (index, query) in Loader::queries() {
             for row in self.rows(query).await? {
                 let cells: Vec<Option<&[u8]>> = row
                     .iter()

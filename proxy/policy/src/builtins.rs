@@ -54,14 +54,16 @@ static LISTS: LazyLock<Vec<(u32, List)>> = LazyLock::new(|| {
 
 /// Names by what the lists say together.
 struct Names {
+    all: HashSet<&'static str>,
     allowed: HashSet<&'static str>,
     refused: HashSet<&'static str>,
 }
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
-    let (mut allowed, mut refused) = (HashSet::new(), HashSet::new());
+    let (mut all, mut allowed, mut refused) = (HashSet::new(), HashSet::new(), HashSet::new());
     for (signature, (_, class)) in LISTS.iter().flat_map(|(_, list)| list) {
         let name = name_of(signature);
+        all.insert(name);
         if ALLOWED.contains(class) {
             allowed.insert(name);
         } else if *class != INTERNAL {
@@ -69,7 +71,11 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| {
         }
     }
     allowed.retain(|name| !refused.contains(name));
-    Names { allowed, refused }
+    Names {
+        all,
+        allowed,
+        refused,
+    }
 });
 
 fn name_of(signature: &str) -> &str {
@@ -79,6 +85,11 @@ fn name_of(signature: &str) -> &str {
 /// Whether a call of that name, as `pg_catalog` has it, is harmless in every version that has it.
 pub fn is_allowed(name: &str) -> bool {
     NAMES.allowed.contains(name)
+}
+
+/// Whether some version has a function of that name.
+pub fn is_listed(name: &str) -> bool {
+    NAMES.all.contains(name)
 }
 
 /// Whether some version has a function of that name that can be called and is not harmless.

@@ -110,6 +110,8 @@ pub struct Catalog {
     /// Lower-case names of functions and procedures outside `pg_catalog` (any schema), and of those in it that are not known to
     /// be harmless: opaque when called.
     pub user_functions: HashSet<String>,
+    /// Lower-case names of operators and types whose use calls such a function.
+    pub calling: HashSet<String>,
     /// The functions behind those names, as far as they could be read.
     pub functions: Vec<Function>,
     /// Functions of extensions that are known to compute with their arguments only: schema and lower-case name. Their names

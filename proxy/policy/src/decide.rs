@@ -206,7 +206,10 @@ fn needs_catalog(subject: &Subject, labels: Option<&LabelIndex>, statement: &Sta
     let names_relation = !(statement.reads.is_empty() && statement.writes.is_empty());
     let judged = subject.refused_by_relation.with(subject.changed_by_relation);
     let by_relation = needed(statement).intersects(judged);
-    labels.is_none() && names_relation && (by_relation || subject.refuses_columns)
+    let names_something = names_relation || !statement.functions.is_empty();
+    let may_be_refused = names_relation && (by_relation || subject.refuses_columns)
+        || names_something && subject.looks_at_definitions;
+    labels.is_none() && may_be_refused
 }
 
 /// Whether `read` is refused of some column and the statement may use any without saying so.

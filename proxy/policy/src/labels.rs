@@ -177,6 +177,7 @@ pub struct LabelIndex {
     relations: HashMap<u32, Entry>,
     by_name: HashMap<String, Vec<u32>>,
     user_functions: HashSet<String>,
+    calling: HashSet<String>,
     extension_functions: HashSet<(String, String)>,
     functions: HashMap<String, Vec<functions::Entry>>,
     /// Views that were followed.
@@ -206,6 +207,7 @@ impl LabelIndex {
             paths: labels.iter().map(|label| keys_only(&label.paths)).collect(),
             document_paths: labels.iter().map(|label| label.paths.clone()).collect(),
             user_functions: catalog.user_functions.clone(),
+            calling: catalog.calling.clone(),
             extension_functions: catalog.extension_functions.clone(),
             functions: functions::by_name(&catalog.functions),
             ..Self::default()

@@ -45,7 +45,7 @@ pub use labels::{LabelIndex, LabelSpec, MaskScope, RedactSpec};
 pub use lineage::{ColumnId, Flow, Lineage};
 pub use mask_plan::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal};
 pub use problems::{Problem, Told};
-pub use statement::{CopyFormat, CopyOut, Name, Named, OutputColumn, Statement};
+pub use statement::{CopyFormat, CopyOut, Leads, Name, Named, OutputColumn, Statement};
 pub use subject::Subject;
 pub use under_mask::makes_clear_relations;
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};

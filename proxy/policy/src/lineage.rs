@@ -64,6 +64,8 @@ pub struct Lineage {
     /// Every statement of the text is of a kind whose values were followed from where they are read to where they go:
     /// queries, data changes, what keeps or copies a query's rows, views. Anything else (indexes, rules, ALTER) is not.
     pub followed: bool,
+    /// Somewhere it computes with labelled values, so that how long something is may tell of them.
+    pub computes: bool,
     /// It names a relation that the catalog does not hold: reading the catalog again may change this lineage.
     pub strangers: bool,
     /// It changes rows of a relation with triggers of its owner's.

@@ -15,6 +15,9 @@ const OF_TIME: [&str; 3] = ["hour", "weekday", "minute_of_day"];
 /// Those that are the same for every statement decided with one `Subject`, besides time.
 const OF_SESSION: [&str; 6] = ["chain", "actor", "depth", "lease", "target", "database"];
 
+/// Those that only the catalog tells of a statement.
+const OF_DEFINITIONS: [&str; 2] = ["opaque", "fires_triggers"];
+
 /// What the answer of a policy may differ by, for one session and action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Differs {
@@ -44,6 +47,8 @@ pub(crate) struct Looks {
     pub(crate) at_relations: bool,
     /// It may answer otherwise for another statement with the same action.
     pub(crate) at_statement: bool,
+    /// It may answer otherwise where functions or triggers are called that somebody defined.
+    pub(crate) at_definitions: bool,
     /// It may answer otherwise for another principal.
     pub(crate) at_principal: bool,
     /// Texts that are compared with `context.weekday` and name no day.
@@ -68,6 +73,7 @@ impl Looks {
                 looks.at_time = true;
                 looks.at_relations = true;
                 looks.at_statement = true;
+                looks.at_definitions = true;
                 looks.at_principal = true;
             }
         }
@@ -100,6 +106,7 @@ impl Looks {
             "Var" => {
                 self.at_time |= operands == "context";
                 self.at_statement |= operands == "context";
+                self.at_definitions |= operands == "context";
                 self.at_relations |= operands == "resource";
                 self.at_principal |= operands == "principal";
                 return;
@@ -110,6 +117,7 @@ impl Looks {
                 let is_of_time = OF_TIME.contains(&attribute);
                 self.at_time |= operator == "." && is_of_time;
                 self.at_statement |= operator == "." && !is_of_time && !OF_SESSION.contains(&attribute);
+                self.at_definitions |= operator == "." && OF_DEFINITIONS.contains(&attribute);
                 return;
             }
             // Its type, not its name.
@@ -180,6 +188,18 @@ mod tests {
             ));
             assert!(!found.at_time, "{condition}");
         }
+    }
+
+    #[test]
+    fn what_only_the_catalog_tells_is_found() {
+        let found = |condition: &str| {
+            looks(&format!(
+                "forbid (principal, action, resource) when {{ {condition} }};"
+            ))
+            .at_definitions
+        };
+        assert!(found("context.opaque") && found("!context.fires_triggers") && found("context == { }"));
+        assert!(!found("context.bounded") && !found("context.actor == \"opaque\""));
     }
 
     #[test]

@@ -25,6 +25,10 @@ const OF_BOTH: Effects = Effects::LOCK
     .with(Effects::GRANT)
     .with(Effects::EXPLAIN);
 
+/// What happens to relations behind those that are named as well: LOCK TABLE and FOR UPDATE of a view lock what it shows, VACUUM
+/// goes through partitions.
+const REACHES_BELOW: Effects = Effects::LOCK.with(Effects::MAINTENANCE);
+
 /// The effects that scope and policy must allow: what it does, and `select` where a write reads other relations.
 pub(crate) fn needed(statement: &Statement) -> Effects {
     let effects = statement.effects;
@@ -46,6 +50,14 @@ pub(crate) struct Resource {
     pub(crate) shown: Option<String>,
 }
 
+/// By what relations others are reached.
+#[derive(Clone, Copy)]
+enum Through {
+    All,
+    Views,
+    Tables,
+}
+
 /// The relations of a statement as Cedar entities.
 pub(crate) struct Tables {
     by_name: HashMap<Name, Vec<Resource>>,
@@ -53,6 +65,9 @@ pub(crate) struct Tables {
     behind: Vec<Resource>,
     /// Children and partitions of what is written, to which the same happens.
     below: Vec<Resource>,
+    /// What is locked along with what is named: what views show, and children and partitions.
+    shown: Vec<Resource>,
+    locked: Vec<Resource>,
     pub(crate) entities: HashMap<EntityUid, Entity>,
 }
 
@@ -68,6 +83,8 @@ impl Tables {
             by_name: HashMap::new(),
             behind: Vec::new(),
             below: Vec::new(),
+            shown: Vec::new(),
+            locked: Vec::new(),
             entities: HashMap::new(),
         };
         for name in statement.reads.iter().chain(&statement.writes) {
@@ -95,13 +112,23 @@ impl Tables {
             tables.by_name.insert(name.clone(), resources);
         }
         if let Some(labels) = labels.filter(|_| subject.refused_by_relation.intersects(OF_READS)) {
-            tables.behind = tables.look_behind(engine, subject, labels, (&statement.reads, true))?;
+            tables.behind = tables.look_behind(engine, subject, labels, (&statement.reads, Through::All))?;
+        }
+        let judged = subject.refused_by_relation.with(subject.permitted_by_relation);
+        if let Some(labels) = labels.filter(|_| statement.effects.and(judged).intersects(REACHES_BELOW)) {
+            for names in [&statement.reads, &statement.writes] {
+                let shown = tables.look_behind(engine, subject, labels, (names, Through::Views))?;
+                tables.shown.extend(shown);
+                let locked = tables.look_behind(engine, subject, labels, (names, Through::Tables))?;
+                tables.locked.extend(locked);
+            }
         }
         let writes = OF_WRITES.without(Effects::CREATE);
         let is_written = statement.effects.intersects(writes);
         if let Some(labels) = labels.filter(|_| is_written && subject.refused_by_relation.intersects(writes))
         {
-            tables.below = tables.look_behind(engine, subject, labels, (&statement.writes, false))?;
+            tables.below =
+                tables.look_behind(engine, subject, labels, (&statement.writes, Through::Tables))?;
         }
         Some(tables)
     }
@@ -140,17 +167,21 @@ impl Tables {
         Some(resource)
     }
 
-    /// What is reached through relations: of tables their children and partitions; of views, if asked for, what they show.
-    /// (Changes through views are the statement's own.)
+    /// What is reached through relations: of tables their children and partitions; of views what they show. (Changes through
+    /// views are the statement's own.)
     fn look_behind(
         &mut self,
         engine: &Engine,
         subject: &Subject,
         labels: &LabelIndex,
-        (names, through_views): (&[Name], bool),
+        (names, through): (&[Name], Through),
     ) -> Option<Vec<Resource>> {
         let named = names.iter().flat_map(|name| labels.known(name));
-        let named = named.filter(|known| through_views || known.kind != b'v');
+        let named = named.filter(|known| match through {
+            Through::All => true,
+            Through::Views => known.kind == b'v',
+            Through::Tables => known.kind != b'v',
+        });
         let behind: BTreeSet<u32> = named
             .flat_map(|known| labels.relations_behind(known.oid))
             .collect();
@@ -207,6 +238,10 @@ pub(crate) fn questions(
         } else {
             Vec::new()
         };
+        // Like a change, a lock through a view is one of what it shows.
+        if *effect == Effects::LOCK {
+            resources.extend(tables.shown.iter().cloned());
+        }
         if resources.is_empty() {
             resources.push(Resource {
                 uid: subject.target_uid.clone(),
@@ -226,6 +261,8 @@ pub(crate) fn questions(
             &tables.behind
         } else if OF_WRITES.without(Effects::CREATE).contains(*effect) {
             &tables.below
+        } else if REACHES_BELOW.contains(*effect) {
+            &tables.locked
         } else {
             &[]
         };

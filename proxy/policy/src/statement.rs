@@ -72,6 +72,34 @@ pub struct CopyOut {
     pub quotes_all: bool,
 }
 
+/// What definitions have later statements do that these do not say. `*` stands for any name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Leads {
+    /// Relations whose changes reach others from now on, by views, rules, triggers, partitions or names that move.
+    pub changes: Vec<Name>,
+    /// Children and partitions with the parent that each comes to have: the child's triggers and keys are then met through it.
+    pub parents: Vec<(Name, Name)>,
+    /// Partitions that come to have their parent's triggers.
+    pub cloned: Vec<Name>,
+    /// Tables that are made, and are nobody else's before the transaction ends.
+    pub made: Vec<Name>,
+    /// Relations whose rows may be others' from now on: new children and partitions are attached, or names moved.
+    pub rows: Vec<Name>,
+    /// Relations that a foreign key made here refers to. Deleting or updating their rows may do the same to others'.
+    pub referred: Vec<Name>,
+    /// Functions, operators and the like that are made, replaced, renamed or dropped: what a use of the name runs is another.
+    pub code: Vec<Name>,
+    /// Using what it writes to comes to call the functions that it names: defaults, checks, policies, indexes, views.
+    pub keeps_calls: bool,
+}
+
+impl Leads {
+    /// Whether nothing that holds rows means something else than before.
+    pub fn keeps_relations(&self) -> bool {
+        self.changes.is_empty() && self.parents.is_empty() && self.rows.is_empty() && self.referred.is_empty()
+    }
+}
+
 /// What one Query or Parse would do; for several statements in one Query, the union.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Statement {
@@ -101,12 +129,8 @@ pub struct Statement {
     pub changes_catalog: bool,
     /// All that it changes of the catalog is that the tables in `writes` come or go.
     pub only_tables: bool,
-    /// Relations whose changes reach others from now on, by views, rules, triggers, partitions or names that move: with
-    /// `*` for any.
-    pub redirects: Vec<Name>,
-    /// Relations that a foreign key made here refers to; `*`: any. Deleting or updating their rows may do the
-    /// same to others'.
-    pub referred: Vec<Name>,
+    /// What it has later statements of its transaction do besides, before the catalog shows it.
+    pub leads: Leads,
     /// It carries a password (ALTER ROLE … PASSWORD, user mappings); the text is redacted on record.
     pub carries_secret: bool,
     /// Settings it changes, lower case: `name=value` where the text fixes a short value, else `name`; `*` for any.
@@ -163,8 +187,7 @@ impl Statement {
             runs: None,
             changes_catalog: false,
             only_tables: false,
-            redirects: Vec::new(),
-            referred: Vec::new(),
+            leads: Leads::default(),
             carries_secret: false,
             settings: Vec::new(),
             moves_values: false,

@@ -61,6 +61,10 @@ pub struct Subject {
     pub(crate) refused_by_relation: Effects,
     /// Changes of rows that a permit may allow of some relations and not of others, which views and cascades lead to.
     pub(crate) changed_by_relation: Effects,
+    /// Effects that a permit may allow of some relations and not of others.
+    pub(crate) permitted_by_relation: Effects,
+    /// A policy looks at what only the catalog tells of a statement: functions and triggers that somebody defined.
+    pub(crate) looks_at_definitions: bool,
     /// A forbid speaks of `read`.
     pub(crate) refuses_columns: bool,
     may_everything: bool,
@@ -119,21 +123,22 @@ impl Subject {
             .filter(|policy| slice.keeps(policy))
             .collect();
         let may_everything = has_no_bounds(scope) && allow_everything(engine, &above_all, &kept);
-        let (mut looks_at_time, mut refuses_columns) = (false, false);
+        let (mut looks_at_time, mut looks_at_definitions, mut refuses_columns) = (false, false, false);
         let mut refused_by_relation = Effects::NONE;
-        let mut changed_by_relation = Effects::NONE;
+        let mut permitted_by_relation = Effects::NONE;
         let mut policies = Vec::with_capacity(kept.len());
         for policy in kept {
             // Every policy has a rule; one without would be asked about everything.
             let looks = engine.rule(policy.id()).map(|rule| &rule.looks);
             let is_forbid = policy.effect() == Effect::Forbid;
             looks_at_time |= looks.is_none_or(|looks| looks.at_time);
+            looks_at_definitions |= looks.is_none_or(|looks| looks.at_definitions);
             if is_forbid && looks.is_none_or(|looks| looks.at_relations) {
                 refused_by_relation = refused_by_relation.with(nouns.effects_of(&policy.action_constraint()));
             }
             if !is_forbid && looks.is_none_or(|looks| looks.at_relations) {
                 let effects = nouns.effects_of(&policy.action_constraint());
-                changed_by_relation = changed_by_relation.with(effects.and(CHANGES));
+                permitted_by_relation = permitted_by_relation.with(effects);
             }
             refuses_columns |= is_forbid && nouns.names_read(&policy.action_constraint());
             let differs = looks.map_or(Differs::BY_ANYTHING, Looks::differs);
@@ -161,7 +166,9 @@ impl Subject {
             moment: None,
             looks_at_time,
             refused_by_relation,
-            changed_by_relation,
+            changed_by_relation: permitted_by_relation.and(CHANGES),
+            permitted_by_relation,
+            looks_at_definitions,
             refuses_columns,
             may_everything,
             is_sound,
@@ -192,10 +199,24 @@ impl Subject {
             .then(|| self.moment.map_or(UnixMillis(0), Moment::ends_at))
     }
 
-    /// Whether a policy that can match the session refuses by relations' or labels' names, or permits changes by them:
-    /// statements that name a relation are then refused until the database's catalog is known, as under a mask.
+    /// Whether a policy that can match the session refuses by relations' or labels' names, permits changes by them, or looks at
+    /// what defined functions and triggers do: statements that name something are then refused until the database's catalog
+    /// is known, as under a mask.
     pub fn needs_catalog(&self) -> bool {
-        self.refuses_columns || !self.refused_by_relation.with(self.changed_by_relation).is_empty()
+        self.refuses_columns
+            || self.looks_at_definitions
+            || !self.refused_by_relation.with(self.changed_by_relation).is_empty()
+    }
+
+    /// Effects that policies refuse by a relation's name, schema or labels, or permit by them where that is all that permits.
+    pub fn judged_by_relation(&self) -> Effects {
+        let shows = Effects::SELECT.with(Effects::COPY_OUT);
+        let refused = match self.refuses_columns {
+            true => self.refused_by_relation.with(shows),
+            false => self.refused_by_relation,
+        };
+        // Whoever may read one relation and not another was asked of what a view shows when it was made.
+        refused.with(self.permitted_by_relation.without(shows))
     }
 
     /// Whether no verdict can depend on what a statement does: everything is permitted, by policies without conditions or

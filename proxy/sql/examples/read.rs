@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 
 use linegate_policy::{LabelIndex, Name, Named};
-use linegate_sql::catalog::{BODIES_AT, Loader, QUERIES, VERSION};
+use linegate_sql::catalog::{BODIES_AT, Loader, VERSION};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let answer = if let Some(text) = line["text"].as_str() {
             reading(text, index.as_ref().filter(|_| line["bare"] != true))
         } else if line["queries"].as_bool() == Some(true) {
-            json!({"queries": &QUERIES[..BODIES_AT], "version": VERSION})
+            let queries: Vec<_> = Loader::queries()
+                .filter(|(index, _)| *index < BODIES_AT)
+                .collect();
+            json!({"queries": queries, "version": VERSION})
         } else {
             index = line["catalog"].as_array().map(|rows| catalog(rows)).transpose()?;
             json!({"relations": line["catalog"].as_array().map_or(0, Vec::len)})

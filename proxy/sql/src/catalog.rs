@@ -2,8 +2,9 @@
 //! Source: PostgreSQL manual, "System Catalogs": pg_class, pg_attribute, pg_rewrite, pg_depend, pg_inherits, pg_proc.
 //!
 //! [`QUERIES`] are plain simple-protocol texts for PostgreSQL 14 or later; their results come as text cells. Run
-//! [`SETTINGS`] first, then every query in order, feeding each row to [`Loader::row`]. The queries belong together when
-//! [`VERSION`] is the same before and after them, or when they run between [`VIEW`] and [`POSTLUDE`], which costs the server more.
+//! [`SETTINGS`] first, then those of [`SYSTEM_QUERIES`], then the others in order, feeding each row to [`Loader::row`]. A loader
+//! that has seen the system's rows may be kept and cloned for the next reading while [`SYSTEM_VERSION`] stays the same. The
+//! queries belong together when [`VERSION`] is the same before and after them, or when they run between [`VIEW`] and [`POSTLUDE`], which costs the server more.
 //! The login needs no privilege beyond what every role has.
 //!
 //! The texts of views and functions come last and by themselves ([`BODIES_AT`]): printing one takes a lock on what it reads,
@@ -19,7 +20,7 @@ use std::fmt;
 
 mod queries;
 
-pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, VERSION, VIEW};
+pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW};
 
 use linegate_policy::builtins::Judge;
 use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation, Test};
@@ -90,7 +91,7 @@ impl fmt::Display for CatalogError {
 impl std::error::Error for CatalogError {}
 
 /// Builds a [`Catalog`] row by row.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Loader {
     catalog: Catalog,
     places: HashMap<u32, usize>,
@@ -100,15 +101,18 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// The queries, in the order in which their rows are to be fed.
-    pub const QUERIES: &'static [&'static str] = QUERIES;
+    /// All queries with their numbers, in the order in which their rows are to be fed.
+    pub fn queries() -> impl Iterator<Item = (usize, &'static str)> {
+        let system = SYSTEM_QUERIES.iter().copied();
+        system.chain(QUERIES.iter().copied().enumerate())
+    }
 
     /// A loader that has seen no row.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in one row of `QUERIES[query_index]`. Rows about relations that the first query did not show (made
+    /// Takes in one row of `QUERIES[query_index]`, or of the query of that number in [`SYSTEM_QUERIES`]. Rows about relations that the first query did not show (made
     /// since, or indexes) are passed over.
     pub fn row(&mut self, query_index: usize, cells: &[Option<&[u8]>]) -> Result<(), CatalogError> {
         let row = Row { query_index, cells };
@@ -125,10 +129,11 @@ impl Loader {
             (9, 2) => self.extension_function(&row),
             (10, 1) => self.version(&row),
             (11, 3) => self.builtin(&row),
-            (12, _) => Ok(()),
-            (13, 2) => self.view(&row),
-            (14, 4) => self.body(&row),
-            (0..=14, count) => Err(CatalogError::Cells { query_index, count }),
+            (12, 2) => self.calling(&row),
+            (BODIES_AT, _) => Ok(()),
+            (14, 2) => self.view(&row),
+            (15, 4) => self.body(&row),
+            (0..=15, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -274,6 +279,12 @@ impl Loader {
         if let Some(name) = judge.refuses(row.text(1)?, row.text(2)?) {
             self.catalog.user_functions.insert(name.to_lowercase());
         }
+        Ok(())
+    }
+
+    fn calling(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.calling.len(), FUNCTIONS_MAX)?;
+        self.catalog.calling.insert(row.name(1)?.to_lowercase());
         Ok(())
     }
 
@@ -467,11 +478,13 @@ mod tests {
         feed(&mut loader, 11, &["150020", "lower(text)", "fis-i"]).unwrap();
         feed(&mut loader, 11, &["150020", "lo_get(oid)", "fvs-i"]).unwrap();
         feed(&mut loader, 11, &["150020", "Novel(text)", "fis-i"]).unwrap();
-        feed(&mut loader, 13, &["300", "SELECT 1"]).unwrap();
-        loader.row(13, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 14, &["app", "f", "2", "SELECT $1"]).unwrap();
+        feed(&mut loader, 12, &["o", "=~="]).unwrap();
+        feed(&mut loader, 12, &["t", "Mood"]).unwrap();
+        feed(&mut loader, 14, &["300", "SELECT 1"]).unwrap();
+        loader.row(14, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 15, &["app", "f", "2", "SELECT $1"]).unwrap();
         loader
-            .row(14, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .row(15, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {
@@ -490,6 +503,7 @@ mod tests {
             .collect();
         assert_eq!(tests, [(false, &[0, 2][..], &[0, 2][..]), (true, &[1, 3], &[3])]);
         assert_eq!(catalog.version.as_deref(), Some("c:1"));
+        assert!(catalog.calling.contains("=~=") && catalog.calling.contains("mood"));
         assert!(
             catalog
                 .extension_functions
@@ -515,8 +529,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 15, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 15 })
+            feed(&mut loader, 16, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 16 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {
@@ -538,7 +552,7 @@ mod tests {
 
     #[test]
     fn the_queries_themselves_are_readable_and_only_read() {
-        for (index, query) in QUERIES.iter().enumerate() {
+        for (index, query) in Loader::queries() {
             let statement = crate::read_detailed(query.as_bytes()).unwrap();
             let expected = match index {
                 BODIES_AT => linegate_identity::Effects::SET,

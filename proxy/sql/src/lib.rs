@@ -27,6 +27,7 @@ mod redirects;
 mod scope;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -34,9 +35,13 @@ use linegate_policy::{LabelIndex, Named, Statement};
 use pg_raw_parse::Node;
 
 pub use lineage::follow;
+pub use reactions::FUNCTION;
 
 /// The longest text that is read. Longer texts are unreadable.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// [`Statement::opaque`] of what uses a name that the open transaction gave another meaning.
+pub const OPEN_CODE: &str = "what the open transaction made or replaced";
 
 /// Queries within queries that are followed (sub-selects, CTEs, EXPLAIN, right arms of set operations).
 /// Expressions and left-deep UNION chains do not count: they are walked without recursion.
@@ -96,19 +101,33 @@ pub fn read(text: &[u8]) -> Statement {
 
 /// What `text` would do in a database with these labels: with its lineage, and with what the server does besides.
 pub fn read_with(text: &[u8], index: Option<&LabelIndex>) -> Statement {
-    read_checked(text, index).unwrap_or_else(|_| Statement {
-        // A mistyped ALTER ROLE … PASSWORD still shows the password.
-        carries_secret: mentions_secret(text),
-        ..Statement::unreadable()
-    })
+    read_checked(text, index, None).unwrap_or_else(|_| unread(text))
+}
+
+/// The same where something else than the catalog tells may run behind these lower-case names of functions, operators, types and
+/// relations, and behind any with `*`.
+pub fn read_beside(text: &[u8], index: Option<&LabelIndex>, code: &BTreeSet<String>) -> Statement {
+    read_checked(text, index, Some(code)).unwrap_or_else(|_| unread(text))
 }
 
 /// What `text` would do, or why that cannot be told.
 pub fn read_detailed(text: &[u8]) -> Result<Statement, ReadError> {
-    read_checked(text, None)
+    read_checked(text, None, None)
 }
 
-fn read_checked(text: &[u8], index: Option<&LabelIndex>) -> Result<Statement, ReadError> {
+fn unread(text: &[u8]) -> Statement {
+    Statement {
+        // A mistyped ALTER ROLE … PASSWORD still shows the password.
+        carries_secret: mentions_secret(text),
+        ..Statement::unreadable()
+    }
+}
+
+fn read_checked(
+    text: &[u8],
+    index: Option<&LabelIndex>,
+    code: Option<&BTreeSet<String>>,
+) -> Result<Statement, ReadError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(ReadError::TooLong { bytes: text.len() });
     }
@@ -120,12 +139,16 @@ fn read_checked(text: &[u8], index: Option<&LabelIndex>) -> Result<Statement, Re
         return Err(ReadError::EmbeddedNul);
     }
     // The tree's accessors panic on a string that is not UTF-8; that is a refusal, not a crash.
-    catch_unwind(AssertUnwindSafe(|| read_parsed(text, index))).unwrap_or(Err(ReadError::Inconsistent))
+    catch_unwind(AssertUnwindSafe(|| read_parsed(text, index, code))).unwrap_or(Err(ReadError::Inconsistent))
 }
 
-fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, ReadError> {
+fn read_parsed(
+    text: &str,
+    index: Option<&LabelIndex>,
+    code: Option<&BTreeSet<String>>,
+) -> Result<Statement, ReadError> {
     let tree = parse::parse(text)?;
-    let mut walker = walk::Walker::new(index);
+    let mut walker = walk::Walker::new(index, code);
     let statements = parse::plain(&tree);
     for node in statements {
         walker.top_level(node)?;
@@ -143,8 +166,7 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
         }
     }
     statement.only_tables = statement.changes_catalog && only_tables::are(statements);
-    let redirects = redirects::find(statements);
-    (statement.redirects, statement.referred) = (redirects.names, redirects.referred);
+    statement.leads = redirects::find(statements);
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
@@ -152,6 +174,13 @@ fn read_parsed(text: &str, index: Option<&LabelIndex>) -> Result<Statement, Read
         reactions::add(&mut statement, index);
         statement.copy_out = copied::read(text, statements, index, &statement).map(Box::new);
         statement.lineage = Some(lineage::of(statements, index, &statement));
+    }
+    if let Some(lineage) = statement
+        .lineage
+        .as_mut()
+        .filter(|_| statement.opaque.contains(&OPEN_CODE))
+    {
+        lineage.fires_triggers |= statement.effects.intersects(reactions::FIRES);
     }
     Ok(statement)
 }

@@ -18,7 +18,8 @@ pub(crate) const CATALOG_ROWS: &str = "a system catalog's rows";
 /// What initdb makes has a smaller OID (`FirstNormalObjectId`).
 const OURS_FROM: u32 = 16384;
 const RULE: &str = "a rule of a relation that is changed";
-pub(crate) const FUNCTION: &str = "a function that is not known";
+/// [`Statement::opaque`] of what calls a function that somebody defined.
+pub const FUNCTION: &str = "a function that is not known";
 
 /// Effects on rows that rules, views and foreign keys react to.
 const CHANGES: Effects = Effects::INSERT.with(Effects::UPDATE).with(Effects::DELETE);
@@ -164,8 +165,10 @@ fn functions(statement: &mut Statement, index: &LabelIndex) {
 
 /// Whether a call of that name may run a function outside `pg_catalog` that is not known to be an extension's pure one.
 fn is_somebodys(name: &Name, index: &LabelIndex) -> bool {
+    // The catalog may not show it yet.
+    let is_new = || !linegate_policy::builtins::is_listed(&name.name) && !index.is_extension_function(name);
     // The server's own that are refused under a mask say for themselves what they do.
-    index.is_user_function(&name.name)
+    (index.is_user_function(&name.name) || is_new())
         && !linegate_policy::builtins::is_refused(&name.name)
         && name
             .schema

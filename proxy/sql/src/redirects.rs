@@ -1,47 +1,39 @@
-//! Whether a text has changes of one relation reach another from now on: views, rules and triggers made, names that move, parts
-//! attached. Until the catalog shows that, a change says less of itself than it does.
-//! Source: PostgreSQL manual, "The Rule System", "Updatable Views", "Table Partitioning", "Overview of Trigger Behavior".
+//! What definitions lead elsewhere: changes and rows of one relation that come to be another's, by views, rules, triggers, names that
+//! move and parts that are attached, and names of code that is made or replaced. Until the catalog shows that, a later statement
+//! says less of itself than it does.
+//! Source: PostgreSQL manual, "The Rule System", "Updatable Views", "Table Partitioning", "Overview of Trigger Behavior",
+//! "Extending SQL".
 
-use linegate_policy::Name;
+use linegate_policy::{Leads, Name};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{AlterTableType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
-use crate::parse::foreign_table;
-use crate::walk::names::{self, holds_rows};
+use crate::parse::{foreign_table, plain};
+use crate::walk::names::{self, is_code, is_relation};
 
 /// Stands for every name.
 pub(crate) const ANY: &str = "*";
 
-/// Names of relations.
-#[derive(Default)]
-pub(crate) struct Redirects {
-    /// Whose changes reach others.
-    pub(crate) names: Vec<Name>,
-    /// Whose rows others refer to: when these are deleted or changed, theirs may be as well.
-    pub(crate) referred: Vec<Name>,
-}
-
 fn any() -> Name {
-    Name {
-        schema: None,
-        name: ANY.to_owned(),
-    }
+    names::bare(ANY)
 }
 
 /// Those of all statements of a text.
-pub(crate) fn find(statements: &NodeList) -> Redirects {
-    let mut all = Redirects::default();
+pub(crate) fn find(statements: &NodeList) -> Leads {
+    let mut leads = Leads::default();
     for statement in statements {
         match statement {
             Node::RawStmt(raw) => {
-                add(raw.stmt(), &mut all.names);
-                refer(raw.stmt(), &mut all.referred);
+                add(raw.stmt(), &mut leads);
+                refer(raw.stmt(), &mut leads.referred);
+                recode(raw.stmt(), &mut leads.code);
+                leads.keeps_calls |= keeps_calls(raw.stmt());
             }
-            _ => all.names.push(any()),
+            _ => leads.changes.push(any()),
         }
     }
-    all
+    leads
 }
 
 /// Foreign keys, wherever they are written.
@@ -85,67 +77,100 @@ fn keys(node: Node<'_>, found: &mut Vec<Name>) {
     }
 }
 
-fn add(statement: Node<'_>, found: &mut Vec<Name>) {
-    let mut relation = |relation: Option<&nodes::RangeVar>| {
-        found.push(relation.map_or_else(any, names::relation));
-    };
+fn add(statement: Node<'_>, leads: &mut Leads) {
+    let name = |relation: Option<&nodes::RangeVar>| relation.map_or_else(any, names::relation);
     match statement {
-        Node::ViewStmt(view) => relation(view.view()),
-        Node::RuleStmt(rule) => relation(rule.relation()),
-        Node::CreateTrigStmt(trigger) => relation(trigger.relation()),
-        Node::RenameStmt(rename) if holds_rows(rename.rename_type) => {
-            relation(rename.relation());
-            let schema = rename
-                .relation()
-                .and_then(|relation| names::relation(relation).schema);
-            found.extend(rename.newname().map(|name| Name {
-                schema,
+        Node::ViewStmt(view) => leads.changes.push(name(view.view())),
+        Node::RuleStmt(rule) => leads.changes.push(name(rule.relation())),
+        Node::CreateTrigStmt(trigger) => leads.changes.push(name(trigger.relation())),
+        // The server takes ALTER INDEX and ALTER SEQUENCE for any relation.
+        Node::RenameStmt(rename) if is_relation(rename.rename_type) => {
+            let old = name(rename.relation());
+            let new = rename.newname().map(|name| Name {
+                schema: old.schema.clone(),
                 name: name.to_owned(),
-            }));
+            });
+            moves([old].into_iter().chain(new), leads);
         }
-        Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => found.push(any()),
-        Node::AlterObjectSchemaStmt(alter) if holds_rows(alter.object_type) => relation(alter.relation()),
-        Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => found.push(any()),
+        Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => moves([any()], leads),
+        // By another column's name, another label is asked about.
+        Node::RenameStmt(rename) if is_column(rename.rename_type) => {
+            leads.rows.push(name(rename.relation()));
+        }
+        Node::AlterObjectSchemaStmt(alter) if is_relation(alter.object_type) => {
+            moves([name(alter.relation())], leads);
+        }
+        Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => leads.changes.push(any()),
         // Their rows are its parents', too.
         Node::CreateStmt(create) => {
-            create
-                .inh_relations()
-                .iter()
-                .for_each(|parent| relation(range_var(parent)));
+            let own = name(create.relation());
+            for parent in create.inh_relations() {
+                leads.parents.push((own.clone(), name(range_var(parent))));
+            }
+            leads.cloned.extend(create.partbound().map(|_| own.clone()));
+            if !create.if_not_exists {
+                leads.made.push(own);
+            }
         }
         Node::AlterTableStmt(alter) => {
             for command in alter.cmds() {
-                let Node::AlterTableCmd(command) = command else {
-                    return found.push(any());
-                };
-                match command.subtype {
-                    AlterTableType::AT_AddInherit => {
-                        relation(alter.relation());
-                        relation(range_var(command.def()));
-                    }
-                    AlterTableType::AT_AttachPartition
-                    | AlterTableType::AT_EnableAlwaysRule
-                    | AlterTableType::AT_EnableAlwaysTrig
-                    | AlterTableType::AT_EnableReplicaRule
-                    | AlterTableType::AT_EnableReplicaTrig
-                    | AlterTableType::AT_EnableRule
-                    | AlterTableType::AT_EnableTrig
-                    | AlterTableType::AT_EnableTrigAll
-                    | AlterTableType::AT_EnableTrigUser => relation(alter.relation()),
-                    _ => {}
+                match command {
+                    Node::AlterTableCmd(command) => altered(alter, command, leads),
+                    _ => leads.changes.push(any()),
                 }
             }
         }
         other => {
             if let Some(foreign) = foreign_table(other) {
-                relation(foreign.relation());
-                foreign
-                    .inh_relations()
-                    .iter()
-                    .for_each(|parent| relation(range_var(parent)));
+                let own = name(foreign.relation());
+                for parent in foreign.inh_relations() {
+                    leads.parents.push((own.clone(), name(range_var(parent))));
+                }
+                leads.changes.push(own);
             }
         }
     }
+}
+
+/// These names have another's rows now.
+fn moves(names: impl IntoIterator<Item = Name>, leads: &mut Leads) {
+    for name in names {
+        leads.rows.push(name.clone());
+        leads.changes.push(name);
+    }
+}
+
+fn altered(alter: &nodes::AlterTableStmt, command: &nodes::AlterTableCmd, leads: &mut Leads) {
+    let own = || alter.relation().map_or_else(any, names::relation);
+    match command.subtype {
+        AlterTableType::AT_AddInherit => {
+            let parent = range_var(command.def()).map_or_else(any, names::relation);
+            leads.parents.push((own(), parent.clone()));
+            leads.rows.push(parent);
+        }
+        AlterTableType::AT_AttachPartition => {
+            let part = match command.def() {
+                Node::PartitionCmd(part) => part.name().map_or_else(any, names::relation),
+                _ => any(),
+            };
+            leads.cloned.push(part.clone());
+            leads.parents.push((part, own()));
+            leads.rows.push(own());
+        }
+        AlterTableType::AT_EnableAlwaysRule
+        | AlterTableType::AT_EnableAlwaysTrig
+        | AlterTableType::AT_EnableReplicaRule
+        | AlterTableType::AT_EnableReplicaTrig
+        | AlterTableType::AT_EnableRule
+        | AlterTableType::AT_EnableTrig
+        | AlterTableType::AT_EnableTrigAll
+        | AlterTableType::AT_EnableTrigUser => leads.changes.push(own()),
+        _ => {}
+    }
+}
+
+fn is_column(kind: ObjectType::Type) -> bool {
+    matches!(kind, ObjectType::OBJECT_COLUMN | ObjectType::OBJECT_ATTRIBUTE)
 }
 
 fn range_var(node: Node<'_>) -> Option<&nodes::RangeVar> {
@@ -153,6 +178,75 @@ fn range_var(node: Node<'_>) -> Option<&nodes::RangeVar> {
         Node::RangeVar(relation) => Some(relation),
         _ => None,
     }
+}
+
+/// Names of code that is another from now on. What is used without being named (casts, operator classes) may be met anywhere.
+fn recode(statement: Node<'_>, found: &mut Vec<Name>) {
+    match statement {
+        Node::CreateFunctionStmt(create) => found.extend(names::qualified(create.funcname())),
+        Node::AlterFunctionStmt(alter) => {
+            let function = alter.func().map(|function| function.objname());
+            found.push(function.and_then(names::qualified).unwrap_or_else(any));
+        }
+        Node::RenameStmt(rename) if is_code(rename.rename_type) => {
+            found.extend(names::object(rename.rename_type, rename.object()));
+            found.extend(rename.newname().map(names::bare));
+        }
+        Node::AlterObjectSchemaStmt(alter) if is_code(alter.object_type) => {
+            found.extend(names::object(alter.object_type, alter.object()));
+        }
+        Node::AlterOwnerStmt(alter) if is_code(alter.object_type) => {
+            found.extend(names::object(alter.object_type, alter.object()));
+        }
+        Node::DropStmt(drop) if is_code(drop.remove_type) => {
+            let dropped = drop.objects().iter();
+            found.extend(dropped.flat_map(|object| names::object(drop.remove_type, object)));
+        }
+        Node::DefineStmt(define) => {
+            found.extend(names::qualified(plain(define.defnames())));
+            if define.kind == ObjectType::OBJECT_TYPE {
+                found.push(any());
+            }
+        }
+        Node::AlterOperatorStmt(alter) => {
+            let operator = alter.opername().map(|operator| operator.objname());
+            found.push(operator.and_then(names::qualified).unwrap_or_else(any));
+        }
+        Node::CreateCastStmt(_)
+        | Node::CreateOpClassStmt(_)
+        | Node::AlterOpFamilyStmt(_)
+        | Node::CreateRangeStmt(_)
+        | Node::AlterTypeStmt(_)
+        | Node::CreateTransformStmt(_)
+        | Node::CreateEventTrigStmt(_)
+        | Node::AlterEventTrigStmt(_) => found.push(any()),
+        // With a check, wherever a value of it is made: by that name, or in a column.
+        Node::CreateDomainStmt(create) => {
+            found.extend(names::qualified(plain(create.domainname())));
+        }
+        Node::AlterDomainStmt(alter) => found.extend(names::qualified(alter.type_name())),
+        Node::CreateSchemaStmt(create) => create
+            .schema_elts()
+            .iter()
+            .for_each(|element| recode(element, found)),
+        _ => {}
+    }
+}
+
+/// Whether what a statement makes calls, when it is used, the functions that the statement names.
+fn keeps_calls(statement: Node<'_>) -> bool {
+    !matches!(
+        statement,
+        Node::CreateFunctionStmt(_)
+            | Node::CreateTrigStmt(_)
+            | Node::CreateEventTrigStmt(_)
+            | Node::DropStmt(_)
+            | Node::CommentStmt(_)
+            | Node::GrantStmt(_)
+            | Node::RenameStmt(_)
+            | Node::AlterOwnerStmt(_)
+            | Node::AlterObjectSchemaStmt(_)
+    )
 }
 
 #[cfg(test)]
@@ -182,16 +276,14 @@ mod tests {
             ("ALTER VIEW v RENAME TO w", "v w"),
             ("ALTER VIEW v SET SCHEMA s", "v"),
             ("ALTER SCHEMA s RENAME TO t", "*"),
-            ("ALTER TABLE t ATTACH PARTITION u DEFAULT", "t"),
-            ("ALTER TABLE t INHERIT u", "t u"),
+            ("ALTER INDEX v RENAME TO w", "v w"),
+            ("ALTER SEQUENCE v RENAME TO w", "v w"),
             ("ALTER TABLE t ENABLE TRIGGER ALL", "t"),
-            ("CREATE TABLE t PARTITION OF u DEFAULT", "u"),
-            ("CREATE TABLE t () INHERITS (u, s.v)", "u s.v"),
-            ("CREATE FOREIGN TABLE t () INHERITS (u) SERVER s", "t u"),
+            ("CREATE FOREIGN TABLE t () INHERITS (u) SERVER s", "t"),
             ("SELECT 1; CREATE VIEW v AS SELECT 1", "v"),
             ("CREATE FOREIGN TABLE t (id int) SERVER s", "t"),
         ] {
-            assert_eq!(told(&read(text.as_bytes()).redirects), names, "{text}");
+            assert_eq!(told(&read(text.as_bytes()).leads.changes), names, "{text}");
         }
         for (text, names) in [
             (
@@ -204,19 +296,17 @@ mod tests {
             ("ALTER TABLE t ALTER CONSTRAINT k DEFERRABLE", "*"),
         ] {
             let found = read(text.as_bytes());
-            assert_eq!(told(&found.referred), names, "{text}");
-            assert!(found.redirects.is_empty(), "{text}");
+            assert_eq!(told(&found.leads.referred), names, "{text}");
+            assert!(found.leads.changes.is_empty(), "{text}");
         }
         let schema = read(b"CREATE SCHEMA s CREATE TABLE t (a int REFERENCES u)");
         assert_eq!(
-            (told(&schema.redirects), told(&schema.referred)),
+            (told(&schema.leads.changes), told(&schema.leads.referred)),
             ("*".into(), "u".into())
         );
         for text in [
             "CREATE TABLE t (id int PRIMARY KEY)",
             "ALTER TABLE t ADD COLUMN c int",
-            "ALTER TABLE t RENAME COLUMN a TO b",
-            "ALTER INDEX i RENAME TO j",
             "ALTER TABLE t ADD CONSTRAINT u UNIQUE (a)",
             "ALTER TABLE t DISABLE TRIGGER ALL",
             "CREATE SCHEMA s",
@@ -225,7 +315,75 @@ mod tests {
             "",
         ] {
             let found = read(text.as_bytes());
-            assert!(found.redirects.is_empty() && found.referred.is_empty(), "{text}");
+            assert!(found.leads.keeps_relations(), "{text}");
         }
+    }
+
+    #[test]
+    fn children_are_told_with_their_parents() {
+        for (text, parents, made) in [
+            ("ALTER TABLE t ATTACH PARTITION s.u DEFAULT", "s.u<t", ""),
+            ("ALTER TABLE t INHERIT u", "t<u", ""),
+            ("CREATE TABLE t PARTITION OF u DEFAULT", "t<u", "t"),
+            ("CREATE TABLE t () INHERITS (u, s.v)", "t<u t<s.v", "t"),
+            ("CREATE TABLE IF NOT EXISTS t () INHERITS (u)", "t<u", ""),
+            ("CREATE FOREIGN TABLE t () INHERITS (u) SERVER s", "t<u", ""),
+            ("CREATE TABLE s.t (id int)", "", "s.t"),
+        ] {
+            let leads = read(text.as_bytes()).leads;
+            let found: Vec<String> = leads
+                .parents
+                .iter()
+                .map(|(child, parent)| format!("{child}<{parent}"))
+                .collect();
+            assert_eq!(
+                (found.join(" "), told(&leads.made)),
+                (parents.into(), made.into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_and_code_that_are_others_from_now_on_are_told_by_name() {
+        for (text, rows, code) in [
+            ("ALTER TABLE s.t INHERIT s.u", "s.u", ""),
+            ("ALTER TABLE t ATTACH PARTITION u DEFAULT", "t", ""),
+            ("ALTER TABLE t RENAME TO u", "t u", ""),
+            ("ALTER TABLE t SET SCHEMA s", "t", ""),
+            ("ALTER TABLE t RENAME COLUMN a TO b", "t", ""),
+            ("ALTER VIEW s.v RENAME a TO b", "s.v", ""),
+            ("CREATE VIEW v AS SELECT f()", "", ""),
+            ("CREATE OR REPLACE FUNCTION s.f() RETURNS int RETURN 1", "", "s.f"),
+            ("CREATE PROCEDURE p() LANGUAGE sql AS ''", "", "p"),
+            ("ALTER FUNCTION f(int) SECURITY DEFINER", "", "f"),
+            ("ALTER FUNCTION s.f(int) RENAME TO g", "", "s.f g"),
+            ("ALTER FUNCTION f(int) SET SCHEMA s", "", "f"),
+            ("DROP FUNCTION f(int), s.g", "", "f s.g"),
+            (
+                "CREATE AGGREGATE s.a (int) (sfunc = int4pl, stype = int)",
+                "",
+                "s.a",
+            ),
+            (
+                "CREATE OPERATOR s.=~= (function = f, leftarg = int, rightarg = int)",
+                "",
+                "s.=~=",
+            ),
+            ("DROP OPERATOR =~= (int, int)", "", "=~="),
+            ("CREATE CAST (text AS s.k) WITH FUNCTION f(text)", "", "*"),
+            ("CREATE DOMAIN s.d AS int CHECK (f(value))", "", "s.d"),
+            ("INSERT INTO t VALUES (f())", "", ""),
+        ] {
+            let leads = read(text.as_bytes()).leads;
+            assert_eq!(
+                (told(&leads.rows), told(&leads.code)),
+                (rows.into(), code.into()),
+                "{text}"
+            );
+        }
+        let keeps = |text: &str| read(text.as_bytes()).leads.keeps_calls;
+        assert!(keeps("ALTER TABLE t ALTER a SET DEFAULT f()") && keeps("CREATE VIEW v AS SELECT f()"));
+        assert!(!keeps("CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()"));
     }
 }

@@ -48,6 +48,11 @@ impl LabelIndex {
         self.user_functions.contains(&name.to_lowercase())
     }
 
+    /// Whether an operator or a type of that name calls a function that somebody defined.
+    pub fn is_calling(&self, name: &str) -> bool {
+        !self.calling.is_empty() && self.calling.contains(&name.to_lowercase())
+    }
+
     /// Whether there are functions outside `pg_catalog` at all.
     pub fn has_user_functions(&self) -> bool {
         !self.user_functions.is_empty()

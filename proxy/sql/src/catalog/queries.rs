@@ -31,63 +31,161 @@ pub const VIEW: &[&str] = &["BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ R
 /// Ends what [`VIEW`] began.
 pub const POSTLUDE: &[&str] = &["COMMIT"];
 
-/// The queries, in the order in which their rows are to be fed.
-pub const QUERIES: &[&str] = &[
-    RELATIONS,
-    COLUMNS,
-    SOURCES,
-    FUNCTIONS,
-    GENERATED,
-    REACTIONS,
-    CASCADES,
-    KEYS,
-    TESTS,
-    EXTENSION_FUNCTIONS,
-    VERSION,
-    BUILTINS,
-    PATIENCE,
-    VIEWS,
-    BODIES,
-];
-
-/// The first query that may fail without making the catalog useless; within one view none can run after it.
-pub const BODIES_AT: usize = 12;
-
-const RELATIONS: &str = "\
+macro_rules! relations {
+    ($whose:expr) => {
+        concat!(
+            "\
 SELECT c.oid, n.nspname, c.relname, c.relkind
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't')
- ORDER BY c.oid";
+ WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND c.oid",
+            $whose,
+            "
+ ORDER BY c.oid"
+        )
+    };
+}
 
-const COLUMNS: &str = "\
+macro_rules! columns {
+    ($whose:expr) => {
+        concat!("\
 SELECT a.attrelid, a.attnum, a.attname, a.atttypid
   FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
- WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND a.attnum > 0 AND NOT a.attisdropped
- ORDER BY a.attrelid, a.attnum";
+ WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND a.attnum > 0 AND NOT a.attisdropped AND a.attrelid", $whose, "
+ ORDER BY a.attrelid, a.attnum")
+    };
+}
 
-const SOURCES: &str = "\
+/// Columns of unique indexes, the first of every index, and those of foreign keys.
+macro_rules! keys {
+    ($whose:expr) => {
+        concat!("\
+SELECT x.indrelid, k.number
+  FROM pg_catalog.pg_index x, LATERAL pg_catalog.unnest(x.indkey) WITH ORDINALITY AS k(number, place)
+ WHERE x.indisvalid AND k.number > 0 AND k.place <= x.indnkeyatts AND (x.indisunique OR k.place = 1) AND x.indexrelid", $whose, "
+UNION
+SELECT c.conrelid, k.number
+  FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number)
+ WHERE c.contype = 'f' AND c.oid", $whose)
+    };
+}
+
+/// CHECK constraints (c) with the columns that they read, 0 for a whole row; exclusion constraints and keys WITHOUT OVERLAPS
+/// with the columns that they compare, for equality (e) or otherwise (x), 0 for an expression.
+macro_rules! tests {
+    ($whose:expr) => {
+        concat!("\
+SELECT k.conrelid, k.oid, CASE WHEN k.contype = 'c' THEN 'c' WHEN o.oprname = '=' AND c.number > 0 THEN 'e' ELSE 'x' END, c.number
+  FROM pg_catalog.pg_constraint k
+ CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c(number, place)
+  LEFT JOIN pg_catalog.pg_operator o ON o.oid = k.conexclop[c.place]
+ WHERE (k.contype = 'c' OR k.conexclop IS NOT NULL) AND k.conrelid <> 0 AND k.oid", $whose)
+    };
+}
+
+macro_rules! sources {
+    ($whose:expr) => {
+        concat!("\
 SELECT r.ev_class, m.found[1]::pg_catalog.oid
   FROM pg_catalog.pg_rewrite r,
        LATERAL pg_catalog.regexp_matches(r.ev_action::pg_catalog.text, ':relid ([0-9]+)', 'g') AS m(found)
+ WHERE r.oid", $whose, "
 UNION
 SELECT r.ev_class, d.refobjid
   FROM pg_catalog.pg_rewrite r
   JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
- WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+ WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND r.oid", $whose, "
 UNION
-SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i
+SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid", $whose, "
 UNION
-SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i
+SELECT i.inhparent, i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhrelid", $whose, "
 UNION
-SELECT c.reltoastrelid, c.oid FROM pg_catalog.pg_class c WHERE c.reltoastrelid <> 0";
+SELECT c.reltoastrelid, c.oid FROM pg_catalog.pg_class c WHERE c.reltoastrelid <> 0 AND c.oid", $whose)
+    };
+}
 
 /// Functions in `pg_catalog` that initdb did not make (their OIDs start at FirstNormalObjectId) count as well.
-const FUNCTIONS: &str = concat!(
-    "SELECT DISTINCT p.proname
+macro_rules! functions {
+    ($whose:expr) => {
+        concat!(
+            "SELECT DISTINCT p.proname
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE (n.nspname <> 'pg_catalog' OR p.oid >= 16384) AND NOT ",
-    pure!()
-);
+ WHERE (n.nspname <> 'pg_catalog' OR p.oid >= 16384) AND p.oid",
+            $whose,
+            " AND NOT ",
+            pure!()
+        )
+    };
+}
+
+/// Bodies of SQL functions that run under the caller's settings. The others come without.
+macro_rules! bodies {
+    ($whose:expr) => {
+        concat!(
+            "SELECT n.nspname, p.proname, p.pronargs,
+       CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL
+            THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE (n.nspname <> 'pg_catalog' OR p.oid >= 16384) AND p.oid",
+            $whose,
+            " AND NOT ",
+            pure!(),
+            " ORDER BY p.oid"
+        )
+    };
+}
+
+/// What initdb makes has smaller OIDs than this (`FirstNormalObjectId`).
+macro_rules! of_system {
+    () => {
+        " < 16384"
+    };
+}
+macro_rules! of_others {
+    () => {
+        " >= 16384"
+    };
+}
+
+/// What the server brought along, each query with the number of the one in [`QUERIES`] that asks the same of the rest. It
+/// changes when an administrator replaces something of the server's own: [`SYSTEM_VERSION`] tells.
+pub const SYSTEM_QUERIES: &[(usize, &str)] = &[
+    (0, relations!(of_system!())),
+    (1, columns!(of_system!())),
+    (2, sources!(of_system!())),
+    (3, functions!(of_system!())),
+    (7, keys!(of_system!())),
+    (8, tests!(of_system!())),
+    (11, BUILTINS),
+    (BODIES_AT + 2, bodies!(of_system!())),
+];
+
+/// The queries about everything else, in the order in which their rows are to be fed, behind those of [`SYSTEM_QUERIES`].
+pub const QUERIES: &[&str] = &[
+    relations!(of_others!()),
+    columns!(of_others!()),
+    sources!(of_others!()),
+    functions!(of_others!()),
+    GENERATED,
+    REACTIONS,
+    CASCADES,
+    keys!(of_others!()),
+    tests!(of_others!()),
+    EXTENSION_FUNCTIONS,
+    VERSION,
+    NOTHING,
+    CALLING,
+    PATIENCE,
+    VIEWS,
+    bodies!(of_others!()),
+];
+
+/// The first query that may fail without making the catalog useless; within one view none can run after it.
+pub const BODIES_AT: usize = 13;
+
+/// In place of a query that is only asked about what the server brought along.
+const NOTHING: &str = "SELECT 1 LIMIT 0";
 
 const EXTENSION_FUNCTIONS: &str = concat!(
     "SELECT DISTINCT n.nspname, p.proname
@@ -105,25 +203,6 @@ SELECT pg_catalog.current_setting('server_version_num'),
                          CASE WHEN p.prosecdef THEN pg_catalog.upper(pg_catalog.left(l.lanname, 1)) ELSE pg_catalog.left(l.lanname, 1) END)
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
  WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.oid < 16384";
-
-/// Columns of unique indexes, the first of every index, and those of foreign keys.
-const KEYS: &str = "\
-SELECT x.indrelid, k.number
-  FROM pg_catalog.pg_index x, LATERAL pg_catalog.unnest(x.indkey) WITH ORDINALITY AS k(number, place)
- WHERE x.indisvalid AND k.number > 0 AND k.place <= x.indnkeyatts AND (x.indisunique OR k.place = 1)
-UNION
-SELECT c.conrelid, k.number
-  FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number)
- WHERE c.contype = 'f'";
-
-/// CHECK constraints (c) with the columns that they read, 0 for a whole row; exclusion constraints and keys WITHOUT OVERLAPS
-/// with the columns that they compare, for equality (e) or otherwise (x), 0 for an expression.
-const TESTS: &str = "\
-SELECT k.conrelid, k.oid, CASE WHEN k.contype = 'c' THEN 'c' WHEN o.oprname = '=' AND c.number > 0 THEN 'e' ELSE 'x' END, c.number
-  FROM pg_catalog.pg_constraint k
- CROSS JOIN LATERAL pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c(number, place)
-  LEFT JOIN pg_catalog.pg_operator o ON o.oid = k.conexclop[c.place]
- WHERE (k.contype = 'c' OR k.conexclop IS NOT NULL) AND k.conrelid <> 0";
 
 /// One text that changes with every committed change of names, shapes, views, rules, triggers, keys and functions: rows of
 /// the catalogs are never changed in place where that matters, so the transactions that made them tell.
@@ -149,6 +228,51 @@ UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg
   FROM pg_catalog.pg_index t WHERE t.indexrelid >= 16384
 ) x GROUP BY x.kind ) y";
 
+/// The same of what the server brought along, as far as [`SYSTEM_QUERIES`] ask for it.
+pub const SYSTEM_VERSION: &str = "\
+SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', y.kind, y.n, y.plain, y.weighted), ' ' ORDER BY y.kind) FROM (
+SELECT x.kind, pg_catalog.count(*) AS n, pg_catalog.sum(x.made) AS plain, pg_catalog.sum(x.made * (x.place % 8191 + 1)) AS weighted FROM (
+SELECT 'c' AS kind, t.xmin::pg_catalog.text::pg_catalog.int8 AS made, t.oid::pg_catalog.int8 AS place
+  FROM pg_catalog.pg_class t WHERE t.oid < 16384
+UNION ALL SELECT 'a', t.xmin::pg_catalog.text::pg_catalog.int8, t.attrelid::pg_catalog.int8 * 31 + t.attnum + 8
+  FROM pg_catalog.pg_attribute t WHERE t.attrelid < 16384
+UNION ALL SELECT 'w', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
+  FROM pg_catalog.pg_rewrite t WHERE t.oid < 16384
+UNION ALL SELECT 'p', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
+  FROM pg_catalog.pg_proc t WHERE t.oid < 16384
+UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg_catalog.int8
+  FROM pg_catalog.pg_index t WHERE t.indexrelid < 16384
+) x GROUP BY x.kind ) y";
+
+/// Operators (o), and types (t) that call somebody's functions where they are used: domains by their checks, types by casts to
+/// them.
+const CALLING: &str = concat!(
+    "SELECT 'o', o.oprname
+  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+ WHERE o.oid >= 16384 AND p.oid >= 16384 AND NOT ",
+    pure!(),
+    "
+UNION
+SELECT 't', t.typname
+  FROM pg_catalog.pg_cast c
+  JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+  JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+ WHERE c.oid >= 16384 AND p.oid >= 16384 AND NOT ",
+    pure!(),
+    "
+UNION
+SELECT 't', t.typname
+  FROM pg_catalog.pg_depend u
+  JOIN pg_catalog.pg_constraint k ON k.oid = u.objid AND k.contypid <> 0
+  JOIN pg_catalog.pg_type t ON t.oid = k.contypid
+  LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
+  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
+       WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
+ WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
+   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND NOT ",
+    pure!()
+);
+
 /// Generated columns with the columns that their expressions read.
 const GENERATED: &str = "\
 SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
@@ -156,8 +280,8 @@ SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
   JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
      , LATERAL pg_catalog.regexp_matches(d.adbin::pg_catalog.text, ':varattno ([0-9]+)', 'g') AS m(found)";
 
-/// What else runs: 1, somebody's triggers, or defaults, checks and indexes that call somebody's functions or operators, when
-/// rows change; 2, such functions in a view's query or a row policy, when rows are read. Then, whether there are rules on changes.
+/// What else runs: 1, somebody's triggers, or defaults, checks (of columns' domains as well) and indexes that call somebody's
+/// functions or operators, when rows change; 2, such functions in a view's query or a row policy, when rows are read. Then, whether there are rules on changes.
 const REACTIONS: &str = concat!(
     "SELECT c.oid,
        EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)::pg_catalog.int4,
@@ -180,6 +304,19 @@ SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class),
        AND r.ev_type = '1'
  WHERE u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
    AND u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class) IS NOT NULL AND NOT ",
+    pure!(),
+    "
+UNION ALL
+SELECT DISTINCT a.attrelid, 1, 0
+  FROM pg_catalog.pg_depend u
+  JOIN pg_catalog.pg_constraint k ON k.oid = u.objid AND k.contypid <> 0
+  JOIN pg_catalog.pg_type t ON t.oid = k.contypid
+  JOIN pg_catalog.pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND a.attnum > 0
+  LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
+  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
+       WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
+ WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
+   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND NOT ",
     pure!()
 );
 
@@ -198,16 +335,3 @@ SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
   FROM pg_catalog.pg_class c
  WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384
  ORDER BY c.oid";
-
-/// Bodies of SQL functions that run under the caller's settings. The others come without.
-const BODIES: &str = concat!(
-    "SELECT n.nspname, p.proname, p.pronargs,
-       CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL
-            THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END
-  FROM pg_catalog.pg_proc p
-  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
- WHERE (n.nspname <> 'pg_catalog' OR p.oid >= 16384) AND NOT ",
-    pure!(),
-    " ORDER BY p.oid"
-);

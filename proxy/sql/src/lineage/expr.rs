@@ -30,9 +30,12 @@ impl Reader<'_> {
             // Whether something was found decides how large a row is, how rows are joined and sorted, what fails.
             self.probe(&value);
         }
-        if self.measures && matches!(value, Value::Made(_) | Value::Tainted(_)) {
-            // How large it is stands in the plan.
-            self.probe(&value);
+        if matches!(value, Value::Made(_) | Value::Tainted(_)) {
+            self.found.computes = true;
+            if self.measures || self.swells {
+                // How large it is stands in the plan, or decides whether there is room for it.
+                self.probe(&value);
+            }
         }
         value
     }
@@ -503,7 +506,14 @@ impl Reader<'_> {
         if !functions::is_steady(name) || call.over().is_some() {
             from.push(&Value::OTHER);
         }
-        match functions::makes(call, &arguments) {
+        // Of texts, the client's own beside them is as long as it likes.
+        let is_sized = || {
+            arguments.iter().all(|argument| match argument {
+                Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_number_or_time),
+                value => value.is_clean(),
+            })
+        };
+        match functions::makes(call, &arguments) && (!matches!(name, "max" | "min") || is_sized()) {
             true => Value::made(from),
             false => Value::computed(from),
         }

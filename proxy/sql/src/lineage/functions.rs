@@ -315,21 +315,6 @@ fn shortens(node: Node<'_>) -> bool {
     }
 }
 
-/// A call that makes a text of any length out of nothing.
-pub(super) fn grows(node: Node<'_>) -> bool {
-    let Node::FuncCall(call) = node else { return false };
-    let is_small = |at: usize| match call.args().get(at) {
-        Some(Node::A_Const(constant)) => {
-            matches!(constant.val(), Some(ConstValue::Integer(number)) if number <= 65_536)
-        }
-        _ => false,
-    };
-    match builtin_name(call.funcname()) {
-        Some("repeat" | "lpad" | "rpad") => !is_small(1),
-        _ => false,
-    }
-}
-
 /// Whether the result tells nothing of the arguments' values.
 pub(super) fn shows_nothing(name: &str) -> bool {
     name == "pg_typeof"
@@ -469,12 +454,14 @@ pub(super) fn trims(node: Node<'_>) -> bool {
     }
 }
 
-/// Whether a column is brought into another form by what reports use for that, with all else written out.
+/// Whether a column is brought into another form by what reports use for that, with all else written out; or the largest shown.
 pub(super) fn tidies(node: Node<'_>) -> bool {
     let Node::FuncCall(call) = node else { return false };
     let is_one = matches!(
         builtin_name(call.funcname()),
-        Some("btrim" | "regexp_replace" | "replace" | "split_part" | "substring" | "translate")
+        Some(
+            "btrim" | "max" | "min" | "regexp_replace" | "replace" | "split_part" | "substring" | "translate"
+        )
     );
     let mut arguments = call.args().iter();
     is_one
@@ -520,21 +507,6 @@ pub(super) fn only_formats(node: Node<'_>) -> bool {
             matches!(constant.val(), Some(ConstValue::String(pattern)) if !pattern.contains(['v', 'V']))
         }
         _ => false,
-    }
-}
-
-/// How many values the joining functions and operators of a text join, one by one.
-pub(super) fn joined(node: Node<'_>) -> usize {
-    match node {
-        Node::FuncCall(call) => match builtin_name(call.funcname()) {
-            Some(
-                "concat" | "concat_ws" | "format" | "json_build_array" | "jsonb_build_array"
-                | "json_build_object" | "jsonb_build_object",
-            ) => call.args().iter().count(),
-            _ => 0,
-        },
-        Node::A_Expr(expr) if builtin_name(expr.name()) == Some("||") => 1,
-        _ => 0,
     }
 }
 

@@ -26,6 +26,7 @@ mod lazy;
 mod paths;
 mod query;
 mod scope;
+mod sizes;
 mod spread;
 mod statement;
 mod tested;
@@ -153,6 +154,8 @@ struct Reader<'a> {
     is_report: bool,
     /// Somewhere in the text, a text of any length is made.
     grows: bool,
+    /// And how long a text is may be made to tell of a value, many times over.
+    swells: bool,
     /// Columns may fail where they are named.
     acts: bool,
     /// It is one COPY whose rows are masked like those of a query.
@@ -178,6 +181,7 @@ impl<'a> Reader<'a> {
             selects: 0,
             is_report: false,
             grows: false,
+            swells: false,
             acts: false,
             copies_rows: false,
             belt: belt::Belt::default(),

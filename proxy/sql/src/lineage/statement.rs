@@ -1,8 +1,6 @@
 //! One text: which of its statements returns rows, and which keep the rows of a query.
 //! Source: PostgreSQL manual, "SQL Commands".
 
-use std::cell::Cell;
-
 use linegate_policy::{ColumnId, Flow};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
@@ -10,15 +8,11 @@ use pg_raw_parse::{Node, nodes};
 
 use super::belt::Belt;
 use super::scope::Shape;
+use super::sizes::Sizes;
 use super::value::{Field, Value};
-use super::{PREPARED_KEPT, Reader, acting, functions};
+use super::{PREPARED_KEPT, Reader, acting};
 use crate::copied;
-use crate::walk::children::any_below;
 use crate::walk::names;
-
-/// Values that a text may join, in queries within each other even, without coming near the largest length that the server
-/// takes (1 GB): three to the power of eight times what is stored.
-const JOINED_MAX: usize = 24;
 
 /// What a statement sends back.
 enum Answer {
@@ -34,15 +28,9 @@ impl Reader<'_> {
     /// Follows every statement of a text.
     pub(super) fn text(&mut self, statements: &NodeList) {
         self.found.followed = true;
-        let joined = Cell::new(0);
         let cores: Vec<Node<'_>> = statements.iter().map(core).collect();
-        let grows = |node: Node<'_>| {
-            joined.set(joined.get() + functions::joined(node));
-            joined.get() > JOINED_MAX || functions::grows(node)
-        };
-        self.grows = cores.iter().any(|node| any_below(*node, grows));
-        let repeats = |node: Node<'_>| matches!(node, Node::WithClause(with) if with.recursive);
-        self.grows |= joined.get() > 0 && cores.iter().any(|node| any_below(*node, repeats));
+        let sizes = Sizes::of(&cores);
+        (self.grows, self.swells) = (sizes.grows(), sizes.swells());
         self.acts = acting::acts(&cores);
         self.belt = Belt::of(&cores, self.index);
         let mut answers = Vec::new();
@@ -103,14 +91,18 @@ impl Reader<'_> {
                 match create.query() {
                     Node::ExecuteStmt(_) => self.unknown(PREPARED_KEPT),
                     query => {
+                        self.selects += 1; // its rows are kept, and so nothing is only shown
                         let shape = self.query(query);
+                        self.selects -= 1;
                         self.moves(&Value::of_set(shape.all()));
                     }
                 }
                 Answer::Nothing
             }
             Node::ViewStmt(view) => {
+                self.selects += 1;
                 let shape = self.query(view.query());
+                self.selects -= 1;
                 self.moves(&Value::of_set(shape.all()));
                 Answer::Nothing
             }

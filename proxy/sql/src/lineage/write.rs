@@ -65,6 +65,7 @@ impl Reader<'_> {
             return Shape::opaque(self.in_reach());
         }
         let mark = self.ctes.len();
+        self.selects += 1; // no query in it is the outermost
         self.with(insert.with_clause());
         let target = self.target(insert.relation());
         let source = match insert.select_stmt() {
@@ -135,6 +136,7 @@ impl Reader<'_> {
         self.show(&target.shown, &target.shape);
         let shape = self.returning(insert.returning_clause(), &target.shape.clone(), &target);
         self.close();
+        self.selects -= 1;
         self.ctes.truncate(mark);
         self.leave();
         shape
@@ -145,6 +147,7 @@ impl Reader<'_> {
             return Shape::opaque(self.in_reach());
         }
         let mark = self.ctes.len();
+        self.selects += 1; // no query in it is the outermost
         self.with(update.with_clause());
         let target = self.target(update.relation());
         self.open();
@@ -155,6 +158,7 @@ impl Reader<'_> {
         let star = beside(target.shape.clone(), others);
         let shape = self.returning(update.returning_clause(), &star, &target);
         self.close();
+        self.selects -= 1;
         self.ctes.truncate(mark);
         self.leave();
         shape
@@ -165,6 +169,7 @@ impl Reader<'_> {
             return Shape::opaque(self.in_reach());
         }
         let mark = self.ctes.len();
+        self.selects += 1; // no query in it is the outermost
         self.with(delete.with_clause());
         let target = self.target(delete.relation());
         self.open();
@@ -175,6 +180,7 @@ impl Reader<'_> {
         let star = beside(target.shape.clone(), others);
         let shape = self.returning(delete.returning_clause(), &star, &target);
         self.close();
+        self.selects -= 1;
         self.ctes.truncate(mark);
         self.leave();
         shape
@@ -185,6 +191,7 @@ impl Reader<'_> {
             return Shape::opaque(self.in_reach());
         }
         let mark = self.ctes.len();
+        self.selects += 1; // no query in it is the outermost
         self.with(merge.with_clause());
         let target = self.target(merge.relation());
         self.open();
@@ -218,6 +225,7 @@ impl Reader<'_> {
         let star = beside(source, target.shape.clone());
         let shape = self.returning(merge.returning_clause(), &star, &target);
         self.close();
+        self.selects -= 1;
         self.ctes.truncate(mark);
         self.leave();
         shape

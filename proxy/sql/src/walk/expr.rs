@@ -3,12 +3,14 @@
 
 use linegate_identity::Effects;
 use linegate_policy::Name;
+use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::children::names_a_column;
 use super::{Walker, names};
 use crate::builtins;
 use crate::parse::plain;
+use crate::reactions;
 
 /// Longer values of settings are left out: those that matter are words.
 const VALUE_BYTES_MAX: usize = 64;
@@ -86,6 +88,9 @@ impl<'a> Walker<'a> {
     /// called by their name alone: no column of the server's own is named so. For others the column is looked for.
     pub(super) fn disguised(&mut self, path: impl IntoIterator<Item = Node<'a>>) {
         for name in path.into_iter().filter_map(Node::as_str) {
+            if self.is_code(name) {
+                self.opaque(crate::OPEN_CODE);
+            }
             let is_refused = linegate_policy::builtins::is_refused(name);
             let is_defined = || self.index.is_some_and(|index| index.is_user_function(name));
             if !is_refused && !is_defined() {
@@ -99,6 +104,35 @@ impl<'a> Walker<'a> {
                 self.steps.push(name);
             }
         }
+    }
+
+    /// An operator or a type, by its name's parts: whether it calls somebody's function.
+    pub(super) fn uses(&mut self, parts: &NodeList) {
+        let Some(name) = parts.iter().next_back().and_then(Node::as_str) else {
+            return;
+        };
+        if self.index.is_some_and(|index| index.is_calling(name)) {
+            self.opaque(reactions::FUNCTION);
+        }
+        if self.is_code(name) {
+            self.opaque(crate::OPEN_CODE);
+        }
+    }
+
+    /// Relations and functions that are named, when all are known.
+    pub(super) fn code_by_name(&mut self) {
+        const NEUTRAL: Effects = Effects::TRANSACTION.with(Effects::SET);
+        let Some(code) = self.code else { return };
+        let found = &self.found;
+        let mut named = found.reads.iter().chain(&found.writes).chain(&found.functions);
+        let is_any = code.contains(crate::redirects::ANY) && !found.effects.without(NEUTRAL).is_empty();
+        if is_any || named.any(|name| self.is_code(&name.name)) {
+            self.opaque(crate::OPEN_CODE);
+        }
+    }
+
+    fn is_code(&self, name: &str) -> bool {
+        self.code.is_some_and(|code| code.contains(&name.to_lowercase()))
     }
 
     fn calls(&mut self, name: Name, does: Option<builtins::Builtin>) {

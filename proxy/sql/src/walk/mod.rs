@@ -14,11 +14,14 @@ mod restriction;
 mod utility;
 mod values;
 
+use std::collections::BTreeSet;
+
 use linegate_identity::Effects;
 use linegate_policy::{LabelIndex, Name, Statement};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
+use crate::parse::plain;
 use crate::reactions;
 use crate::scope::Scopes;
 use crate::{NODES_MAX, QUERY_DEPTH_MAX, ReadError};
@@ -41,6 +44,8 @@ pub(crate) struct Walker<'a> {
     found: Statement,
     /// The catalog, when it is known.
     index: Option<&'a LabelIndex>,
+    /// Names behind which something else than it tells may run.
+    code: Option<&'a BTreeSet<String>>,
     /// Steps after a dot that are names of functions which are not known.
     steps: Vec<&'a str>,
     scopes: Scopes<'a>,
@@ -51,10 +56,11 @@ pub(crate) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// A walker that has seen nothing.
-    pub(crate) fn new(index: Option<&'a LabelIndex>) -> Self {
+    pub(crate) fn new(index: Option<&'a LabelIndex>, code: Option<&'a BTreeSet<String>>) -> Self {
         Self {
             found: Statement::empty(),
             index,
+            code,
             steps: Vec::new(),
             scopes: Scopes::default(),
             work: Vec::new(),
@@ -72,7 +78,8 @@ impl<'a> Walker<'a> {
     }
 
     /// What was found, in order and without duplicates.
-    pub(crate) fn finish(self) -> Statement {
+    pub(crate) fn finish(mut self) -> Statement {
+        self.code_by_name();
         let mut found = self.found;
         let is_disguised = |index| reactions::disguised(&self.steps, &found.reads, index);
         if self.index.is_some_and(is_disguised) {
@@ -137,6 +144,22 @@ impl<'a> Walker<'a> {
                 }
                 Node::RangeTableSample(sample) => {
                     self.sampling_method(sample);
+                    children(node, &mut self.work)?;
+                }
+                Node::A_Expr(expr) => {
+                    self.uses(expr.name());
+                    children(node, &mut self.work)?;
+                }
+                Node::SubLink(link) => {
+                    self.uses(link.oper_name());
+                    children(node, &mut self.work)?;
+                }
+                Node::SortBy(sort) => {
+                    self.uses(sort.use_op());
+                    children(node, &mut self.work)?;
+                }
+                Node::TypeName(kind) => {
+                    self.uses(plain(kind.names()));
                     children(node, &mut self.work)?;
                 }
                 // These carry scope or targets and are taken apart by their statements, never met from outside.

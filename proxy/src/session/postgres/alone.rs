@@ -74,9 +74,7 @@ pub fn all_answered(core: &Core, id: SessionId) {
 /// Whether a statement gives names another meaning for those who know them. What is new is nobody else's yet.
 pub fn moves_names(statement: &Statement) -> bool {
     let makes = Effects::CREATE.with(Effects::SELECT);
-    let only_makes = statement.effects.without(makes).is_empty()
-        && statement.redirects.is_empty()
-        && statement.referred.is_empty();
+    let only_makes = statement.effects.without(makes).is_empty() && statement.leads.keeps_relations();
     statement.changes_catalog && !only_makes || statement.effects.contains(Effects::UNREADABLE)
 }
 

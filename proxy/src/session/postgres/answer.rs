@@ -510,6 +510,14 @@ impl Flow {
     }
 
     fn server_fault(&self, error: &PostgresError) -> Ended {
+        if let PostgresError::FrameTooLong { max, .. } = error {
+            // No fault: linegate looks into whole rows up to a size.
+            let session = &self.session;
+            let mb = max >> 20;
+            tracing::warn!(session = %session.id, target = %session.target.config.name, mb, "a row is too large to be masked");
+            let words = format!("linegate: a row of more than {mb} MB cannot be masked; this session ends");
+            return Ended::saying(b"54000", words);
+        }
         self.session.core.counters.server_faults.one();
         Ended {
             why: format!("the server broke the protocol: {error}"),

@@ -63,6 +63,13 @@ impl Asked {
         named.unwrap_or(&self.decision).statement.lineage.as_ref()
     }
 
+    /// Whether it computes with labelled values, or may do so by a name.
+    pub fn computes(&self) -> bool {
+        let is_known =
+            |statement: &Statement| statement.lineage.as_ref().is_some_and(|found| !found.computes);
+        !self.statements().all(is_known)
+    }
+
     /// The statement, and those that it may run by name.
     pub fn statements(&self) -> impl Iterator<Item = &Statement> {
         let also = self.by_name.iter().flat_map(|ran| &ran.more);

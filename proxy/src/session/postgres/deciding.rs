@@ -98,11 +98,10 @@ impl Session {
             let epoch = self.epoch(&standing, catalog.as_deref());
             let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
-            if let Some(decision) = self.core.decide(epoch, &standing, catalog, text).await {
+            let code = self.fresh.code().filter(|_| self.relies_on_catalog());
+            if let Some(decision) = self.core.decide(epoch, &standing, catalog, code, text).await {
                 let statement = &decision.statement;
-                let is_hidden = is_read
-                    && self.relies_on_catalog()
-                    && self.fresh.hides(statement, || self.catalog.latest());
+                let is_hidden = is_read && self.relies_on_catalog() && self.is_led_elsewhere(statement);
                 if shown.is_some_and(|shown| !self.catalog.spares(shown, &decision.statement)) {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;
@@ -141,6 +140,13 @@ impl Session {
                 };
             }
         }
+    }
+
+    /// Whether the open transaction has had a statement change or show other rows than the catalog says.
+    fn is_led_elsewhere(&self, statement: &Statement) -> bool {
+        let latest = || self.catalog.latest();
+        let judged = self.standing.borrow().subject.judged_by_relation();
+        self.fresh.hides(statement, latest) || self.fresh.hides_rows(statement, judged, latest)
     }
 
     /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was
@@ -209,6 +215,7 @@ impl Session {
             standing.version,
             catalog.map_or(u64::MAX, |view| view.epoch),
             standing.valid_until.map_or(u64::MAX, |until| until.0),
+            self.fresh.code().map_or(0, |code| code.mark),
         );
         match self.epoch.get() {
             (known, epoch) if known == of => epoch,
@@ -220,7 +227,7 @@ impl Session {
         }
     }
 
-    fn new_epoch(&self, (policy_version, catalog_epoch, valid_until): (u64, u64, u64)) -> u64 {
+    fn new_epoch(&self, of: (u64, u64, u64, u64)) -> u64 {
         let mut hash = blake3::Hasher::new_keyed(&self.core.shared.boot_key);
         let (chain, scope) = (self.lease.chain.to_string(), self.lease.scope.to_string());
         for part in [
@@ -233,9 +240,10 @@ impl Session {
             hash.update(part.as_bytes());
             hash.update(&[0]);
         }
-        hash.update(&policy_version.to_le_bytes());
-        hash.update(&catalog_epoch.to_le_bytes());
-        hash.update(&valid_until.to_le_bytes());
+        let (policy_version, catalog_epoch, valid_until, code) = of;
+        for part in [policy_version, catalog_epoch, valid_until, code] {
+            hash.update(&part.to_le_bytes());
+        }
         let mut first = [0; 8];
         first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)

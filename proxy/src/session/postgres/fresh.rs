@@ -7,8 +7,6 @@
 //!
 //! What such a look does not show was made by the session's own open transaction: see [`Fresh`].
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +14,10 @@ use std::time::Duration;
 use codecs::postgres::backend::{CopyResponse, RowDescription, TransactionStatus};
 use linegate_identity::Effects;
 use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relations};
+
+mod made;
+
+pub use made::{Code, Fresh, OF_ROWS};
 
 use super::asked::Asked;
 use super::results::{Kept, Plan, Unseen};
@@ -25,130 +27,12 @@ use crate::outstanding::{self, Tables};
 use crate::shared::CatalogView;
 
 const CHECK_POLL: Duration = Duration::from_millis(1);
-/// Relations of an open transaction that are remembered.
-const MADE_MAX: usize = 256;
 
-/// What a session made that nobody else can see yet.
-#[derive(Default)]
-pub struct Fresh {
-    /// Statements of the open transaction changed names or shapes: of some tables, or anything.
-    changed: RefCell<Option<Option<Tables>>>,
-    /// Relations that the open transaction made, and that can hold nothing labelled.
-    made: RefCell<Vec<Name>>,
-    /// It may have made others, or moved names about.
-    is_doubtful: Cell<bool>,
-    /// A statement that begins or ends a transaction is on its way.
-    is_turning: Cell<bool>,
-    /// Relations whose changes it may have had reach others: names, and `*` for any.
-    redirects: RefCell<BTreeSet<String>>,
-    /// The same of relations that foreign keys refer to.
-    referred: RefCell<BTreeSet<String>>,
-}
-
-/// What changes rows, and so whatever that leads to.
-pub const OF_ROWS: Effects = Effects::INSERT
-    .with(Effects::UPDATE)
-    .with(Effects::DELETE)
-    .with(Effects::TRUNCATE)
-    .with(Effects::COPY_IN);
 /// Parts of the catalogs' version, by their first letter (`linegate_sql::catalog`): pg_inherits, pg_namespace, pg_proc,
 /// pg_rewrite, pg_policy.
 const UNLOCKED: [char; 5] = ['h', 'n', 'p', 'w', 'y'];
 /// How often a COPY is decided anew when what it goes by changes meanwhile.
 const COPY_TRIES: u32 = 8;
-
-impl Fresh {
-    /// A statement goes to the server. `makes_clear`: it makes relations that can hold nothing labelled, and changes no
-    /// other names.
-    pub fn forwarded(&self, statement: &Statement, makes_clear: bool) {
-        if statement
-            .effects
-            .intersects(Effects::TRANSACTION.with(Effects::UNREADABLE))
-        {
-            self.is_turning.set(true);
-        }
-        if !statement.changes_catalog && !statement.effects.contains(Effects::UNREADABLE) {
-            return;
-        }
-        let is_unread = statement.effects.contains(Effects::UNREADABLE);
-        let any = is_unread.then(|| "*".to_owned());
-        let names = statement
-            .redirects
-            .iter()
-            .map(|name| name.name.clone())
-            .chain(any);
-        self.redirects.borrow_mut().extend(names);
-        self.referred.borrow_mut().extend(referred_before(statement));
-        let mut made = self.made.borrow_mut();
-        if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
-            made.extend(statement.writes.iter().cloned());
-        } else {
-            self.is_doubtful.set(true);
-        }
-    }
-
-    /// ReadyForQuery. `is_last`: nothing else is on its way to the server.
-    fn ready(&self, is_idle: bool, is_last: bool) {
-        if is_last {
-            self.is_turning.set(false);
-        }
-        if is_idle {
-            self.made.borrow_mut().clear();
-            self.is_doubtful.set(!is_last);
-            if is_last {
-                self.redirects.borrow_mut().clear();
-                self.referred.borrow_mut().clear();
-            }
-        }
-    }
-
-    /// Whether a relation that nobody else can see is known to hold nothing labelled.
-    fn is_clear(&self) -> bool {
-        !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
-    }
-
-    /// Whether a statement changes rows, and what else that changes is not in the catalog: the open transaction, or the text
-    /// itself, has led changes elsewhere. The catalog tells where else its rows may be.
-    pub fn hides(&self, statement: &Statement, catalog: impl FnOnce() -> Option<Arc<CatalogView>>) -> bool {
-        if !statement.effects.intersects(OF_ROWS) {
-            return false;
-        }
-        let own = |names: &[Name]| -> Vec<String> {
-            let counts = statement.count > 1;
-            let names = names.iter().filter(|_| counts);
-            names.map(|name| name.name.clone()).collect()
-        };
-        let mut leads: BTreeSet<String> = own(&statement.redirects).into_iter().collect();
-        leads.extend(self.redirects.borrow().iter().cloned());
-        // Rows that are new are referred to by none.
-        let cascades = OF_ROWS.without(Effects::INSERT.with(Effects::COPY_IN));
-        if statement.effects.intersects(cascades) {
-            leads.extend(referred_before(statement).filter(|_| statement.count > 1));
-            leads.extend(self.referred.borrow().iter().cloned());
-        }
-        if leads.is_empty() {
-            return false;
-        }
-        let kin = catalog().map(|view| changing::family(statement.writes.iter(), &view.labels));
-        let mut written = statement.writes.iter().chain(kin.iter().flatten());
-        leads.contains("*") || written.any(|name| leads.contains(&name.name))
-    }
-
-    fn has_made(&self, name: &Name) -> bool {
-        let same = |made: &Name| {
-            made.name == name.name
-                && (name.schema.is_none() || made.schema.is_none() || made.schema == name.schema)
-        };
-        self.made.borrow().iter().any(same)
-    }
-}
-
-/// What comes to be referred to by tables that may have rows. A table that is made has none but those the session puts there.
-fn referred_before(statement: &Statement) -> impl Iterator<Item = String> {
-    let alters = statement.effects.contains(Effects::ALTER);
-    let names = statement.referred.iter().filter(move |_| alters);
-    names.map(|name| name.name.clone())
-}
 
 impl Session {
     /// Decides a statement; again with a new catalog where it names what the catalog does not hold and this session did not
@@ -185,7 +69,12 @@ impl Session {
                 let masks = &self.standing.borrow().masks;
                 makes_clear_relations(statement, &view.labels, masks)
             });
-        self.fresh.forwarded(statement, makes_clear);
+        let kin = || {
+            let view = self.catalog.latest();
+            let kin = view.map(|view| changing::family(statement.writes.iter(), &view.labels));
+            kin.unwrap_or_default()
+        };
+        self.fresh.forwarded(statement, makes_clear, kin);
     }
 
     /// Whether a relation of a result that the catalog does not hold, though it was read again after the result was described,
@@ -450,130 +339,4 @@ async fn again(session: &Session, asked: &Asked) -> Option<Rc<Asked>> {
         (Verdict::Deny(_) | Verdict::Hold(_), _) => false,
     };
     stands.then(|| asked.like(&newer))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn makes(name: &str, effects: Effects) -> Statement {
-        Statement {
-            effects,
-            count: 1,
-            changes_catalog: true,
-            writes: vec![Name {
-                schema: None,
-                name: name.to_owned(),
-            }],
-            ..Statement::empty()
-        }
-    }
-
-    fn bare(name: &str) -> Name {
-        Name {
-            schema: None,
-            name: name.to_owned(),
-        }
-    }
-
-    fn begin() -> Statement {
-        Statement {
-            effects: Effects::TRANSACTION,
-            count: 1,
-            ..Statement::empty()
-        }
-    }
-
-    #[test]
-    fn only_what_the_open_transaction_made_is_clear() {
-        let fresh = Fresh::default();
-        assert!(!fresh.is_clear());
-        fresh.forwarded(&begin(), false);
-        fresh.forwarded(&makes("a", Effects::CREATE), true);
-        assert!(
-            !fresh.is_clear(),
-            "the server has not begun yet, for all that is known"
-        );
-        fresh.ready(false, true);
-        assert!(fresh.is_clear());
-        let named = |schema: Option<&str>, name: &str| {
-            fresh.has_made(&Name {
-                schema: schema.map(str::to_owned),
-                name: name.to_owned(),
-            })
-        };
-        assert!(named(None, "a") && named(Some("pg_temp"), "a") && !named(None, "b"));
-        fresh.ready(true, true);
-        assert!(!fresh.is_clear(), "the transaction is over");
-    }
-
-    #[test]
-    fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
-        let fresh = Fresh::default();
-        let insert = Statement {
-            effects: Effects::INSERT,
-            writes: makes("v", Effects::CREATE).writes,
-            count: 1,
-            ..Statement::empty()
-        };
-        let mut view = makes("v", Effects::CREATE);
-        fresh.forwarded(&view, false);
-        assert!(!fresh.hides(&insert, || None));
-        view.redirects = vec![bare("v")];
-        fresh.forwarded(&view, false);
-        assert!(fresh.hides(&insert, || None) && !fresh.hides(&begin(), || None));
-        let elsewhere = Statement {
-            writes: makes("w", Effects::CREATE).writes,
-            ..insert.clone()
-        };
-        assert!(!fresh.hides(&elsewhere, || None), "a migration notes its number");
-        fresh.ready(false, true);
-        assert!(fresh.hides(&insert, || None), "the transaction goes on");
-        fresh.ready(true, true);
-        assert!(!fresh.hides(&insert, || None), "the catalog shows it");
-        let both = Statement {
-            effects: Effects::INSERT.with(Effects::CREATE),
-            count: 2,
-            writes: makes("v", Effects::CREATE).writes,
-            redirects: vec![bare("v")],
-            ..Statement::empty()
-        };
-        assert!(fresh.hides(&both, || None), "one text makes the view and uses it");
-        let key = Statement {
-            referred: vec![bare("v")],
-            ..makes("w", Effects::ALTER)
-        };
-        fresh.forwarded(&key, false);
-        let delete = Statement {
-            effects: Effects::DELETE,
-            ..insert.clone()
-        };
-        assert!(fresh.hides(&delete, || None), "rows of others may go with them");
-        assert!(!fresh.hides(&insert, || None), "a migration fills its tables");
-    }
-
-    #[test]
-    fn whatever_moves_names_about_leaves_doubt() {
-        let fresh = Fresh::default();
-        fresh.forwarded(&makes("a", Effects::CREATE), true);
-        fresh.forwarded(&makes("a", Effects::ALTER), false);
-        assert!(!fresh.is_clear());
-        fresh.ready(true, true);
-        fresh.forwarded(&makes("b", Effects::CREATE), true);
-        assert!(fresh.is_clear());
-        fresh.forwarded(&Statement::unreadable(), false);
-        assert!(!fresh.is_clear());
-        let fresh = Fresh::default();
-        fresh.forwarded(&makes("a", Effects::ALTER), false);
-        fresh.ready(true, false);
-        fresh.forwarded(&makes("b", Effects::CREATE), true);
-        assert!(
-            !fresh.is_clear(),
-            "what is still on its way counts for the next transaction"
-        );
-        for number in 0..=MADE_MAX {
-            fresh.forwarded(&makes(&number.to_string(), Effects::CREATE), true);
-        }
-        assert!(!fresh.is_clear());
-    }
 }

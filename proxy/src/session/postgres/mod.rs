@@ -253,7 +253,7 @@ pub struct Session {
     /// Told when every core has said whether it uses what this one changes.
     pub uses_known: RefCell<Option<Slot<()>>>,
     /// The epoch last worked out, with the versions of policy and catalog and the end of time that it is of.
-    pub epoch: Cell<((u64, u64, u64), u64)>,
+    pub epoch: Cell<((u64, u64, u64, u64), u64)>,
     /// The statement whose result the server has begun to send, so that it has read its names.
     pub described: Cell<u64>,
     /// Statements so far.

@@ -221,7 +221,7 @@ async fn open(
             drained: RefCell::new(None),
             hold: RefCell::new(None),
             uses_known: RefCell::new(None),
-            epoch: Cell::new(((u64::MAX, u64::MAX, u64::MAX), 0)),
+            epoch: Cell::new(((u64::MAX, u64::MAX, u64::MAX, 0), 0)),
             described: Cell::new(0),
             statements: Cell::new(statements),
             totals: Cell::new((0, 0, 0)),

@@ -149,7 +149,7 @@ async fn decide(
         // An epoch of its own: nobody finds this verdict in the cache.
         let epoch = u64::from_le_bytes(clock::random());
         let decided = core
-            .decide(epoch, standing, catalog.latest(), text.as_bytes())
+            .decide(epoch, standing, catalog.latest(), None, text.as_bytes())
             .await;
         if let Some(decision) = decided {
             return Ok(decision);

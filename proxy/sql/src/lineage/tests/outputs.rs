@@ -583,6 +583,14 @@ fn aggregates_and_windows() {
             "~email - -",
         ),
         (
+            "SELECT left((SELECT max(email) FROM app.customers), 180) FROM generate_series(1, 9)",
+            "~email | probe email",
+        ),
+        (
+            "SELECT id, max(email) FROM app.customers GROUP BY id",
+            "- ~email | probe email",
+        ),
+        (
             "SELECT array_agg(id ORDER BY ssn) FROM app.customers",
             "~ssn | probe ssn",
         ),

@@ -355,3 +355,52 @@ fn counts_and_sums() {
         ),
     ]);
 }
+
+#[test]
+fn what_is_quoted_again_and_again_is_as_long_as_what_it_holds() {
+    let nest = |function: &str, inner: &str, times: usize| {
+        let open = format!("{function}(").repeat(times);
+        format!(
+            "SELECT {open}{inner}{} FROM app.customers WHERE id = 1",
+            ")".repeat(times)
+        )
+    };
+    let rows = (0..6).fold("notes".to_owned(), |inner, _| format!("(ROW({inner}))::text"));
+    for text in [
+        nest("quote_ident", "substr(email, 1, 1) || 'elect'", 27),
+        nest("quote_literal", "md5(ssn)", 6),
+        format!("SELECT {} FROM app.customers", rows.replace("notes", "email")),
+        "WITH RECURSIVE r(x, n) AS (SELECT quote_ident(email), 1 FROM app.customers
+           UNION ALL SELECT quote_ident(x), n + 1 FROM r WHERE n < 27) SELECT x FROM r WHERE n = 27"
+            .to_owned(),
+        "SELECT sum(length(email)), repeat('x', 60000000) FROM app.customers".to_owned(),
+    ] {
+        let found = lineage(&index(), &text);
+        assert!(!found.probes.is_empty(), "{text}");
+    }
+    for text in [
+        "SELECT quote_ident(email), quote_literal(ssn) FROM app.customers",
+        "SELECT json_agg(json_build_object('a', email, 'b', json_build_array(ssn, name))) FROM app.customers",
+        "SELECT id::text, name::text, email::text, ssn::text, row_to_json(c)::text FROM app.customers c",
+    ] {
+        let found = lineage(&index(), text);
+        assert!(found.probes.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn below_a_change_nothing_is_only_shown() {
+    let tidied =
+        "WITH x AS MATERIALIZED (SELECT id, replace(ssn, '1', 'xxxxxx') r FROM app.customers WHERE id = 1)";
+    for text in [
+        format!("{tidied} DELETE FROM app.orders o USING x WHERE o.id = x.id RETURNING x.r"),
+        format!("{tidied} UPDATE app.orders o SET note = 'x' FROM x WHERE o.id = x.id RETURNING x.r"),
+        format!("{tidied} INSERT INTO app.orders (id) SELECT id FROM x RETURNING id"),
+        "CREATE VIEW v AS SELECT id, replace(ssn, '1', 'xxxxxx') r FROM app.customers".to_owned(),
+        "CREATE TABLE v AS SELECT id, replace(ssn, '1', 'xxxxxx') r FROM app.customers".to_owned(),
+    ] {
+        assert!(!lineage(&index(), &text).probes.is_empty(), "{text}");
+    }
+    let shown = "SELECT id, replace(ssn, '1', 'xxxxxx') r FROM app.customers";
+    assert!(lineage(&index(), shown).probes.is_empty());
+}

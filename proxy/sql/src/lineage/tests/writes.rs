@@ -71,7 +71,7 @@ fn values_that_leave_their_column() {
         ),
         (
             "INSERT INTO app.orders (id, note) SELECT 1, c.n FROM (SELECT max(phone) AS n FROM app.customers) c",
-            "? | moved phone",
+            "? | probe phone | moved phone",
         ),
         (
             "MERGE INTO app.orders o USING app.customers c ON c.id = o.customer_id WHEN MATCHED THEN UPDATE SET note = c.ssn",

@@ -20,6 +20,11 @@ use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::names::runs_the_same;
 use crate::session::postgres::pipeline::{Expect, Meaning};
 
+/// Beside larger parameters, how long a computed value is decides whether the server or linegate has room for a row.
+const PARAMETERS_BYTES_MAX: usize = 1 << 20;
+const PARAMETERS_TOO_LARGE: &str =
+    "parameters are too large for a statement that computes with masked columns";
+
 impl Asking {
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
     /// parameters are known.
@@ -80,6 +85,10 @@ impl Asking {
             None => self.decide(&by_name(b"EXECUTE", statement)).await,
         };
         let asked = asked.running(self.session.next_statement());
+        if whole.len() > PARAMETERS_BYTES_MAX && asked.is_masked(&self.session) && asked.computes() {
+            self.refuse_extended(b"42501", PARAMETERS_TOO_LARGE, Some("Send at most 1 MB."));
+            return Ok(());
+        }
         let asked = match self.clear(asked, Protocol::Extended, &parameters).await? {
             Ok(asked) => asked,
             Err(refusal) => {
