@@ -3,6 +3,7 @@
 //! What the server brought along is read once per connection and kept while it stays what it was: it is most of what there is, and
 //! a session that makes tables waits for each reading.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use codecs::postgres::Limits;
@@ -47,6 +48,8 @@ pub(super) struct Side {
     backend: Backend,
     target: String,
     system: Option<System>,
+    /// Queries that the server has planned: planning one takes longer than running it.
+    planned: HashSet<String>,
 }
 
 /// What the server brought along.
@@ -70,6 +73,7 @@ impl Side {
             backend,
             target: target.config.name.clone(),
             system: None,
+            planned: HashSet::new(),
         };
         // Once more as statements: since PostgreSQL 17, a trigger may run after the login.
         let set = |(name, value): &(&str, &str)| format!("SET {name} = {value};");
@@ -89,7 +93,7 @@ impl Side {
 
     /// The catalog, if it is not of that version.
     pub(super) async fn changed(&mut self, version: Option<&str>) -> Result<Option<Catalog>, String> {
-        let before = self.one(VERSION).await?;
+        let before = self.version().await?;
         if version.is_some() && before.as_deref() == version {
             return Ok(None);
         }
@@ -98,7 +102,7 @@ impl Side {
         }
         let base = self.system().await?;
         let catalog = self.read(base, &[]).await?;
-        let after = self.one(VERSION).await?;
+        let after = self.version().await?;
         if before.is_some() && before == after {
             return Ok(Some(catalog));
         }
@@ -113,7 +117,7 @@ impl Side {
 
     /// A loader that has seen what the server brought along.
     async fn system(&mut self) -> Result<Loader, String> {
-        let version = self.one(SYSTEM_VERSION).await?;
+        let version = self.one("linegate_system_version", SYSTEM_VERSION).await?;
         if let Some(known) = &self.system
             && version.as_ref() == Some(&known.version)
         {
@@ -124,7 +128,11 @@ impl Side {
         // It is kept where nobody changed it meanwhile, and nobody's relation may be among it.
         let has_hidden = hidden(&loader.clone().finish(0)).is_some();
         if let Some(version) = version.filter(|_| !has_hidden)
-            && self.one(SYSTEM_VERSION).await?.as_ref() == Some(&version)
+            && self
+                .one("linegate_system_version", SYSTEM_VERSION)
+                .await?
+                .as_ref()
+                == Some(&version)
         {
             let loader = loader.clone();
             self.system = Some(System { version, loader });
@@ -137,7 +145,8 @@ impl Side {
         for (index, query) in SYSTEM_QUERIES {
             let mut take =
                 |cells: &[Option<&[u8]>]| loader.row(*index, cells).map_err(|error| error.to_string());
-            if !self.ask(query, &mut take).await? {
+            let name = format!("linegate_system_{index}");
+            if !self.ask_planned(&name, query, &mut take).await? {
                 return Err(REFUSED.to_owned());
             }
         }
@@ -149,7 +158,14 @@ impl Side {
         for (index, query) in QUERIES.iter().enumerate() {
             let mut take =
                 |cells: &[Option<&[u8]>]| loader.row(index, cells).map_err(|error| error.to_string());
-            if self.ask(query, &mut take).await? {
+            let is_setting = query.starts_with("SET");
+            let is_well = if is_setting {
+                self.ask(query, &mut take).await?
+            } else {
+                let name = format!("linegate_{index}");
+                self.ask_planned(&name, query, &mut take).await?
+            };
+            if is_well {
                 continue;
             }
             if index < BODIES_AT {
@@ -165,15 +181,20 @@ impl Side {
         Ok(loader.finish(0))
     }
 
+    /// What the catalogs say of themselves now.
+    async fn version(&mut self) -> Result<Option<String>, String> {
+        self.one("linegate_version", VERSION).await
+    }
+
     /// The one cell that a query answers with; `None` where the server refused it.
-    async fn one(&mut self, query: &str) -> Result<Option<String>, String> {
+    async fn one(&mut self, name: &str, query: &str) -> Result<Option<String>, String> {
         let mut found = None;
         let keep = &mut |cells: &[Option<&[u8]>]| {
             let cell = cells.first().copied().flatten();
             found = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
             Ok(())
         };
-        let is_well = self.ask(query, keep).await?;
+        let is_well = self.ask_planned(name, query, keep).await?;
         Ok(found.filter(|_| is_well))
     }
 
@@ -183,6 +204,25 @@ impl Side {
             true => Ok(()),
             false => Err(REFUSED.to_owned()),
         }
+    }
+
+    /// The same as [`Self::ask`], with the plan that the server made when it was asked under that name before.
+    async fn ask_planned(
+        &mut self,
+        name: &str,
+        query: &str,
+        take: &mut impl FnMut(&[Option<&[u8]>]) -> Result<(), String>,
+    ) -> Result<bool, String> {
+        if !self.planned.contains(name) {
+            if !self
+                .ask(&format!("PREPARE {name} AS {query}"), &mut |_| Ok(()))
+                .await?
+            {
+                return Ok(false);
+            }
+            self.planned.insert(name.to_owned());
+        }
+        self.ask(&format!("EXECUTE {name}"), take).await
     }
 
     /// Asks one query and hands over its rows. False when the server refused it.

@@ -2,22 +2,28 @@
 //! Source: PostgreSQL manual, "System Catalogs": pg_class, pg_attribute, pg_rewrite, pg_depend, pg_inherits, pg_index, pg_proc,
 //! pg_extension; "System Columns" for xmin.
 
-/// Functions `p` of extensions that compute with their arguments only: compiled code that ships with the server, and what citext
+/// Functions of extensions that compute with their arguments only: compiled code that ships with the server, and what citext
 /// says in SQL.
-macro_rules! pure {
+macro_rules! harmless {
     () => {
-        "EXISTS (
-    SELECT 1 FROM pg_catalog.pg_depend d
+        "SELECT q.oid FROM pg_catalog.pg_depend d
       JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-      JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-     WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid
+      JOIN pg_catalog.pg_proc q ON q.oid = d.objid
+      JOIN pg_catalog.pg_language l ON l.oid = q.prolang
+     WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
        AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-       AND (l.lanname IN ('c', 'internal') OR e.extname = 'citext' AND l.lanname = 'sql') AND p.prokind <> 'p' AND NOT p.prosecdef
-       AND (p.provolatile IN ('i', 's')
-            OR p.proname IN ('gen_random_uuid', 'uuid_generate_v1', 'uuid_generate_v1mc', 'uuid_generate_v4'))
+       AND (l.lanname IN ('c', 'internal') OR e.extname = 'citext' AND l.lanname = 'sql') AND q.prokind <> 'p' AND NOT q.prosecdef
+       AND (q.provolatile IN ('i', 's')
+            OR q.proname IN ('gen_random_uuid', 'uuid_generate_v1', 'uuid_generate_v1mc', 'uuid_generate_v4'))
        AND (e.extname IN ('citext', 'isn', 'ltree', 'hstore', 'pg_trgm', 'btree_gin', 'btree_gist', 'intarray', 'cube',
                           'seg', 'uuid-ossp', 'unaccent', 'fuzzystrmatch')
-            OR e.extname = 'pgcrypto' AND p.proname IN ('digest', 'hmac', 'gen_random_uuid')))"
+            OR e.extname = 'pgcrypto' AND q.proname IN ('digest', 'hmac', 'gen_random_uuid'))"
+    };
+}
+/// Whether a function `p` is one.
+macro_rules! pure {
+    () => {
+        concat!("p.oid IN (", harmless!(), ")")
     };
 }
 
@@ -247,19 +253,18 @@ UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg
 /// Operators (o), and types (t) that call somebody's functions where they are used: domains by their checks, types by casts to
 /// them.
 const CALLING: &str = concat!(
-    "SELECT 'o', o.oprname
+    "WITH harmless AS MATERIALIZED (",
+    harmless!(),
+    ")
+SELECT 'o', o.oprname
   FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
- WHERE o.oid >= 16384 AND p.oid >= 16384 AND NOT ",
-    pure!(),
-    "
+ WHERE o.oid >= 16384 AND p.oid >= 16384 AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
 SELECT 't', t.typname
   FROM pg_catalog.pg_cast c
   JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
   JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
- WHERE c.oid >= 16384 AND p.oid >= 16384 AND NOT ",
-    pure!(),
-    "
+ WHERE c.oid >= 16384 AND p.oid >= 16384 AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
 SELECT 't', t.typname
   FROM pg_catalog.pg_depend u
@@ -269,8 +274,7 @@ SELECT 't', t.typname
   JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
        WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
  WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
-   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND NOT ",
-    pure!()
+   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND p.oid NOT IN (SELECT h.oid FROM harmless h)"
 );
 
 /// Generated columns with the columns that their expressions read.
@@ -283,9 +287,12 @@ SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
 /// What else runs: 1, somebody's triggers, or defaults, checks (of columns' domains as well) and indexes that call somebody's
 /// functions or operators, when rows change; 2, such functions in a view's query or a row policy, when rows are read. Then, whether there are rules on changes.
 const REACTIONS: &str = concat!(
-    "SELECT c.oid,
-       EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)::pg_catalog.int4,
-       EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')::pg_catalog.int4
+    "WITH harmless AS MATERIALIZED (",
+    harmless!(),
+    ")
+SELECT c.oid,
+       (c.oid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal))::pg_catalog.int4,
+       (c.oid IN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.ev_type <> '1'))::pg_catalog.int4
   FROM pg_catalog.pg_class c
  WHERE (c.relhastriggers OR c.relhasrules) AND c.oid >= 16384
 UNION ALL
@@ -303,9 +310,7 @@ SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class),
   LEFT JOIN pg_catalog.pg_rewrite r ON u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = u.objid
        AND r.ev_type = '1'
  WHERE u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
-   AND u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class) IS NOT NULL AND NOT ",
-    pure!(),
-    "
+   AND u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class) IS NOT NULL AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION ALL
 SELECT DISTINCT a.attrelid, 1, 0
   FROM pg_catalog.pg_depend u
@@ -316,8 +321,7 @@ SELECT DISTINCT a.attrelid, 1, 0
   JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
        WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
  WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
-   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND NOT ",
-    pure!()
+   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND p.oid NOT IN (SELECT h.oid FROM harmless h)"
 );
 
 /// Foreign keys, from the relation they point at: ON DELETE and ON UPDATE. TRUNCATE and DROP go along those without actions.
