@@ -94,6 +94,35 @@ fn what_is_run_by_name_is_decided_by_the_policies_in_force() {
 }
 
 #[test]
+fn what_may_never_be_read_shows_nowhere() {
+    let under = under(
+        r#"@id("all") permit (principal in Group::"ci", action, resource)
+            unless { action in [Action::"unreadable", Action::"execute"] };
+        @id("never") forbid (principal in Group::"ci", action == Action::"read", resource in Label::"pii");"#,
+    );
+    under.postgres.sql("ANALYZE app.customers");
+    let mut client = under.client();
+    let answer = client.query("UPDATE app.customers SET name = NULL WHERE id = 1");
+    assert_eq!(code(&answer), "23502");
+    assert_nothing_raw("a row that fails", &answer);
+    for text in [
+        "SELECT histogram_bounds, most_common_vals FROM pg_stats WHERE tablename = 'customers'",
+        "SELECT stavalues1 FROM pg_statistic",
+        "ALTER TABLE app.customers ADD CHECK (ssn NOT LIKE '536%')",
+        "SELECT ssn FROM app.customers",
+        "SELECT * FROM app.customers",
+    ] {
+        let answer = client.query(text);
+        assert!(matches!(code(&answer).as_str(), "42501" | "0A000"), "{text}");
+        assert_nothing_raw(text, &answer);
+    }
+    assert_eq!(
+        code(&client.query("SELECT id, name FROM app.customers")),
+        "no error"
+    );
+}
+
+#[test]
 fn a_portal_that_was_bound_without_a_mask_is_masked_when_there_is_one() {
     let raw =
         with("@id(\"raw\") permit (principal in Group::\"ci\", action == Action::\"read_raw\", resource);");

@@ -176,6 +176,37 @@ fn rows_are_the_same_however_they_are_cut() {
 }
 
 #[test]
+fn rows_of_copy_are_the_same_beside_masked_cells() {
+    let binary = |cells: &[Option<&[u8]>]| {
+        let row = row(cells);
+        [b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", &row[5..]].concat()
+    };
+    let rows: [(&[u8], Vec<u8>); 6] = [
+        (b"\x00\x00\x00\x00\x03", b"1\tx\\ty\t\\N\n".to_vec()),
+        (b"\x00\x01\x01\x00\x02", b"a\\,b,\n\xff\xfec\\\\,d\n".to_vec()),
+        (b"\x01\x01\x01\x00\x03", b"1,\"say \"\"x\"\", y\",\n".to_vec()),
+        (
+            b"\x01\x02\x02\x03\x02",
+            b"\"a\\\"b\";NULL\n\xff\xfe\"NULL\";\"\\\\.\"\n".to_vec(),
+        ),
+        (b"\x02\x00\x00\x00\x03", binary(&[Some(b"1"), None, Some(b"")])),
+        (
+            b"\x02\x00\x00\x00\x01",
+            [binary(&[Some(b"abc")]), b"\xff\xfe\xff\xff".to_vec()].concat(),
+        ),
+    ];
+    let seeds = rows.iter().flat_map(|(shape, row)| {
+        [0b0011, 0b1000_0010, 0b1100_0001].map(|masked| [*shape, &[masked], row].concat())
+    });
+    run(
+        "copy_rows",
+        targets::copy_rows::check,
+        seeds.collect(),
+        CHANGES * 16,
+    );
+}
+
+#[test]
 fn any_first_packet_is_read_without_harm() {
     let packet = |code: u32, payload: &[u8]| {
         let mut bytes = (payload.len() as u32 + 8).to_be_bytes().to_vec();

@@ -157,6 +157,35 @@ pub(crate) fn may_probe(engine: &Engine, subject: &Subject, label: &str) -> bool
     may_with_label(engine, subject, &engine.nouns.probe, label)
 }
 
+/// Whether a rule refuses `read` of that label's columns whatever the statement is, and nobody may lift it: then its values are
+/// hidden like masked ones, also where no column is named.
+pub(crate) fn is_read_refused(engine: &Engine, subject: &Subject, label: &str) -> bool {
+    if !subject.refuses_columns {
+        return false;
+    }
+    let asked = labelled::any_column(engine, subject, label)
+        .and_then(|column| {
+            subject
+                .entities
+                .clone()
+                .add_entities([column.clone()], None)
+                .ok()
+                .zip(Some(column))
+        })
+        .zip(subject.context(&Statement::empty(), true));
+    let Some(((entities, column), context)) = asked else {
+        return true;
+    };
+    let mut asking = Asking::new(engine, subject, &entities, &context);
+    let always = |id: &PolicyId| engine.rule(id).is_some_and(|rule| !rule.looks.at_statement);
+    (0..subject.members.len()).any(|index| {
+        match asking.ask(index, &engine.nouns.read_column, &column.uid()) {
+            Ok((allowed, determining)) => !allowed && determining.iter().any(always),
+            Err(_) => true,
+        }
+    })
+}
+
 fn may_with_label(engine: &Engine, subject: &Subject, action: &EntityUid, label: &str) -> bool {
     let Some(context) = subject.context(&Statement::empty(), false) else {
         return false;

@@ -82,6 +82,16 @@ pub(crate) fn columns(
     entities.collect()
 }
 
+/// A column that bears a label, whichever it is.
+pub(crate) fn any_column(engine: &Engine, subject: &Subject, label: &str) -> Option<Entity> {
+    let uid = engine.nouns.column(&subject.target, "*", "*", "*");
+    let attributes = HashMap::from([(
+        "name".to_owned(),
+        RestrictedExpression::new_string("*".to_owned()),
+    )]);
+    Entity::new(uid, attributes, HashSet::from([engine.nouns.label(label)])).ok()
+}
+
 /// A labelled column and those that its values are from.
 fn of_column(labels: &LabelIndex, column: ColumnId, found: &mut Columns) -> Option<()> {
     for origin in labels.origins(column) {

@@ -59,12 +59,16 @@ impl MaskScope {
         self.probes.contains(label)
     }
 
-    /// Asks policy `read_raw` for every label and every member of the chain; whoever is not allowed sees it masked.
+    /// Asks policy `read_raw` for every label and every member of the chain; whoever is not allowed sees it masked, as does whoever is
+    /// refused to `read` it at all.
     pub fn of(engine: &Engine, subject: &Subject, labels: &[LabelSpec]) -> Self {
         let hidden = labels.iter().map(|label| &label.name);
         Self {
             hidden: hidden
-                .filter(|name| !decide::may_read_raw(engine, subject, name))
+                .filter(|name| {
+                    !decide::may_read_raw(engine, subject, name)
+                        || decide::is_read_refused(engine, subject, name)
+                })
                 .cloned()
                 .collect(),
             probes: BTreeSet::new(),

@@ -31,6 +31,11 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     if named.any(|name| calls(name, index)) && !statement.opaque.contains(&FUNCTION) {
         statement.opaque.push(FUNCTION);
     }
+    // Whoever locks the server's own catalogs stops everybody who changes shapes, and whoever waits for a reading of them.
+    let is_systems = |name: &Name| index.known(name).any(|known| known.oid < OURS_FROM);
+    if statement.effects.contains(Effects::LOCK) && statement.writes.iter().any(is_systems) {
+        statement.effects = statement.effects.with(Effects::SERVER);
+    }
     if !statement.effects.intersects(FIRES) {
         return;
     }

@@ -187,3 +187,70 @@ fn a_view_of_a_catalog_is_one() {
     let copied = read(b"COPY pg_catalog.pg_auth_members FROM STDIN");
     assert!(copied.effects.contains(Effects::ROLE) && !copied.opaque.is_empty());
 }
+
+#[test]
+fn a_lock_on_the_servers_own_catalogs_is_more_than_a_lock() {
+    let catalog = Catalog {
+        relations: vec![
+            Relation::new(3256, "pg_catalog", "pg_policy", b'r', Vec::new()),
+            relation(20_000, "orders", b'r', &[]),
+        ],
+        ..Catalog::default()
+    };
+    let index = LabelIndex::resolve(&catalog, &[]).0;
+    let effects = |text: &str| read_with(text.as_bytes(), Some(&index)).effects;
+    for text in [
+        "LOCK TABLE pg_catalog.pg_policy",
+        "LOCK app.orders, pg_policy IN SHARE MODE",
+    ] {
+        assert_eq!(effects(text), Effects::LOCK.with(Effects::SERVER), "{text}");
+    }
+    assert_eq!(effects("LOCK TABLE app.orders"), Effects::LOCK);
+    assert_eq!(
+        effects("SELECT * FROM pg_policy FOR UPDATE"),
+        Effects::SELECT.with(Effects::LOCK)
+    );
+}
+
+#[test]
+fn what_calls_somebodys_functions_by_another_name_is_opaque() {
+    let catalog = Catalog {
+        relations: vec![relation(20_000, "orders", b'r', &[])],
+        calling: ["=~=".to_owned(), "mood".to_owned()].into(),
+        ..Catalog::default()
+    };
+    let index = LabelIndex::resolve(&catalog, &[]).0;
+    let found = |text: &str, code: &[&str]| {
+        let code = code.iter().map(|name| (*name).to_owned()).collect();
+        crate::read_beside(text.as_bytes(), Some(&index), &code).opaque
+    };
+    for text in [
+        "SELECT 1 OPERATOR(app.=~=) 2",
+        "SELECT 1 =~= ANY (SELECT id FROM app.orders)",
+        "SELECT id FROM app.orders ORDER BY id USING =~=",
+        "SELECT 'x'::app.mood",
+        "SELECT '{x}'::mood[]",
+        "SELECT CAST(title AS app.\"MOOD\") FROM app.orders",
+        "SELECT app.unheard_of(id) FROM app.orders",
+    ] {
+        assert_eq!(found(text, &[]), [super::FUNCTION], "{text}");
+    }
+    for text in [
+        "SELECT f(1)",
+        "SELECT (o).f FROM app.orders o",
+        "SELECT o.f FROM app.orders o",
+        "SELECT 1 <<< 2",
+        "SELECT 'x'::app.color",
+        "TABLE app.fresh",
+        "INSERT INTO app.fresh VALUES (1)",
+    ] {
+        let names = ["f", "<<<", "color", "fresh"];
+        assert!(found(text, &names).contains(&super::OPEN_CODE), "{text}");
+        assert!(!found(text, &["other"]).contains(&super::OPEN_CODE), "{text}");
+        assert!(found(text, &["*"]).contains(&super::OPEN_CODE), "{text}");
+    }
+    for text in ["COMMIT", "SET search_path = app", "SHOW search_path"] {
+        assert!(found(text, &["other"]).is_empty(), "{text}");
+    }
+    assert!(found("COMMIT", &["*"]).is_empty());
+}

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod config;
+pub mod copy_rows;
 pub mod detect;
 pub mod frontend;
 pub mod json;
