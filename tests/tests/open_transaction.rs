@@ -124,6 +124,9 @@ fn operators_and_casts_of_the_open_transaction_run_what_it_says() {
         "CREATE FUNCTION scr.low(a int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.orders; RETURN true; END'",
         "CREATE DOMAIN scr.d AS int CHECK (scr.low(value))",
         "CREATE TABLE scr.t (d scr.d)",
+        "CREATE DOMAIN scr.above AS scr.d",
+        "CREATE TYPE scr.pair AS (one scr.d, other int)",
+        "CREATE TABLE scr.t2 (a scr.above[])",
     ] {
         assert_eq!(code(&client.query(step)), "no error", "{step}");
     }
@@ -131,6 +134,10 @@ fn operators_and_casts_of_the_open_transaction_run_what_it_says() {
         uses,
         "SELECT 0::scr.d",
         "SELECT '{1}'::scr.d[]",
+        "SELECT '{1}'::scr._d",
+        "SELECT 1::scr.above",
+        "SELECT (1, 2)::scr.pair",
+        "INSERT INTO scr.t2 VALUES ('{1}')",
         "INSERT INTO scr.t VALUES (1)",
     ] {
         assert_eq!(code(&client.query(last)), "42501", "{last}");
@@ -319,6 +326,36 @@ fn a_labelled_column_is_not_read_by_another_name() {
 }
 
 #[test]
+fn a_forbidden_relation_does_not_go_with_its_schema_or_through_a_new_key() {
+    let (under, mut client) = scratch(OWN_ONLY);
+    under.postgres.sql("CREATE SCHEMA kept AUTHORIZATION app; SET ROLE app; CREATE TABLE kept.parts (id int); INSERT INTO kept.parts VALUES (1)");
+    let before = client.query("SELECT count(*) FROM kept.parts"); // the catalog holds it from now on
+    assert_eq!(code(&before), "no error");
+    for steps in [
+        &["DROP SCHEMA kept CASCADE"][..],
+        &[
+            "CREATE TABLE scr.k (id int NOT NULL, FOREIGN KEY (id) REFERENCES scr.w ON DELETE CASCADE) PARTITION BY RANGE (id)",
+            "ALTER TABLE scr.k ATTACH PARTITION kept.parts FOR VALUES FROM (0) TO (100)",
+            "DELETE FROM scr.w WHERE id = 1",
+        ],
+    ] {
+        client.query("BEGIN");
+        let answers: Vec<String> = steps.iter().map(|step| code(&client.query(step))).collect();
+        let is_refused = answers
+            .iter()
+            .any(|answer| answer == "42501" || answer == "0A000");
+        client.query(if is_refused { "ROLLBACK" } else { "COMMIT" });
+        assert!(is_refused, "{steps:?}: {answers:?}");
+        assert_eq!(
+            under.postgres.sql("SELECT count(*) FROM kept.parts"),
+            "1",
+            "{steps:?}"
+        );
+    }
+    under.linegate.assert_unharmed();
+}
+
+#[test]
 fn a_partition_has_the_triggers_of_what_it_is_attached_to() {
     let (under, mut client) = scratch(&with(NOTHING_OPAQUE));
     under.postgres.sql(
@@ -386,5 +423,37 @@ fn migrations_go_on_beside_what_they_made() {
             assert_eq!(code(&client.query(step)), "no error", "{step}");
         }
         assert_eq!(code(&client.query("COMMIT")), "no error");
+    }
+}
+
+#[test]
+fn new_tables_have_the_defaults_of_those_they_are_made_like() {
+    let (under, mut client) = scratch(&with(NOTHING_OPAQUE));
+    under.postgres.sql(&format!(
+        "SET ROLE app; CREATE FUNCTION scr.g() {WIPES}; CREATE TABLE scr.model (id int DEFAULT scr.g(), v text)"
+    ));
+    for steps in [
+        &[
+            "CREATE TABLE scr.copy (LIKE scr.model INCLUDING DEFAULTS)",
+            "INSERT INTO scr.copy (v) VALUES ('a')",
+        ][..],
+        &[
+            "CREATE TABLE scr.kid () INHERITS (scr.model)",
+            "INSERT INTO scr.kid (v) VALUES ('a')",
+        ],
+        &[
+            "CREATE FUNCTION scr.wipes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.orders; RETURN old; END'",
+            "CREATE TABLE scr.k (id int REFERENCES scr.w ON DELETE CASCADE)",
+            "INSERT INTO scr.k VALUES (1)",
+            "CREATE TRIGGER wipes AFTER DELETE ON scr.k FOR EACH ROW EXECUTE FUNCTION scr.wipes()",
+            "DELETE FROM scr.w WHERE id = 1",
+        ],
+    ] {
+        client.query("BEGIN");
+        let answers: Vec<String> = steps.iter().map(|step| code(&client.query(step))).collect();
+        let is_refused = answers.iter().any(|answer| answer == "42501");
+        client.query(if is_refused { "ROLLBACK" } else { "COMMIT" });
+        assert!(is_refused, "{steps:?}: {answers:?}");
+        assert_eq!(orders(&under), "1000", "{steps:?}");
     }
 }

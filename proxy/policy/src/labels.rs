@@ -277,6 +277,21 @@ impl LabelIndex {
         (index, missing)
     }
 
+    /// The relations of a schema.
+    pub fn names_in(&self, schema: &str) -> Vec<Name> {
+        let mut names: Vec<Name> = self
+            .relations
+            .values()
+            .filter(|entry| entry.schema == schema)
+            .map(|entry| Name {
+                schema: Some(entry.schema.clone()),
+                name: entry.name.clone(),
+            })
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     fn is_of(&self, labels: &[LabelSpec]) -> bool {
         let names = labels.iter().map(|label| (label.name.as_str(), label.redact));
         self.labels

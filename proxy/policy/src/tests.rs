@@ -132,6 +132,30 @@ const HOLDS: &str = "
 ";
 
 #[test]
+fn everybody_is_permitted_everything_by_one_plain_permit_and_nothing_else() {
+    let all = "permit (principal, action, resource);";
+    for (text, expected) in [
+        (all.to_owned(), true),
+        (
+            "permit (principal in Group::\"dba\", action, resource);".to_owned(),
+            false,
+        ),
+        (
+            "permit (principal, action, resource) when { context.bounded };".to_owned(),
+            false,
+        ),
+        (
+            format!("{all}\nforbid (principal, action == Action::\"drop\", resource);"),
+            false,
+        ),
+        (String::new(), false),
+    ] {
+        let engine = Engine::compile(&[("p".to_owned(), text.clone())], &[]).unwrap();
+        assert_eq!(engine.permits_everybody(), expected, "{text}");
+    }
+}
+
+#[test]
 fn verdicts_on_the_head_principal() {
     let engine = engine(HOLDS);
     let ci = subject(&engine, "workload:ci-runner");

@@ -153,7 +153,7 @@ fn is_clean(node: Node<'_>, depth: u32) -> bool {
 }
 
 /// Arithmetic, comparison and `||`: not the operators that extensions add, nor a schema's own.
-fn is_builtin_operator(name: &NodeList) -> bool {
+pub(crate) fn is_builtin_operator(name: &NodeList) -> bool {
     let mut parts = name.iter().map(Node::as_str);
     let (Some(Some(operator)), None) = (parts.next(), parts.next()) else {
         return false;

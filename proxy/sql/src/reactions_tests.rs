@@ -216,7 +216,7 @@ fn a_lock_on_the_servers_own_catalogs_is_more_than_a_lock() {
 fn what_calls_somebodys_functions_by_another_name_is_opaque() {
     let catalog = Catalog {
         relations: vec![relation(20_000, "orders", b'r', &[])],
-        calling: ["=~=".to_owned(), "mood".to_owned()].into(),
+        calling: ["=~=".to_owned(), "app.=".to_owned(), "mood".to_owned()].into(),
         ..Catalog::default()
     };
     let index = LabelIndex::resolve(&catalog, &[]).0;
@@ -228,6 +228,7 @@ fn what_calls_somebodys_functions_by_another_name_is_opaque() {
         "SELECT 1 OPERATOR(app.=~=) 2",
         "SELECT 1 =~= ANY (SELECT id FROM app.orders)",
         "SELECT id FROM app.orders ORDER BY id USING =~=",
+        "SELECT CASE 1 WHEN 2 THEN 3 END OPERATOR(app.=) 4",
         "SELECT 'x'::app.mood",
         "SELECT '{x}'::mood[]",
         "SELECT CAST(title AS app.\"MOOD\") FROM app.orders",
@@ -249,8 +250,36 @@ fn what_calls_somebodys_functions_by_another_name_is_opaque() {
         assert!(!found(text, &["other"]).contains(&super::OPEN_CODE), "{text}");
         assert!(found(text, &["*"]).contains(&super::OPEN_CODE), "{text}");
     }
-    for text in ["COMMIT", "SET search_path = app", "SHOW search_path"] {
+    for text in [
+        "SELECT CASE id WHEN 2 THEN 3 END FROM app.orders",
+        "SELECT 1 IN (SELECT id FROM app.orders)",
+    ] {
+        assert_eq!(found(text, &["="]), [super::OPEN_CODE], "{text}");
+        assert!(found(text, &["other"]).is_empty(), "{text}");
+    }
+    for text in [
+        "COMMIT",
+        "SET search_path = app",
+        "SHOW search_path",
+        "SELECT 1 = 2, 'x'::text",
+    ] {
         assert!(found(text, &["other"]).is_empty(), "{text}");
     }
     assert!(found("COMMIT", &["*"]).is_empty());
+}
+
+#[test]
+fn what_happens_to_a_schema_happens_to_what_is_in_it() {
+    for text in ["DROP SCHEMA app CASCADE", "ALTER SCHEMA app RENAME TO other"] {
+        let writes = known(text).writes;
+        for name in ["orders", "lines", "late"] {
+            assert!(writes.iter().any(|written| written.name == name), "{text}");
+        }
+        assert!(
+            !known(&text.replace("app", "elsewhere"))
+                .writes
+                .iter()
+                .any(|name| name.name == "orders")
+        );
+    }
 }

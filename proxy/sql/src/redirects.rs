@@ -9,7 +9,9 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{AlterTableType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
+use crate::output::is_builtin_operator;
 use crate::parse::{foreign_table, plain};
+use crate::walk::children::any_below;
 use crate::walk::names::{self, is_code, is_relation};
 
 /// Stands for every name.
@@ -222,7 +224,14 @@ fn recode(statement: Node<'_>, found: &mut Vec<Name>) {
         | Node::AlterEventTrigStmt(_) => found.push(any()),
         // With a check, wherever a value of it is made: by that name, or in a column.
         Node::CreateDomainStmt(create) => {
-            found.extend(names::qualified(plain(create.domainname())));
+            let may_call = |node: Node<'_>| match node {
+                Node::FuncCall(_) | Node::TypeCast(_) => true,
+                Node::A_Expr(expr) => !is_builtin_operator(expr.name()),
+                _ => false,
+            };
+            if any_below(Node::NodeList(plain(create.constraints())), may_call) {
+                found.extend(names::qualified(plain(create.domainname())));
+            }
         }
         Node::AlterDomainStmt(alter) => found.extend(names::qualified(alter.type_name())),
         Node::CreateSchemaStmt(create) => create
@@ -373,6 +382,12 @@ mod tests {
             ("DROP OPERATOR =~= (int, int)", "", "=~="),
             ("CREATE CAST (text AS s.k) WITH FUNCTION f(text)", "", "*"),
             ("CREATE DOMAIN s.d AS int CHECK (f(value))", "", "s.d"),
+            (
+                "CREATE DOMAIN s.d AS int CHECK (value OPERATOR(s.=) 1)",
+                "",
+                "s.d",
+            ),
+            ("CREATE DOMAIN s.d AS int CHECK (value > 0)", "", ""),
             ("INSERT INTO t VALUES (f())", "", ""),
         ] {
             let leads = read(text.as_bytes()).leads;

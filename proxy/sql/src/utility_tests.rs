@@ -392,7 +392,10 @@ fn sessions_roles_and_servers() {
         ("ALTER SYSTEM SET work_mem = 1", "server sets work_mem=1"),
         ("LOAD 'x'", "server"),
         ("CREATE EXTENSION x", "server writes x catalog"),
-        ("DROP EXTENSION x", "drop+server writes x catalog"),
+        (
+            "DROP EXTENSION x",
+            "drop+server writes x opaque what depends on what is dropped catalog",
+        ),
         (
             "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host 'h')",
             "server writes s secret",

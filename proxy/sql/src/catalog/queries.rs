@@ -12,7 +12,9 @@ macro_rules! harmless {
       JOIN pg_catalog.pg_language l ON l.oid = q.prolang
      WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
        AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-       AND (l.lanname IN ('c', 'internal') OR e.extname = 'citext' AND l.lanname = 'sql') AND q.prokind <> 'p' AND NOT q.prosecdef
+       AND (l.lanname IN ('c', 'internal') OR e.extname = 'citext' AND l.lanname = 'sql'
+            AND q.pronamespace = e.extnamespace AND q.proname IN ('regexp_match', 'regexp_matches', 'regexp_replace',
+                'regexp_split_to_array', 'regexp_split_to_table', 'strpos', 'replace', 'split_part', 'translate')) AND q.prokind <> 'p' AND NOT q.prosecdef
        AND (q.provolatile IN ('i', 's')
             OR q.proname IN ('gen_random_uuid', 'uuid_generate_v1', 'uuid_generate_v1mc', 'uuid_generate_v4'))
        AND (e.extname IN ('citext', 'isn', 'ltree', 'hstore', 'pg_trgm', 'btree_gin', 'btree_gist', 'intarray', 'cube',
@@ -24,6 +26,31 @@ macro_rules! harmless {
 macro_rules! pure {
     () => {
         concat!("p.oid IN (", harmless!(), ")")
+    };
+}
+
+/// Types whose values are checked by somebody's functions: domains, and whatever is made of them. Behind `harmless`, in a recursive WITH.
+macro_rules! checked {
+    () => {
+        "checked (oid) AS (
+SELECT k.contypid
+  FROM pg_catalog.pg_depend u
+  JOIN pg_catalog.pg_constraint k ON k.oid = u.objid AND k.contypid <> 0
+  LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
+  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
+       WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
+ WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
+   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+   AND p.oid NOT IN (SELECT h.oid FROM harmless h)
+UNION
+SELECT m.oid FROM checked c JOIN (
+  SELECT t.oid, t.typbasetype AS part FROM pg_catalog.pg_type t WHERE t.typbasetype <> 0
+  UNION ALL SELECT t.oid, t.typelem FROM pg_catalog.pg_type t WHERE t.typelem <> 0
+  UNION ALL SELECT r.rngtypid, r.rngsubtype FROM pg_catalog.pg_range r
+  UNION ALL SELECT r.rngmultitypid, r.rngsubtype FROM pg_catalog.pg_range r
+  UNION ALL SELECT t.oid, a.atttypid FROM pg_catalog.pg_type t
+              JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 WHERE t.typrelid >= 16384
+) m ON m.part = c.oid)"
     };
 }
 
@@ -232,6 +259,14 @@ UNION ALL SELECT 'h', t.xmin::pg_catalog.text::pg_catalog.int8, t.inhrelid::pg_c
 UNION ALL SELECT 'y', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_policy t
 UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg_catalog.int8
   FROM pg_catalog.pg_index t WHERE t.indexrelid >= 16384
+UNION ALL SELECT 'o', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
+  FROM pg_catalog.pg_operator t WHERE t.oid >= 16384
+UNION ALL SELECT 'f', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
+  FROM pg_catalog.pg_cast t WHERE t.oid >= 16384
+UNION ALL SELECT 't', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
+  FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype IN ('d', 'r', 'm')
+UNION ALL SELECT 'e', t.xmin::pg_catalog.text::pg_catalog.int8, t.objid::pg_catalog.int8
+  FROM pg_catalog.pg_depend t WHERE t.deptype = 'e'
 ) x GROUP BY x.kind ) y";
 
 /// The same of what the server brought along, as far as [`SYSTEM_QUERIES`] ask for it.
@@ -250,31 +285,29 @@ UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg
   FROM pg_catalog.pg_index t WHERE t.indexrelid < 16384
 ) x GROUP BY x.kind ) y";
 
-/// Operators (o), and types (t) that call somebody's functions where they are used: domains by their checks, types by casts to
-/// them.
+/// Operators (o), and types (t) that call somebody's functions where they are used: domains by their checks, somebody's types by
+/// casts to them. An operator that shares its name with one of the server's own is told by its schema as well: without, the name
+/// says nothing.
 const CALLING: &str = concat!(
-    "WITH harmless AS MATERIALIZED (",
+    "WITH RECURSIVE harmless AS MATERIALIZED (",
     harmless!(),
-    ")
-SELECT 'o', o.oprname
-  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+    "), ",
+    checked!(),
+    "
+SELECT 'o', CASE WHEN o.oprname IN (SELECT b.oprname FROM pg_catalog.pg_operator b WHERE b.oid < 16384)
+            THEN pg_catalog.concat(n.nspname, '.', o.oprname) ELSE o.oprname END
+  FROM pg_catalog.pg_operator o
+  JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+  JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
  WHERE o.oid >= 16384 AND p.oid >= 16384 AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
 SELECT 't', t.typname
   FROM pg_catalog.pg_cast c
-  JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+  JOIN pg_catalog.pg_type t ON t.oid = c.casttarget AND t.oid >= 16384
   JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
  WHERE c.oid >= 16384 AND p.oid >= 16384 AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
-SELECT 't', t.typname
-  FROM pg_catalog.pg_depend u
-  JOIN pg_catalog.pg_constraint k ON k.oid = u.objid AND k.contypid <> 0
-  JOIN pg_catalog.pg_type t ON t.oid = k.contypid
-  LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
-  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
-       WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
- WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
-   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND p.oid NOT IN (SELECT h.oid FROM harmless h)"
+SELECT 't', t.typname FROM checked k JOIN pg_catalog.pg_type t ON t.oid = k.oid"
 );
 
 /// Generated columns with the columns that their expressions read.
@@ -287,9 +320,11 @@ SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
 /// What else runs: 1, somebody's triggers, or defaults, checks (of columns' domains as well) and indexes that call somebody's
 /// functions or operators, when rows change; 2, such functions in a view's query or a row policy, when rows are read. Then, whether there are rules on changes.
 const REACTIONS: &str = concat!(
-    "WITH harmless AS MATERIALIZED (",
+    "WITH RECURSIVE harmless AS MATERIALIZED (",
     harmless!(),
-    ")
+    "), ",
+    checked!(),
+    "
 SELECT c.oid,
        (c.oid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal))::pg_catalog.int4,
        (c.oid IN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.ev_type <> '1'))::pg_catalog.int4
@@ -313,15 +348,7 @@ SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class),
    AND u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class) IS NOT NULL AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION ALL
 SELECT DISTINCT a.attrelid, 1, 0
-  FROM pg_catalog.pg_depend u
-  JOIN pg_catalog.pg_constraint k ON k.oid = u.objid AND k.contypid <> 0
-  JOIN pg_catalog.pg_type t ON t.oid = k.contypid
-  JOIN pg_catalog.pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND a.attnum > 0
-  LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
-  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
-       WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
- WHERE u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND u.refobjid >= 16384
-   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass) AND p.oid NOT IN (SELECT h.oid FROM harmless h)"
+  FROM checked k JOIN pg_catalog.pg_attribute a ON a.atttypid = k.oid AND a.attnum > 0"
 );
 
 /// Foreign keys, from the relation they point at: ON DELETE and ON UPDATE. TRUNCATE and DROP go along those without actions.

@@ -6,7 +6,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::expr::{is_json, is_number_or_time, is_text};
 use super::scope::Shape;
-use super::value::Value;
+use super::value::{Escape, Value};
 use super::{Reader, builtin_name, functions};
 use crate::parse::plain;
 
@@ -19,7 +19,7 @@ impl Reader<'_> {
                 self.probe(value);
             }
         }
-        Value::made(&values)
+        Value::made(&values).written(Escape::Quotes)
     }
 
     /// Whether it is certain that an expression yields no array, row or NULL array.

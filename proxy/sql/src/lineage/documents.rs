@@ -5,7 +5,7 @@ use pg_raw_parse::raw::{JsonFormatType, XmlExprOp};
 use pg_raw_parse::{Node, nodes};
 
 use super::expr::{is_json, is_text};
-use super::value::Value;
+use super::value::{Escape, Value};
 use super::{Reader, STRANGE_NODE, builtin_name, paths};
 use crate::parse::plain;
 
@@ -86,9 +86,14 @@ impl Reader<'_> {
         if may_fail || value.is_chosen() && !follows {
             self.probe(&value);
         }
+        let how = match node {
+            Node::XmlExpr(_) => Escape::Quotes,
+            Node::XmlSerialize(_) | Node::JsonFuncExpr(_) | Node::ResTarget(_) => Escape::AsText,
+            _ => Escape::Json,
+        };
         match chooses {
             true => Value::computed([&value, &Value::OTHER]),
-            false => Value::made([&value, &Value::OTHER]),
+            false => Value::made([&value, &Value::OTHER]).written(how),
         }
     }
 

@@ -12,7 +12,7 @@ use linegate_policy::Name;
 use super::from::listed;
 use super::query::last_star;
 use super::scope::Shape;
-use super::value::{Field, Source, Value};
+use super::value::{Escape, Field, Source, Value};
 use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths, types};
 use crate::parse::plain;
 use crate::walk::names;
@@ -23,14 +23,17 @@ impl Reader<'_> {
         if !self.enter() {
             return self.in_reach();
         }
-        let value = self.value_here(node);
+        let mut value = self.value_here(node);
         self.leave();
+        if value.is_quoted_too_often() {
+            value = Value::of_set(value.columns());
+        }
         let is_shown = self.is_report && !self.grows && functions::tidies(node);
         if value.is_chosen() && !is_shown && !matches!(node, Node::ColumnRef(_)) {
             // Whether something was found decides how large a row is, how rows are joined and sorted, what fails.
             self.probe(&value);
         }
-        if matches!(value, Value::Made(_) | Value::Tainted(_)) {
+        if matches!(value, Value::Made(..) | Value::Tainted(_)) {
             self.found.computes = true;
             if self.measures || self.swells {
                 // How large it is stands in the plan, or decides whether there is room for it.
@@ -215,11 +218,15 @@ impl Reader<'_> {
             }
             _ => false,
         };
+        let is_json = matches!(name, Some("json" | "jsonb"));
         let value = Value::made([&value]);
         if !never_fails {
             self.probe(&value);
         }
-        value
+        match is_json {
+            true => value,
+            false => value.written(Escape::AsText),
+        }
     }
 
     /// Field selection and subscripts.
@@ -310,11 +317,11 @@ impl Reader<'_> {
                 _ => paths::keys(expr.rexpr()),
             };
             return match keys {
-                Some(keys) => self.under(&document, &keys),
+                Some(keys) => self.under(&document, &keys).written(Escape::AsText),
                 None => {
                     // What stands under a key may not be text, and the key is chosen.
                     self.probe(&right);
-                    Value::made([&document, &right, &Value::OTHER])
+                    Value::made([&document, &right, &Value::OTHER]).written(Escape::AsText)
                 }
             };
         }
@@ -356,7 +363,7 @@ impl Reader<'_> {
             let is_emptied = expr.kind == A_Expr_Kind::AEXPR_NULLIF && lazy::is_empty_text(expr.rexpr());
             let keeps = joins || is_emptied && (value.is_stored() || functions::trims(expr.lexpr()));
             // What was put together may hold a client's own values of any type and collation beside the labelled one.
-            let is_made = |value: &Value| matches!(value, Value::Made(_));
+            let is_made = |value: &Value| matches!(value, Value::Made(..));
             let is_chosen =
                 value.is_chosen() || right.is_chosen() || !keeps && (is_made(&value) || is_made(&right));
             if compares_rows || is_chosen || !(fits && is_called && functions::never_fails(expr, &right)) {
@@ -364,7 +371,7 @@ impl Reader<'_> {
                 self.probe(&right);
             }
             value = match keeps {
-                true => Value::made([&value, &right]),
+                true => Value::made([&value, &right]).written(Escape::AsText),
                 false => Value::computed([&value, &right]),
             };
         }
@@ -514,7 +521,7 @@ impl Reader<'_> {
             })
         };
         match functions::makes(call, &arguments) && (!matches!(name, "max" | "min") || is_sized()) {
-            true => Value::made(from),
+            true => Value::made(from).written(functions::escapes(name)),
             false => Value::computed(from),
         }
     }
@@ -546,7 +553,8 @@ impl Reader<'_> {
         // What was chosen within was probed there.
         Some(match all.is_empty() {
             true => Value::OTHER,
-            false => Value::Made(std::rc::Rc::new(all)),
+            // What it does to its arguments is not followed so far.
+            false => Value::Made(std::rc::Rc::new(all), Value::quoting_of(arguments)).written(Escape::Quotes),
         })
     }
 }

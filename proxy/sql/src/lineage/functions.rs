@@ -8,7 +8,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::A_Expr_Kind;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::value::Value;
+use super::value::{Escape, Value};
 use super::{builtin_name, lazy};
 use crate::walk::children::any_below;
 
@@ -312,6 +312,19 @@ fn shortens(node: Node<'_>) -> bool {
             })
         }
         _ => false,
+    }
+}
+
+/// How a function that shows its arguments writes them.
+pub(super) fn escapes(name: &str) -> Escape {
+    match name {
+        "array_agg" | "array_append" | "array_prepend" | "encode" | "quote_ident" | "quote_literal"
+        | "quote_nullable" | "xmlagg" => Escape::Quotes,
+        "any_value" | "first_value" | "lag" | "last_value" | "lead" | "max" | "min" | "row_to_json" => {
+            Escape::Json
+        }
+        name if name.starts_with("json") || name.starts_with("to_json") => Escape::Json,
+        _ => Escape::AsText,
     }
 }
 

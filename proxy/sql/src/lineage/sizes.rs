@@ -7,30 +7,30 @@ use std::cell::RefCell;
 use pg_raw_parse::{ConstValue, Node};
 
 use super::builtin_name;
-use crate::parse::plain;
 use crate::walk::children::any_below;
 
 /// Values that a text may join, in queries within each other even, without coming near the largest length that the server
 /// takes (1 GB): three to the power of eight times what is stored.
 const JOINED_MAX: usize = 24;
 
-/// Values that a text may put in quotes again after it quoted them: each time, what is quoted may become six times as long.
-const QUOTED_MAX: usize = 4;
+/// Texts that a statement makes of its literals are no longer than this where it computes with labelled values: beside longer
+/// ones, how long a value is decides whether a row has room.
+const BESIDE_BYTES_MAX: usize = 16 << 20;
 
 /// What a text has that makes long texts.
 #[derive(Default)]
 pub(super) struct Sizes {
     /// Values that are joined, one by one.
     joined: usize,
-    /// Values that are written with quotes or escapes where they hold something to be escaped, as text at once or when cast.
-    quoted: usize,
-    escaped: usize,
-    /// Those that are made text.
-    made_text: usize,
     /// Something is done again and again.
     recurs: bool,
     /// Somewhere, a text of any length is made out of nothing.
     repeats: bool,
+    /// Rows are made out of nothing, and rows are gathered into one value.
+    generates: bool,
+    gathers: bool,
+    /// Bytes of all literals, and of what they are padded to.
+    literal_bytes: usize,
 }
 
 impl Sizes {
@@ -41,12 +41,7 @@ impl Sizes {
             sizes.joined += joined(node);
             sizes.repeats |= grows(node);
             sizes.recurs |= matches!(node, Node::WithClause(with) if with.recursive);
-            match escapes(node) {
-                Some(Escape::Quotes) => sizes.quoted += 1,
-                Some(Escape::Builds) => sizes.escaped += 1,
-                Some(Escape::AsText) => sizes.made_text += 1,
-                None => {}
-            }
+            sizes.note(node);
             false
         };
         let is_unknown = cores.iter().any(|node| any_below(*node, look));
@@ -60,10 +55,52 @@ impl Sizes {
         self.repeats || self.joined > JOINED_MAX || self.joined > 0 && self.recurs
     }
 
-    /// Whether how long something is may be made to tell what a value holds, many times over.
+    fn note(&mut self, node: Node<'_>) {
+        match node {
+            Node::FuncCall(call) => match builtin_name(call.funcname()) {
+                Some(
+                    "array_agg" | "json_agg" | "jsonb_agg" | "json_object_agg" | "jsonb_object_agg"
+                    | "string_agg" | "xmlagg",
+                ) => self.gathers = true,
+                Some("array_fill") => self.repeats = true,
+                Some("repeat" | "lpad" | "rpad") => self.literal_bytes += padded(call.args().get(1)),
+                Some(
+                    "generate_series"
+                    | "generate_subscripts"
+                    | "regexp_split_to_table"
+                    | "string_to_table"
+                    | "unnest",
+                ) => self.generates = true,
+                _ => {}
+            },
+            Node::A_Const(constant) => {
+                if let Some(ConstValue::String(text)) = constant.val() {
+                    self.literal_bytes += text.len();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a text of any length may stand beside what is computed.
     pub(super) fn swells(&self) -> bool {
-        let again = self.quoted + self.escaped.min(self.made_text);
-        self.repeats || again > QUOTED_MAX || again > 0 && self.recurs
+        let times = 3_usize.saturating_pow(u32::try_from(self.joined / 3).unwrap_or(u32::MAX));
+        let joined_bytes = self.literal_bytes.saturating_mul(times);
+        self.repeats
+            || self.generates && self.gathers
+            || self.joined > 0 && self.recurs
+            || joined_bytes > BESIDE_BYTES_MAX
+    }
+}
+
+/// How many bytes a written length asks for.
+fn padded(length: Option<Node<'_>>) -> usize {
+    match length {
+        Some(Node::A_Const(constant)) => match constant.val() {
+            Some(ConstValue::Integer(number)) => usize::try_from(number).unwrap_or(0),
+            _ => 0,
+        },
+        _ => 0,
     }
 }
 
@@ -79,44 +116,6 @@ fn grows(node: Node<'_>) -> bool {
     match builtin_name(call.funcname()) {
         Some("repeat" | "lpad" | "rpad") => !is_small(1),
         _ => false,
-    }
-}
-
-/// What writes a value with quotes or escapes where it holds something that needs them.
-enum Escape {
-    /// As text.
-    Quotes,
-    /// In a document, an array or a row: when that is written.
-    Builds,
-    /// A document, array or row is made text.
-    AsText,
-}
-
-/// Whether a node escapes values.
-fn escapes(node: Node<'_>) -> Option<Escape> {
-    match node {
-        Node::FuncCall(call) => match builtin_name(call.funcname())? {
-            "encode" | "quote_ident" | "quote_literal" | "quote_nullable" => Some(Escape::Quotes),
-            "array_agg" | "array_append" | "array_prepend" | "row_to_json" => Some(Escape::Builds),
-            name if name.starts_with("json") || name.starts_with("to_json") => Some(Escape::Builds),
-            _ => None,
-        },
-        Node::RowExpr(_) | Node::A_ArrayExpr(_) | Node::XmlExpr(_) => Some(Escape::Builds),
-        Node::JsonObjectConstructor(_) | Node::JsonArrayConstructor(_) | Node::JsonScalarExpr(_) => {
-            Some(Escape::Builds)
-        }
-        Node::XmlSerialize(_) => Some(Escape::AsText),
-        Node::TypeCast(cast) if !matches!(cast.arg(), Node::A_Const(_) | Node::ParamRef(_)) => {
-            let name = cast
-                .type_name()
-                .and_then(|kind| builtin_name(plain(kind.names())));
-            let is_text = matches!(
-                name,
-                Some("text" | "varchar" | "bpchar" | "name" | "json" | "jsonb" | "xml")
-            );
-            is_text.then_some(Escape::AsText)
-        }
-        _ => None,
     }
 }
 

@@ -22,6 +22,52 @@ pub(super) enum Source {
     Other,
 }
 
+/// How often a value was written with quotes or escapes where it holds something that needs them: each time, that becomes longer
+/// by what it is, and the next time twice as long and more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Quoting {
+    times: u8,
+    /// It is JSON, which stands in JSON as it is.
+    is_json: bool,
+}
+
+/// Values that were quoted more often are as good as chosen by what they hold.
+const QUOTED_MAX: u8 = 4;
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escape {
+    /// With quotes or escapes, as text.
+    Quotes,
+    /// In JSON.
+    Json,
+    /// As it is; JSON is text from then on.
+    AsText,
+}
+
+fn together(one: Option<Quoting>, other: Option<Quoting>) -> Option<Quoting> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.beside(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+impl Quoting {
+    fn again(self) -> Self {
+        Self {
+            times: self.times.saturating_add(1),
+            is_json: false,
+        }
+    }
+
+    fn beside(self, other: Self) -> Self {
+        Self {
+            times: self.times.max(other.times),
+            is_json: self.is_json && other.is_json,
+        }
+    }
+}
+
 /// What one value may hold.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
@@ -33,8 +79,8 @@ pub(super) enum Value {
     OneOf(Rc<Set>),
     /// What stands in that column's document under these keys, and something labelled may be below.
     Part(ColumnId, Vec<String>),
-    /// Made of these columns, which are in it whatever they hold; never empty.
-    Made(Rc<Set>),
+    /// Made of these columns, which are in it whatever they hold; never empty. And how often it was put in quotes.
+    Made(Rc<Set>, Quoting),
     /// Something that what these columns hold may have chosen: a comparison, a part found by a pattern, a number counted out.
     /// Nothing that might fail is computed from it; never empty.
     Tainted(Rc<Set>),
@@ -88,7 +134,7 @@ impl Value {
             Self::Exactly(column) | Self::Part(column, _) => {
                 all.insert(*column);
             }
-            Self::Made(set) | Self::Tainted(set) | Self::OneOf(set) => all.extend(set.iter().copied()),
+            Self::Made(set, _) | Self::Tainted(set) | Self::OneOf(set) => all.extend(set.iter().copied()),
             Self::Row(fields) => fields.iter().for_each(|field| field.value.add_columns(all)),
         }
     }
@@ -110,7 +156,7 @@ impl Value {
     pub(super) fn is_plain(&self) -> bool {
         match self {
             Self::Clean(_) | Self::Exactly(_) | Self::OneOf(_) | Self::Part(..) => true,
-            Self::Made(_) | Self::Tainted(_) => false,
+            Self::Made(..) | Self::Tainted(_) => false,
             Self::Row(fields) => fields.iter().all(|field| field.value.is_plain()),
         }
     }
@@ -136,7 +182,7 @@ impl Value {
                 other.add_columns(&mut all);
                 match self.is_chosen() || other.is_chosen() {
                     true => Self::of_set(all),
-                    false => Self::Made(Rc::new(all)),
+                    false => Self::Made(Rc::new(all), Self::quoting_of([self, other])),
                 }
             }
         }
@@ -174,12 +220,58 @@ impl Value {
 
     /// What such values are put together to, each as it is.
     pub(super) fn made<'v>(from: impl IntoIterator<Item = &'v Self>) -> Self {
-        let mut is_chosen = false;
-        let all = Self::computed(from.into_iter().inspect(|value| is_chosen |= value.is_chosen()));
+        let (mut is_chosen, mut quoting) = (false, None);
+        let all = Self::computed(from.into_iter().inspect(|value| {
+            is_chosen |= value.is_chosen();
+            quoting = together(quoting, value.quoting());
+        }));
         match all {
-            Self::Tainted(set) if !is_chosen => Self::Made(set),
+            Self::Tainted(set) if !is_chosen => Self::Made(set, quoting.unwrap_or_default()),
             all => all,
         }
+    }
+
+    /// How often what is labelled in it was quoted. A row that is written quotes its fields.
+    fn quoting(&self) -> Option<Quoting> {
+        match self {
+            Self::Clean(_) => None,
+            Self::Made(_, quoting) => Some(*quoting),
+            Self::Row(fields) => {
+                let fields = Self::quoting_of(fields.iter().map(|field| &field.value));
+                (!self.is_clean()).then(|| fields.again())
+            }
+            _ => Some(Quoting::default()),
+        }
+    }
+
+    pub(super) fn quoting_of<'v>(values: impl IntoIterator<Item = &'v Self>) -> Quoting {
+        let all = values.into_iter().map(Self::quoting).fold(None, together);
+        all.unwrap_or_default()
+    }
+
+    /// Whether how long it is may follow what it holds, many times over.
+    pub(super) fn is_quoted_too_often(&self) -> bool {
+        self.quoting().is_some_and(|quoting| quoting.times > QUOTED_MAX)
+    }
+
+    /// The value as it is written: with quotes once more, as JSON, or as text of its own.
+    pub(super) fn written(self, how: Escape) -> Self {
+        let Self::Made(set, quoting) = self else {
+            return self;
+        };
+        let quoting = match how {
+            Escape::Quotes => quoting.again(),
+            Escape::Json if quoting.is_json => quoting,
+            Escape::Json => Quoting {
+                is_json: true,
+                ..quoting.again()
+            },
+            Escape::AsText => Quoting {
+                is_json: false,
+                ..quoting
+            },
+        };
+        Self::Made(set, quoting)
     }
 
     /// What leaves the walk.

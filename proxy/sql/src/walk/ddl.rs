@@ -67,7 +67,15 @@ impl<'a> Walker<'a> {
             Node::DropStmt(drop) => {
                 self.defines(effects_on(drop.remove_type, Effects::DROP));
                 self.write_all(drop.remove_type, drop.objects());
-                if drop.behavior == DropBehavior::DROP_CASCADE {
+                let is_all = drop.behavior == DropBehavior::DROP_CASCADE;
+                if drop.remove_type == ObjectType::OBJECT_SCHEMA && is_all {
+                    let schemas = drop.objects().iter().filter_map(Node::as_str);
+                    schemas.for_each(|schema| self.all_in(schema));
+                }
+                if drop.remove_type == ObjectType::OBJECT_EXTENSION {
+                    self.opaque(DEPENDENTS); // whatever was made part of it
+                }
+                if is_all {
                     match drop.remove_type {
                         kind if names::holds_rows(kind) => {
                             let dropped = drop
@@ -152,6 +160,12 @@ impl<'a> Walker<'a> {
             }
             _ => self.code(node),
         }
+    }
+
+    /// What happens to a schema happens to the relations in it.
+    fn all_in(&mut self, schema: &str) {
+        let names = self.index.map(|index| index.names_in(schema));
+        self.write_names(names.into_iter().flatten());
     }
 
     /// Definitions that bring in code, and those on types and operators.
@@ -538,6 +552,10 @@ impl<'a> Walker<'a> {
     fn rename(&mut self, rename: &'a nodes::RenameStmt) {
         if rename.rename_type == ObjectType::OBJECT_SCHEMA {
             self.opaque(SCHEMA); // all of it goes by other names
+            rename
+                .subname()
+                .into_iter()
+                .for_each(|schema| self.all_in(schema));
         }
         let renamed = self.alter_object(rename.rename_type, rename.relation(), rename.object());
         if names::is_relation(rename.rename_type)

@@ -2,7 +2,7 @@
 //! Source: PostgreSQL manual, "Functions and Operators"; `crate::builtins` for the list.
 
 use linegate_identity::Effects;
-use linegate_policy::Name;
+use linegate_policy::{LabelIndex, Name};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
@@ -108,10 +108,23 @@ impl<'a> Walker<'a> {
 
     /// An operator or a type, by its name's parts: whether it calls somebody's function.
     pub(super) fn uses(&mut self, parts: &NodeList) {
-        let Some(name) = parts.iter().next_back().and_then(Node::as_str) else {
+        let Some(name) = names::qualified(parts) else {
             return;
         };
-        if self.index.is_some_and(|index| index.is_calling(name)) {
+        self.uses_name(name.schema.as_deref(), &name.name);
+    }
+
+    /// What compares without an operator of its own.
+    pub(super) fn compares(&mut self) {
+        self.uses_name(None, "=");
+    }
+
+    fn uses_name(&mut self, schema: Option<&str>, name: &str) {
+        let is_calling = |index: &LabelIndex| {
+            index.is_calling(name)
+                || schema.is_some_and(|schema| index.is_calling(&format!("{schema}.{name}")))
+        };
+        if self.index.is_some_and(is_calling) {
             self.opaque(reactions::FUNCTION);
         }
         if self.is_code(name) {

@@ -152,6 +152,13 @@ impl<'a> Walker<'a> {
                 }
                 Node::SubLink(link) => {
                     self.uses(link.oper_name());
+                    if link.oper_name().is_empty() {
+                        self.compares();
+                    }
+                    children(node, &mut self.work)?;
+                }
+                Node::CaseExpr(_) | Node::JoinExpr(_) => {
+                    self.compares();
                     children(node, &mut self.work)?;
                 }
                 Node::SortBy(sort) => {

@@ -68,6 +68,9 @@ impl<'a> Walker<'a> {
                     // It outlives the session and is the server's to end.
                     self.does(Effects::SERVER);
                 }
+                // It may have changed anything.
+                self.found.changes_catalog |=
+                    transaction.kind == TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED;
                 self.found.prepares_transaction |=
                     transaction.kind == TransactionStmtKind::TRANS_STMT_PREPARE;
             }

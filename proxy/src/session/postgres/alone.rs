@@ -145,7 +145,7 @@ fn not_alone() -> Refusal {
     }
 }
 
-/// Its locks would outlive the session, and nobody would know of what.
+/// Its locks would outlive the session, and nobody would know of what. Where nothing is judged by names that harms nobody.
 fn not_prepared() -> Refusal {
     Refusal {
         sqlstate: *b"0A000",
@@ -194,7 +194,11 @@ impl Asking {
         let session = self.session.clone();
         let changed: Vec<&Statement> = asked.statements().filter(|ran| moves_names(ran)).collect();
         let prepares = asked.statements().any(|ran| ran.prepares_transaction);
-        if prepares && (session.catalog.changing.is_changing(session.id) || !changed.is_empty()) {
+        let judges = || {
+            let has_labels = !session.target.labels.is_empty();
+            has_labels || !session.core.shared.policy.load().engine.permits_everybody()
+        };
+        if prepares && judges() && (session.catalog.changing.is_changing(session.id) || !changed.is_empty()) {
             return Ok(Some(not_prepared()));
         }
         if changed.is_empty() {

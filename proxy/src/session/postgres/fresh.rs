@@ -74,7 +74,14 @@ impl Session {
             let kin = view.map(|view| changing::family(statement.writes.iter(), &view.labels));
             kin.unwrap_or_default()
         };
-        self.fresh.forwarded(statement, makes_clear, kin);
+        let latest = self.catalog.latest();
+        let reacts = |name: &Name| {
+            let known = latest.iter().flat_map(|view| view.labels.known(name));
+            known
+                .map(|known| known.reactions)
+                .any(|does| does.triggers || does.calls)
+        };
+        self.fresh.forwarded(statement, makes_clear, kin, reacts);
     }
 
     /// Whether a relation of a result that the catalog does not hold, though it was read again after the result was described,

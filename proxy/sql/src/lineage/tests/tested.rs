@@ -366,7 +366,23 @@ fn what_is_quoted_again_and_again_is_as_long_as_what_it_holds() {
         )
     };
     let rows = (0..6).fold("notes".to_owned(), |inner, _| format!("(ROW({inner}))::text"));
+    // Each is a row, or a document, that is made text and stands in the next.
+    let steps = |around: &str| {
+        (0..6).fold("SELECT email AS x FROM app.customers".to_owned(), |inner, at| {
+            let around = around
+                .replace("s.", &format!("s{at}."))
+                .replace("(s)", &format!("(s{at})"));
+            format!("SELECT {around} AS x FROM ({inner}) s{at}")
+        })
+    };
     for text in [
+        steps("(s)::text"),
+        steps("(s.*)::text"),
+        steps("concat(to_jsonb(s.x))"),
+        steps("concat(ARRAY[s.x])"),
+        steps("jsonb_build_array(s.x)#>>'{}'"),
+        steps("quote_literal(s.x)"),
+        steps("concat(array_append('{}'::text[], s.x::text))"),
         nest("quote_ident", "substr(email, 1, 1) || 'elect'", 27),
         nest("quote_literal", "md5(ssn)", 6),
         format!("SELECT {} FROM app.customers", rows.replace("notes", "email")),
@@ -374,14 +390,23 @@ fn what_is_quoted_again_and_again_is_as_long_as_what_it_holds() {
            UNION ALL SELECT quote_ident(x), n + 1 FROM r WHERE n < 27) SELECT x FROM r WHERE n = 27"
             .to_owned(),
         "SELECT sum(length(email)), repeat('x', 60000000) FROM app.customers".to_owned(),
+        "SELECT left(email, 2), (SELECT string_agg(lpad('x', 1024, 'x'), '') FROM generate_series(1, 65535))
+           FROM app.customers WHERE id = 1"
+            .to_owned(),
+        "WITH RECURSIVE r(x, n) AS (SELECT 'x', 1 UNION ALL SELECT x || x, n + 1 FROM r WHERE n < 27)
+           SELECT left(email, 2), x FROM app.customers, r WHERE n = 27"
+            .to_owned(),
     ] {
         let found = lineage(&index(), &text);
         assert!(!found.probes.is_empty(), "{text}");
     }
     for text in [
         "SELECT quote_ident(email), quote_literal(ssn) FROM app.customers",
+        "SELECT id, string_agg(name, ', '), string_agg(email, ', ') FROM app.customers GROUP BY id",
         "SELECT json_agg(json_build_object('a', email, 'b', json_build_array(ssn, name))) FROM app.customers",
         "SELECT id::text, name::text, email::text, ssn::text, row_to_json(c)::text FROM app.customers c",
+        "SELECT json_build_object('a', (SELECT json_agg(json_build_object('b', json_build_object('c', json_build_array(
+           json_build_object('d', json_build_object('e', c.ssn)))))) FROM app.customers c))::text",
     ] {
         let found = lineage(&index(), text);
         assert!(found.probes.is_empty(), "{text}");

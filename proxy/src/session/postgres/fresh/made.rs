@@ -50,6 +50,8 @@ pub struct Fresh {
     referred: RefCell<BTreeSet<String>>,
     /// Children and partitions with the parents that they came to have.
     parents: RefCell<BTreeSet<(String, String)>>,
+    /// Tables with those that their new keys refer to.
+    keyed: RefCell<BTreeSet<(String, String)>>,
     /// Partitions that came to have their parents' triggers.
     cloned: RefCell<BTreeSet<String>>,
     /// Tables that it made, by the names that it made them by.
@@ -63,8 +65,15 @@ pub struct Fresh {
 impl Fresh {
     /// A statement goes to the server. `makes_clear`: it makes relations that can hold nothing labelled, and changes no
     /// other names.
-    /// `kin`: other relations through which those that it writes are reached.
-    pub fn forwarded(&self, statement: &Statement, makes_clear: bool, kin: impl FnOnce() -> Vec<Name>) {
+    /// `kin`: other relations through which those that it writes are reached. `reacts`: whether using a relation calls functions,
+    /// as the catalog has it.
+    pub fn forwarded(
+        &self,
+        statement: &Statement,
+        makes_clear: bool,
+        kin: impl FnOnce() -> Vec<Name>,
+        reacts: impl Fn(&Name) -> bool,
+    ) {
         if statement
             .effects
             .intersects(Effects::TRANSACTION.with(Effects::UNREADABLE))
@@ -88,8 +97,8 @@ impl Fresh {
         };
         self.redirects.borrow_mut().extend(with_any(&leads.changes));
         self.rows.borrow_mut().extend(with_any(&leads.rows));
-        self.recode(statement, with_any(&leads.code), kin);
         self.adopt(statement);
+        self.recode(statement, with_any(&leads.code), kin, reacts);
         let mut made = self.made.borrow_mut();
         if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
             made.extend(statement.writes.iter().cloned());
@@ -111,6 +120,7 @@ impl Fresh {
                 self.referred.borrow_mut().clear();
                 self.rows.borrow_mut().clear();
                 self.parents.borrow_mut().clear();
+                self.keyed.borrow_mut().clear();
                 self.cloned.borrow_mut().clear();
                 self.own.borrow_mut().clear();
                 self.code.take();
@@ -145,11 +155,21 @@ impl Fresh {
                 redirects.insert(parent.name.clone()); // it brings along what it has
             }
         }
+        // What a key's table does when its rows go, it does when those go that they refer to.
+        let (mut keyed, cloned) = (self.keyed.borrow_mut(), self.cloned.borrow());
+        for referred in &leads.referred {
+            let tables = statement.writes.iter();
+            keyed.extend(tables.map(|name| (name.name.clone(), referred.name.clone())));
+        }
         loop {
             let mut grown = false;
             for (child, parent) in parents.iter() {
                 grown |= redirects.contains(child) && redirects.insert(parent.clone());
                 grown |= referred.contains(child) && referred.insert(parent.clone());
+            }
+            for (table, target) in keyed.iter() {
+                let acts = redirects.contains(table) || cloned.contains(table);
+                grown |= acts && redirects.insert(target.clone());
             }
             if !grown {
                 return;
@@ -158,15 +178,33 @@ impl Fresh {
     }
 
     /// Notes what runs other code from now on: what was made or replaced, and what keeps calls of it.
-    fn recode(&self, statement: &Statement, mut names: Vec<String>, kin: impl FnOnce() -> Vec<Name>) {
+    fn recode(
+        &self,
+        statement: &Statement,
+        mut names: Vec<String>,
+        kin: impl FnOnce() -> Vec<Name>,
+        reacts: impl Fn(&Name) -> bool,
+    ) {
         let phrases = [linegate_sql::FUNCTION, linegate_sql::OPEN_CODE];
-        let calls = statement.opaque.iter().any(|phrase| phrases.contains(phrase));
+        // A table made like another one, or below it, has its defaults and checks.
+        let copies = || {
+            let parents = statement.leads.parents.iter().map(|(_, parent)| parent);
+            let like = statement.reads.iter().chain(&statement.writes).chain(parents);
+            !statement.leads.made.is_empty() && like.into_iter().any(reacts)
+        };
+        let calls = statement.opaque.iter().any(|phrase| phrases.contains(phrase)) || copies();
         if calls && statement.leads.keeps_calls {
             names.extend(statement.writes.iter().map(|name| name.name.clone()));
             names.extend(kin().into_iter().map(|name| name.name));
         }
         if names.is_empty() {
             return;
+        }
+        let pairs = (self.parents.borrow(), self.keyed.borrow());
+        for (child, parent) in pairs.0.iter().chain(pairs.1.iter()) {
+            if names.contains(child) {
+                names.push(parent.clone());
+            }
         }
         let mut code = self.code.borrow_mut();
         let mut all = code.as_ref().map(|code| code.names.clone()).unwrap_or_default();
@@ -311,8 +349,8 @@ mod tests {
     fn only_what_the_open_transaction_made_is_clear() {
         let fresh = Fresh::default();
         assert!(!fresh.is_clear());
-        fresh.forwarded(&begin(), false, Vec::new);
-        fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new);
+        fresh.forwarded(&begin(), false, Vec::new, |_| false);
+        fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new, |_| false);
         assert!(
             !fresh.is_clear(),
             "the server has not begun yet, for all that is known"
@@ -340,10 +378,10 @@ mod tests {
             ..Statement::empty()
         };
         let mut view = makes("v", Effects::CREATE);
-        fresh.forwarded(&view, false, Vec::new);
+        fresh.forwarded(&view, false, Vec::new, |_| false);
         assert!(!fresh.hides(&insert, || None));
         view.leads.changes = vec![bare("v")];
-        fresh.forwarded(&view, false, Vec::new);
+        fresh.forwarded(&view, false, Vec::new, |_| false);
         assert!(fresh.hides(&insert, || None) && !fresh.hides(&begin(), || None));
         let elsewhere = Statement {
             writes: makes("w", Effects::CREATE).writes,
@@ -372,7 +410,7 @@ mod tests {
             },
             ..makes("w", Effects::ALTER)
         };
-        fresh.forwarded(&key, false, Vec::new);
+        fresh.forwarded(&key, false, Vec::new, |_| false);
         let delete = Statement {
             effects: Effects::DELETE,
             ..insert.clone()
@@ -384,24 +422,29 @@ mod tests {
     #[test]
     fn whatever_moves_names_about_leaves_doubt() {
         let fresh = Fresh::default();
-        fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new);
-        fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new);
+        fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new, |_| false);
+        fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new, |_| false);
         assert!(!fresh.is_clear());
         fresh.ready(true, true);
-        fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new);
+        fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new, |_| false);
         assert!(fresh.is_clear());
-        fresh.forwarded(&Statement::unreadable(), false, Vec::new);
+        fresh.forwarded(&Statement::unreadable(), false, Vec::new, |_| false);
         assert!(!fresh.is_clear());
         let fresh = Fresh::default();
-        fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new);
+        fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new, |_| false);
         fresh.ready(true, false);
-        fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new);
+        fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new, |_| false);
         assert!(
             !fresh.is_clear(),
             "what is still on its way counts for the next transaction"
         );
         for number in 0..=MADE_MAX {
-            fresh.forwarded(&makes(&number.to_string(), Effects::CREATE), true, Vec::new);
+            fresh.forwarded(
+                &makes(&number.to_string(), Effects::CREATE),
+                true,
+                Vec::new,
+                |_| false,
+            );
         }
         assert!(!fresh.is_clear());
     }
@@ -411,25 +454,25 @@ mod tests {
         let fresh = Fresh::default();
         let mut function = makes("F", Effects::CREATE);
         function.leads.code = vec![bare("F")];
-        fresh.forwarded(&function, false, Vec::new);
+        fresh.forwarded(&function, false, Vec::new, |_| false);
         let first = fresh.code().expect("a name");
         assert!(first.names.contains("f") && first.names.len() == 1);
         let mut view = makes("v", Effects::CREATE);
         view.leads.keeps_calls = true;
-        fresh.forwarded(&view, false, || vec![bare("other")]);
+        fresh.forwarded(&view, false, || vec![bare("other")], |_| false);
         assert_eq!(
             fresh.code().expect("a name").mark,
             first.mark,
             "it calls nothing new"
         );
         view.opaque = vec![linegate_sql::OPEN_CODE];
-        fresh.forwarded(&view, false, || vec![bare("w")]);
+        fresh.forwarded(&view, false, || vec![bare("w")], |_| false);
         let second = fresh.code().expect("names");
         assert!(["f", "v", "w"].iter().all(|name| second.names.contains(*name)));
         assert_ne!(second.mark, first.mark);
         for number in 0..CODE_MAX {
             function.leads.code = vec![bare(&number.to_string())];
-            fresh.forwarded(&function, false, Vec::new);
+            fresh.forwarded(&function, false, Vec::new, |_| false);
         }
         assert!(fresh.code().expect("any").names.contains("*"));
         fresh.ready(true, true);
@@ -448,7 +491,7 @@ mod tests {
         let mut inherits = makes("c", Effects::ALTER);
         inherits.leads.rows = vec![bare("p")];
         assert!(!fresh.hides_rows(&select, Effects::all(), || None));
-        fresh.forwarded(&inherits, false, Vec::new);
+        fresh.forwarded(&inherits, false, Vec::new, |_| false);
         assert!(fresh.hides_rows(&select, Effects::all(), || None));
         assert!(
             !fresh.hides_rows(&select, Effects::INSERT, || None),
@@ -491,7 +534,7 @@ mod tests {
             ..makes("part", Effects::CREATE)
         };
         let fresh = Fresh::default();
-        fresh.forwarded(&part, false, Vec::new);
+        fresh.forwarded(&part, false, Vec::new, |_| false);
         assert!(
             !fresh.hides(&changes("whole"), || None),
             "a partition for the month"
@@ -502,7 +545,7 @@ mod tests {
         );
         let mut trigger = makes("part", Effects::CREATE);
         trigger.leads.changes = vec![bare("part")];
-        fresh.forwarded(&trigger, false, Vec::new);
+        fresh.forwarded(&trigger, false, Vec::new, |_| false);
         assert!(
             fresh.hides(&changes("whole"), || None),
             "and the parent has the part's"
@@ -515,7 +558,7 @@ mod tests {
             ..makes("whole", Effects::ALTER)
         };
         let fresh = Fresh::default();
-        fresh.forwarded(&attached, false, Vec::new);
+        fresh.forwarded(&attached, false, Vec::new, |_| false);
         assert!(fresh.hides(&changes("whole"), || None), "it was there before");
     }
 
@@ -547,13 +590,53 @@ mod tests {
             Some(makes("b", Effects::DROP)),
         ] {
             let fresh = Fresh::default();
-            fresh.forwarded(&made("a"), false, Vec::new);
-            fresh.forwarded(&made("b"), false, Vec::new);
+            fresh.forwarded(&made("a"), false, Vec::new, |_| false);
+            fresh.forwarded(&made("b"), false, Vec::new, |_| false);
             if let Some(between) = &between {
-                fresh.forwarded(between, false, Vec::new);
+                fresh.forwarded(between, false, Vec::new, |_| false);
             }
-            fresh.forwarded(&key, false, Vec::new);
+            fresh.forwarded(&key, false, Vec::new, |_| false);
             assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
         }
+    }
+
+    #[test]
+    fn what_a_new_table_calls_is_met_by_its_name_and_through_its_keys() {
+        let like = Statement {
+            leads: Leads {
+                made: vec![bare("copy")],
+                keeps_calls: true,
+                ..Leads::default()
+            },
+            reads: vec![bare("model")],
+            ..makes("copy", Effects::CREATE)
+        };
+        let fresh = Fresh::default();
+        fresh.forwarded(&like, false, Vec::new, |_| false);
+        assert!(fresh.code().is_none());
+        fresh.forwarded(&like, false, Vec::new, |name| name.name == "model");
+        assert!(fresh.code().is_some_and(|code| code.names.contains("copy")));
+        let keyed = Statement {
+            leads: Leads {
+                made: vec![bare("k")],
+                referred: vec![bare("w")],
+                ..Leads::default()
+            },
+            ..makes("k", Effects::CREATE)
+        };
+        let mut trigger = makes("k", Effects::CREATE);
+        trigger.leads.changes = vec![bare("k")];
+        let delete = Statement {
+            effects: Effects::DELETE,
+            ..makes("w", Effects::DELETE)
+        };
+        let fresh = Fresh::default();
+        fresh.forwarded(&keyed, false, Vec::new, |_| false);
+        assert!(!fresh.hides(&delete, || None));
+        fresh.forwarded(&trigger, false, Vec::new, |_| false);
+        assert!(
+            fresh.hides(&delete, || None),
+            "its rows go along, and the trigger fires"
+        );
     }
 }
