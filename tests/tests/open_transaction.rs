@@ -438,6 +438,10 @@ fn new_tables_have_the_defaults_of_those_they_are_made_like() {
             "INSERT INTO scr.copy (v) VALUES ('a')",
         ][..],
         &[
+            "CREATE TABLE IF NOT EXISTS scr.copy (LIKE scr.model INCLUDING DEFAULTS)",
+            "INSERT INTO scr.copy (v) VALUES ('a')",
+        ],
+        &[
             "CREATE TABLE scr.kid () INHERITS (scr.model)",
             "INSERT INTO scr.kid (v) VALUES ('a')",
         ],
@@ -454,6 +458,8 @@ fn new_tables_have_the_defaults_of_those_they_are_made_like() {
         let is_refused = answers.iter().any(|answer| answer == "42501");
         client.query(if is_refused { "ROLLBACK" } else { "COMMIT" });
         assert!(is_refused, "{steps:?}: {answers:?}");
+        client.query(&format!("BEGIN; {}; COMMIT", steps.join("; ")));
+        client.query("ROLLBACK");
         assert_eq!(orders(&under), "1000", "{steps:?}");
     }
 }

@@ -105,7 +105,7 @@ pub fn read_with(text: &[u8], index: Option<&LabelIndex>) -> Statement {
 }
 
 /// The same where something else than the catalog tells may run behind these lower-case names of functions, operators, types and
-/// relations, and behind any with `*`.
+/// relations, and behind any with `*`; behind relations with a `+` before their name when they are changed.
 pub fn read_beside(text: &[u8], index: Option<&LabelIndex>, code: &BTreeSet<String>) -> Statement {
     read_checked(text, index, Some(code)).unwrap_or_else(|_| unread(text))
 }

@@ -440,7 +440,11 @@ impl Reader<'_> {
         if is_place && !call.func_variadic {
             let keys: Option<Vec<String>> = call.args().iter().skip(1).map(paths::key).collect();
             if let (Some(keys), Some(document)) = (keys, arguments.first()) {
-                return self.under(document, &keys);
+                let value = self.under(document, &keys);
+                return match name.ends_with("_text") {
+                    true => value.written(Escape::AsText),
+                    false => value,
+                };
             }
         }
         // Of an array that is spread out, how many elements there are.

@@ -315,15 +315,16 @@ fn shortens(node: Node<'_>) -> bool {
     }
 }
 
-/// How a function that shows its arguments writes them.
+/// How a function that shows its arguments writes them. What yields JSON is listed: of anything else, the result is text.
 pub(super) fn escapes(name: &str) -> Escape {
     match name {
         "array_agg" | "array_append" | "array_prepend" | "encode" | "quote_ident" | "quote_literal"
         | "quote_nullable" | "xmlagg" => Escape::Quotes,
-        "any_value" | "first_value" | "lag" | "last_value" | "lead" | "max" | "min" | "row_to_json" => {
-            Escape::Json
-        }
-        name if name.starts_with("json") || name.starts_with("to_json") => Escape::Json,
+        "any_value" | "first_value" | "lag" | "last_value" | "lead" | "max" | "min" => Escape::Json,
+        "json_agg" | "json_agg_strict" | "json_build_array" | "json_build_object" | "json_extract_path"
+        | "json_object_agg" | "jsonb_agg" | "jsonb_agg_strict" | "jsonb_build_array"
+        | "jsonb_build_object" | "jsonb_extract_path" | "jsonb_object_agg" | "row_to_json" | "to_json"
+        | "to_jsonb" => Escape::Json,
         _ => Escape::AsText,
     }
 }

@@ -26,9 +26,6 @@ pub(super) struct Sizes {
     recurs: bool,
     /// Somewhere, a text of any length is made out of nothing.
     repeats: bool,
-    /// Rows are made out of nothing, and rows are gathered into one value.
-    generates: bool,
-    gathers: bool,
     /// Bytes of all literals, and of what they are padded to.
     literal_bytes: usize,
 }
@@ -58,19 +55,8 @@ impl Sizes {
     fn note(&mut self, node: Node<'_>) {
         match node {
             Node::FuncCall(call) => match builtin_name(call.funcname()) {
-                Some(
-                    "array_agg" | "json_agg" | "jsonb_agg" | "json_object_agg" | "jsonb_object_agg"
-                    | "string_agg" | "xmlagg",
-                ) => self.gathers = true,
                 Some("array_fill") => self.repeats = true,
                 Some("repeat" | "lpad" | "rpad") => self.literal_bytes += padded(call.args().get(1)),
-                Some(
-                    "generate_series"
-                    | "generate_subscripts"
-                    | "regexp_split_to_table"
-                    | "string_to_table"
-                    | "unnest",
-                ) => self.generates = true,
                 _ => {}
             },
             Node::A_Const(constant) => {
@@ -86,10 +72,7 @@ impl Sizes {
     pub(super) fn swells(&self) -> bool {
         let times = 3_usize.saturating_pow(u32::try_from(self.joined / 3).unwrap_or(u32::MAX));
         let joined_bytes = self.literal_bytes.saturating_mul(times);
-        self.repeats
-            || self.generates && self.gathers
-            || self.joined > 0 && self.recurs
-            || joined_bytes > BESIDE_BYTES_MAX
+        self.repeats || self.joined > 0 && self.recurs || joined_bytes > BESIDE_BYTES_MAX
     }
 }
 

@@ -31,8 +31,8 @@ pub(super) struct Quoting {
     is_json: bool,
 }
 
-/// Values that were quoted more often are as good as chosen by what they hold.
-const QUOTED_MAX: u8 = 4;
+/// Values that were quoted more often are as good as chosen by what they hold: a thousand times as long. Documents nest less deep.
+const QUOTED_MAX: u8 = 10;
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

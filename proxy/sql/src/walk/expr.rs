@@ -12,6 +12,9 @@ use crate::builtins;
 use crate::parse::plain;
 use crate::reactions;
 
+/// Before a name of code: only changes of the relation run it.
+const CHANGED: &str = "+";
+
 /// Longer values of settings are left out: those that matter are words.
 const VALUE_BYTES_MAX: usize = 64;
 
@@ -139,7 +142,9 @@ impl<'a> Walker<'a> {
         let found = &self.found;
         let mut named = found.reads.iter().chain(&found.writes).chain(&found.functions);
         let is_any = code.contains(crate::redirects::ANY) && !found.effects.without(NEUTRAL).is_empty();
-        if is_any || named.any(|name| self.is_code(&name.name)) {
+        let is_changed = |name: &Name| code.contains(&format!("{CHANGED}{}", name.name.to_lowercase()));
+        let changes = found.effects.intersects(reactions::FIRES) && found.writes.iter().any(is_changed);
+        if is_any || changes || named.any(|name| self.is_code(&name.name)) {
             self.opaque(crate::OPEN_CODE);
         }
     }

@@ -365,10 +365,10 @@ fn what_is_quoted_again_and_again_is_as_long_as_what_it_holds() {
             ")".repeat(times)
         )
     };
-    let rows = (0..6).fold("notes".to_owned(), |inner, _| format!("(ROW({inner}))::text"));
+    let rows = (0..12).fold("notes".to_owned(), |inner, _| format!("(ROW({inner}))::text"));
     // Each is a row, or a document, that is made text and stands in the next.
     let steps = |around: &str| {
-        (0..6).fold("SELECT email AS x FROM app.customers".to_owned(), |inner, at| {
+        (0..12).fold("SELECT email AS x FROM app.customers".to_owned(), |inner, at| {
             let around = around
                 .replace("s.", &format!("s{at}."))
                 .replace("(s)", &format!("(s{at})"));
@@ -380,19 +380,18 @@ fn what_is_quoted_again_and_again_is_as_long_as_what_it_holds() {
         steps("(s.*)::text"),
         steps("concat(to_jsonb(s.x))"),
         steps("concat(ARRAY[s.x])"),
+        steps("jsonb_pretty(to_jsonb(s.x))"),
+        steps("jsonb_extract_path_text(jsonb_build_array(jsonb_build_array(s.x)), '0')"),
         steps("jsonb_build_array(s.x)#>>'{}'"),
         steps("quote_literal(s.x)"),
         steps("concat(array_append('{}'::text[], s.x::text))"),
         nest("quote_ident", "substr(email, 1, 1) || 'elect'", 27),
-        nest("quote_literal", "md5(ssn)", 6),
+        nest("quote_literal", "md5(ssn)", 12),
         format!("SELECT {} FROM app.customers", rows.replace("notes", "email")),
         "WITH RECURSIVE r(x, n) AS (SELECT quote_ident(email), 1 FROM app.customers
            UNION ALL SELECT quote_ident(x), n + 1 FROM r WHERE n < 27) SELECT x FROM r WHERE n = 27"
             .to_owned(),
         "SELECT sum(length(email)), repeat('x', 60000000) FROM app.customers".to_owned(),
-        "SELECT left(email, 2), (SELECT string_agg(lpad('x', 1024, 'x'), '') FROM generate_series(1, 65535))
-           FROM app.customers WHERE id = 1"
-            .to_owned(),
         "WITH RECURSIVE r(x, n) AS (SELECT 'x', 1 UNION ALL SELECT x || x, n + 1 FROM r WHERE n < 27)
            SELECT left(email, 2), x FROM app.customers, r WHERE n = 27"
             .to_owned(),
@@ -403,6 +402,9 @@ fn what_is_quoted_again_and_again_is_as_long_as_what_it_holds() {
     for text in [
         "SELECT quote_ident(email), quote_literal(ssn) FROM app.customers",
         "SELECT id, string_agg(name, ', '), string_agg(email, ', ') FROM app.customers GROUP BY id",
+        "SELECT g, string_agg(c.email, ', ') FROM generate_series(1, 2) g LEFT JOIN app.customers c ON c.id = g GROUP BY g",
+        "SELECT json_agg(row_to_json(t)) FROM (SELECT id, (SELECT json_agg(row_to_json(u)) FROM (SELECT id,
+           (SELECT json_agg(row_to_json(c)) FROM app.customers c) AS c FROM app.orders) u) AS o FROM app.orders) t",
         "SELECT json_agg(json_build_object('a', email, 'b', json_build_array(ssn, name))) FROM app.customers",
         "SELECT id::text, name::text, email::text, ssn::text, row_to_json(c)::text FROM app.customers c",
         "SELECT json_build_object('a', (SELECT json_agg(json_build_object('b', json_build_object('c', json_build_array(

@@ -186,16 +186,17 @@ impl Fresh {
         reacts: impl Fn(&Name) -> bool,
     ) {
         let phrases = [linegate_sql::FUNCTION, linegate_sql::OPEN_CODE];
-        // A table made like another one, or below it, has its defaults and checks.
-        let copies = || {
-            let parents = statement.leads.parents.iter().map(|(_, parent)| parent);
-            let like = statement.reads.iter().chain(&statement.writes).chain(parents);
-            !statement.leads.made.is_empty() && like.into_iter().any(reacts)
-        };
-        let calls = statement.opaque.iter().any(|phrase| phrases.contains(phrase)) || copies();
+        let calls = statement.opaque.iter().any(|phrase| phrases.contains(phrase));
         if calls && statement.leads.keeps_calls {
             names.extend(statement.writes.iter().map(|name| name.name.clone()));
             names.extend(kin().into_iter().map(|name| name.name));
+        }
+        // A table made like another one, or below it, has its defaults and checks, which its changes run.
+        let parents = statement.leads.parents.iter().map(|(_, parent)| parent);
+        let mut like = statement.reads.iter().chain(&statement.writes).chain(parents);
+        let makes_table = statement.effects.contains(Effects::CREATE) && statement.leads.changes.is_empty();
+        if makes_table && like.any(reacts) {
+            names.extend(statement.writes.iter().map(|name| format!("+{}", name.name)));
         }
         if names.is_empty() {
             return;
@@ -615,7 +616,7 @@ mod tests {
         fresh.forwarded(&like, false, Vec::new, |_| false);
         assert!(fresh.code().is_none());
         fresh.forwarded(&like, false, Vec::new, |name| name.name == "model");
-        assert!(fresh.code().is_some_and(|code| code.names.contains("copy")));
+        assert!(fresh.code().is_some_and(|code| code.names.contains("+copy")));
         let keyed = Statement {
             leads: Leads {
                 made: vec![bare("k")],
