@@ -171,6 +171,14 @@ impl Statement {
             .is_some_and(|lineage| lineage.fires_triggers)
     }
 
+    /// Relations whose defaults and checks a table that it makes may come to have: it is made like one, of one, or below one.
+    pub fn made_like(&self) -> impl Iterator<Item = &Name> {
+        let makes_table = self.effects.contains(Effects::CREATE) && self.leads.changes.is_empty();
+        let parents = self.leads.parents.iter().map(|(_, parent)| parent);
+        let named = self.reads.iter().chain(&self.writes).chain(parents);
+        named.filter(move |_| makes_table)
+    }
+
     /// A statement that does nothing.
     pub fn empty() -> Self {
         Self {

@@ -23,11 +23,11 @@ mod only_tables;
 mod output;
 mod parse;
 mod reactions;
+mod recoded;
 mod redirects;
 mod scope;
 mod walk;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -36,6 +36,7 @@ use pg_raw_parse::Node;
 
 pub use lineage::follow;
 pub use reactions::FUNCTION;
+pub use recoded::Recoded;
 
 /// The longest text that is read. Longer texts are unreadable.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
@@ -104,9 +105,8 @@ pub fn read_with(text: &[u8], index: Option<&LabelIndex>) -> Statement {
     read_checked(text, index, None).unwrap_or_else(|_| unread(text))
 }
 
-/// The same where something else than the catalog tells may run behind these lower-case names of functions, operators, types and
-/// relations, and behind any with `*`; behind relations with a `+` before their name when they are changed.
-pub fn read_beside(text: &[u8], index: Option<&LabelIndex>, code: &BTreeSet<String>) -> Statement {
+/// The same where something else than the catalog tells may run behind some names.
+pub fn read_beside(text: &[u8], index: Option<&LabelIndex>, code: &Recoded) -> Statement {
     read_checked(text, index, Some(code)).unwrap_or_else(|_| unread(text))
 }
 
@@ -126,7 +126,7 @@ fn unread(text: &[u8]) -> Statement {
 fn read_checked(
     text: &[u8],
     index: Option<&LabelIndex>,
-    code: Option<&BTreeSet<String>>,
+    code: Option<&Recoded>,
 ) -> Result<Statement, ReadError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(ReadError::TooLong { bytes: text.len() });
@@ -145,7 +145,7 @@ fn read_checked(
 fn read_parsed(
     text: &str,
     index: Option<&LabelIndex>,
-    code: Option<&BTreeSet<String>>,
+    code: Option<&Recoded>,
 ) -> Result<Statement, ReadError> {
     let tree = parse::parse(text)?;
     let mut walker = walk::Walker::new(index, code);

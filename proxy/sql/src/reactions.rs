@@ -32,11 +32,9 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         statement.opaque.push(FUNCTION);
     }
     // A table that is made like another one has its defaults and checks, and one text may make and fill it.
-    let parents = statement.leads.parents.iter().map(|(_, parent)| parent);
-    let mut like = statement.reads.iter().chain(&statement.writes).chain(parents);
-    let makes_table = statement.effects.contains(Effects::CREATE) && statement.leads.changes.is_empty();
-    let makes_and_goes_on = statement.count > 1 && makes_table && statement.effects.intersects(FIRES);
-    if makes_and_goes_on && like.any(|name| fires(name, index)) && !statement.opaque.contains(&FUNCTION) {
+    let goes_on = statement.count > 1 && statement.effects.intersects(FIRES);
+    let fires = goes_on && statement.made_like().any(|name| fires(name, index));
+    if fires && !statement.opaque.contains(&FUNCTION) {
         statement.opaque.push(FUNCTION);
     }
     // Whoever locks the server's own catalogs stops everybody who changes shapes, and whoever waits for a reading of them.

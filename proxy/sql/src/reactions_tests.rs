@@ -221,7 +221,10 @@ fn what_calls_somebodys_functions_by_another_name_is_opaque() {
     };
     let index = LabelIndex::resolve(&catalog, &[]).0;
     let found = |text: &str, code: &[&str]| {
-        let code = code.iter().map(|name| (*name).to_owned()).collect();
+        let code = crate::Recoded {
+            used: code.iter().map(|name| (*name).to_owned()).collect(),
+            ..crate::Recoded::default()
+        };
         crate::read_beside(text.as_bytes(), Some(&index), &code).opaque
     };
     for text in [
@@ -266,6 +269,13 @@ fn what_calls_somebodys_functions_by_another_name_is_opaque() {
         assert!(found(text, &["other"]).is_empty(), "{text}");
     }
     assert!(found("COMMIT", &["*"]).is_empty());
+    let changed = crate::Recoded {
+        changed: ["orders".to_owned()].into(),
+        ..crate::Recoded::default()
+    };
+    let found = |text: &str| crate::read_beside(text.as_bytes(), Some(&index), &changed).opaque;
+    assert_eq!(found("DELETE FROM app.\"Orders\""), [super::OPEN_CODE]);
+    assert!(found("SELECT id FROM app.orders").is_empty());
 }
 
 #[test]

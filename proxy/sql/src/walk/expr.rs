@@ -12,9 +12,6 @@ use crate::builtins;
 use crate::parse::plain;
 use crate::reactions;
 
-/// Before a name of code: only changes of the relation run it.
-const CHANGED: &str = "+";
-
 /// Longer values of settings are left out: those that matter are words.
 const VALUE_BYTES_MAX: usize = 64;
 
@@ -141,16 +138,16 @@ impl<'a> Walker<'a> {
         let Some(code) = self.code else { return };
         let found = &self.found;
         let mut named = found.reads.iter().chain(&found.writes).chain(&found.functions);
-        let is_any = code.contains(crate::redirects::ANY) && !found.effects.without(NEUTRAL).is_empty();
-        let is_changed = |name: &Name| code.contains(&format!("{CHANGED}{}", name.name.to_lowercase()));
-        let changes = found.effects.intersects(reactions::FIRES) && found.writes.iter().any(is_changed);
-        if is_any || changes || named.any(|name| self.is_code(&name.name)) {
+        let is_any = code.is_any() && !found.effects.without(NEUTRAL).is_empty();
+        let changes = found.effects.intersects(reactions::FIRES)
+            && found.writes.iter().any(|name| code.is_changed(name));
+        if is_any || changes || named.any(|name| code.is_used(&name.name)) {
             self.opaque(crate::OPEN_CODE);
         }
     }
 
     fn is_code(&self, name: &str) -> bool {
-        self.code.is_some_and(|code| code.contains(&name.to_lowercase()))
+        self.code.is_some_and(|code| code.is_used(name))
     }
 
     fn calls(&mut self, name: Name, does: Option<builtins::Builtin>) {

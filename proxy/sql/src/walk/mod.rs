@@ -13,9 +13,6 @@ mod query;
 mod restriction;
 mod utility;
 mod values;
-
-use std::collections::BTreeSet;
-
 use linegate_identity::Effects;
 use linegate_policy::{LabelIndex, Name, Statement};
 use pg_raw_parse::list::NodeList;
@@ -24,7 +21,7 @@ use pg_raw_parse::{Node, nodes};
 use crate::parse::plain;
 use crate::reactions;
 use crate::scope::Scopes;
-use crate::{NODES_MAX, QUERY_DEPTH_MAX, ReadError};
+use crate::{NODES_MAX, QUERY_DEPTH_MAX, ReadError, Recoded};
 use children::children;
 
 /// What walking yields; the findings are in the walker.
@@ -45,7 +42,7 @@ pub(crate) struct Walker<'a> {
     /// The catalog, when it is known.
     index: Option<&'a LabelIndex>,
     /// Names behind which something else than it tells may run.
-    code: Option<&'a BTreeSet<String>>,
+    code: Option<&'a Recoded>,
     /// Steps after a dot that are names of functions which are not known.
     steps: Vec<&'a str>,
     scopes: Scopes<'a>,
@@ -56,7 +53,7 @@ pub(crate) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// A walker that has seen nothing.
-    pub(crate) fn new(index: Option<&'a LabelIndex>, code: Option<&'a BTreeSet<String>>) -> Self {
+    pub(crate) fn new(index: Option<&'a LabelIndex>, code: Option<&'a Recoded>) -> Self {
         Self {
             found: Statement::empty(),
             index,

@@ -16,6 +16,7 @@ use linegate_identity::Effects;
 use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relations};
 
 mod made;
+mod reach;
 
 pub use made::{Code, Fresh, OF_ROWS};
 

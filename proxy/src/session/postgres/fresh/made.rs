@@ -9,13 +9,17 @@ use std::sync::Arc;
 
 use linegate_identity::Effects;
 use linegate_policy::{Name, Statement};
+use linegate_sql::Recoded;
 
+use super::reach::{ANY, Names, Ways};
 use crate::changing;
 use crate::outstanding::Tables;
 use crate::shared::CatalogView;
 
 /// Relations of an open transaction that are remembered.
 const MADE_MAX: usize = 256;
+/// Tables of it that are known to be its own; others are held to be anybody's.
+const OWN_MAX: usize = 16_384;
 /// Names that mean other code; with more, any may.
 const CODE_MAX: usize = 4096;
 const OF_READS: Effects = Effects::SELECT.with(Effects::COPY_OUT);
@@ -25,10 +29,13 @@ pub const OF_ROWS: Effects = Effects::INSERT
     .with(Effects::DELETE)
     .with(Effects::TRUNCATE)
     .with(Effects::COPY_IN);
+/// Of these, what takes rows along that refer to the changed ones. Rows that are new are referred to by none.
+const CASCADES: Effects = OF_ROWS.without(Effects::INSERT.with(Effects::COPY_IN));
+
 /// Names that mean other code to a session than the catalog says.
+#[derive(Clone, Default)]
 pub struct Code {
-    /// As `linegate_sql::read_beside` takes them.
-    pub names: BTreeSet<String>,
+    pub names: Recoded,
     /// Tells sets apart.
     pub mark: u64,
 }
@@ -44,22 +51,32 @@ pub struct Fresh {
     is_doubtful: Cell<bool>,
     /// A statement that begins or ends a transaction is on its way.
     is_turning: Cell<bool>,
-    /// Relations whose changes it may have had reach others: names, and `*` for any.
-    redirects: RefCell<BTreeSet<String>>,
-    /// The same of relations that foreign keys refer to.
-    referred: RefCell<BTreeSet<String>>,
+    led: RefCell<Led>,
+}
+
+/// Where the open transaction has led names.
+#[derive(Default)]
+struct Led {
+    /// Relations whose changes reach others.
+    changes: Names,
+    /// Relations that new foreign keys refer to.
+    referred: Names,
+    /// Relations whose rows may be others'.
+    rows: Names,
     /// Children and partitions with the parents that they came to have.
-    parents: RefCell<BTreeSet<(String, String)>>,
+    parents: Ways,
     /// Tables with those that their new keys refer to.
-    keyed: RefCell<BTreeSet<(String, String)>>,
+    keyed: Ways,
     /// Partitions that came to have their parents' triggers.
-    cloned: RefCell<BTreeSet<String>>,
+    cloned: Names,
     /// Tables that it made, by the names that it made them by.
-    own: RefCell<BTreeSet<Name>>,
-    /// The same of relations whose rows may be others'.
-    rows: RefCell<BTreeSet<String>>,
-    /// Lower-case names of functions, operators, types and relations whose use may run other code than the catalog shows.
-    code: RefCell<Option<Arc<Code>>>,
+    own: BTreeSet<Name>,
+    /// Names whose use runs other code than the catalog shows.
+    used: Names,
+    /// Relations with which only changes do.
+    recoded: Names,
+    /// These two, as statements are read with them.
+    code: Option<Arc<Code>>,
 }
 
 impl Fresh {
@@ -81,24 +98,20 @@ impl Fresh {
             self.is_turning.set(true);
         }
         // By another path, or after ROLLBACK TO, a name may mean another table.
-        let moves_names = |setting: &String| setting.starts_with("search_path") || setting == "*";
+        let moves_names = |setting: &String| setting.starts_with("search_path") || setting == ANY;
         if self.is_turning.get() || statement.settings.iter().any(moves_names) {
-            self.own.borrow_mut().clear();
-        }
-        if !statement.changes_catalog && !statement.effects.contains(Effects::UNREADABLE) {
-            return;
+            self.led.borrow_mut().own.clear();
         }
         let is_unread = statement.effects.contains(Effects::UNREADABLE);
-        let any = || is_unread.then(|| "*".to_owned());
-        let leads = &statement.leads;
-        let with_any = |names: &[Name]| -> Vec<String> {
-            let names = names.iter().map(|name| name.name.clone());
-            names.chain(any()).collect()
-        };
-        self.redirects.borrow_mut().extend(with_any(&leads.changes));
-        self.rows.borrow_mut().extend(with_any(&leads.rows));
-        self.adopt(statement);
-        self.recode(statement, with_any(&leads.code), kin, reacts);
+        if !statement.changes_catalog && !is_unread {
+            return;
+        }
+        let mut led = self.led.borrow_mut();
+        if is_unread {
+            led.lead_anywhere();
+        }
+        led.take(statement);
+        led.recode(statement, kin, reacts);
         let mut made = self.made.borrow_mut();
         if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
             made.extend(statement.writes.iter().cloned());
@@ -116,14 +129,7 @@ impl Fresh {
             self.made.borrow_mut().clear();
             self.is_doubtful.set(!is_last);
             if is_last {
-                self.redirects.borrow_mut().clear();
-                self.referred.borrow_mut().clear();
-                self.rows.borrow_mut().clear();
-                self.parents.borrow_mut().clear();
-                self.keyed.borrow_mut().clear();
-                self.cloned.borrow_mut().clear();
-                self.own.borrow_mut().clear();
-                self.code.take();
+                *self.led.borrow_mut() = Led::default();
             }
         }
     }
@@ -133,100 +139,9 @@ impl Fresh {
         !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
     }
 
-    /// Notes foreign keys and children. What is found on a child by then is met through its parents.
-    fn adopt(&self, statement: &Statement) {
-        let leads = &statement.leads;
-        let (mut redirects, mut referred) = (self.redirects.borrow_mut(), self.referred.borrow_mut());
-        let (mut parents, mut own) = (self.parents.borrow_mut(), self.own.borrow_mut());
-        referred.extend(referred_before(statement, &own));
-        let renames = !leads.rows.is_empty() && leads.parents.is_empty();
-        if renames || statement.effects.contains(Effects::DROP) {
-            for name in statement.writes.iter().chain(&leads.rows) {
-                own.retain(|made| made.name != name.name);
-            }
-        }
-        own.extend(leads.made.iter().cloned());
-        self.cloned
-            .borrow_mut()
-            .extend(leads.cloned.iter().map(|name| name.name.clone()));
-        for (child, parent) in &leads.parents {
-            parents.insert((child.name.clone(), parent.name.clone()));
-            if !own.contains(child) {
-                redirects.insert(parent.name.clone()); // it brings along what it has
-            }
-        }
-        // What a key's table does when its rows go, it does when those go that they refer to.
-        let (mut keyed, cloned) = (self.keyed.borrow_mut(), self.cloned.borrow());
-        for referred in &leads.referred {
-            let tables = statement.writes.iter();
-            keyed.extend(tables.map(|name| (name.name.clone(), referred.name.clone())));
-        }
-        loop {
-            let mut grown = false;
-            for (child, parent) in parents.iter() {
-                grown |= redirects.contains(child) && redirects.insert(parent.clone());
-                grown |= referred.contains(child) && referred.insert(parent.clone());
-            }
-            for (table, target) in keyed.iter() {
-                let acts = redirects.contains(table) || cloned.contains(table);
-                grown |= acts && redirects.insert(target.clone());
-            }
-            if !grown {
-                return;
-            }
-        }
-    }
-
-    /// Notes what runs other code from now on: what was made or replaced, and what keeps calls of it.
-    fn recode(
-        &self,
-        statement: &Statement,
-        mut names: Vec<String>,
-        kin: impl FnOnce() -> Vec<Name>,
-        reacts: impl Fn(&Name) -> bool,
-    ) {
-        let phrases = [linegate_sql::FUNCTION, linegate_sql::OPEN_CODE];
-        let calls = statement.opaque.iter().any(|phrase| phrases.contains(phrase));
-        if calls && statement.leads.keeps_calls {
-            names.extend(statement.writes.iter().map(|name| name.name.clone()));
-            names.extend(kin().into_iter().map(|name| name.name));
-        }
-        // A table made like another one, or below it, has its defaults and checks, which its changes run.
-        let parents = statement.leads.parents.iter().map(|(_, parent)| parent);
-        let mut like = statement.reads.iter().chain(&statement.writes).chain(parents);
-        let makes_table = statement.effects.contains(Effects::CREATE) && statement.leads.changes.is_empty();
-        if makes_table && like.any(reacts) {
-            names.extend(statement.writes.iter().map(|name| format!("+{}", name.name)));
-        }
-        if names.is_empty() {
-            return;
-        }
-        let pairs = (self.parents.borrow(), self.keyed.borrow());
-        for (child, parent) in pairs.0.iter().chain(pairs.1.iter()) {
-            if names.contains(child) {
-                names.push(parent.clone());
-            }
-        }
-        let mut code = self.code.borrow_mut();
-        let mut all = code.as_ref().map(|code| code.names.clone()).unwrap_or_default();
-        all.extend(names.into_iter().map(|name| name.to_lowercase()));
-        if all.len() > CODE_MAX {
-            all = BTreeSet::from(["*".to_owned()]);
-        }
-        let mut hash = blake3::Hasher::new();
-        for name in &all {
-            hash.update(name.as_bytes());
-            hash.update(&[0]);
-        }
-        let mut mark = [0; 8];
-        mark.copy_from_slice(&hash.finalize().as_bytes()[..8]);
-        let mark = u64::from_le_bytes(mark);
-        *code = Some(Arc::new(Code { names: all, mark }));
-    }
-
     /// Names that mean other code than the catalog says, if there are any.
     pub fn code(&self) -> Option<Arc<Code>> {
-        self.code.borrow().clone()
+        self.led.borrow().code.clone()
     }
 
     /// Whether a statement shows, drops or locks what may be another relation's than the catalog says: the open transaction, or
@@ -237,23 +152,30 @@ impl Fresh {
         judged: Effects,
         catalog: impl FnOnce() -> Option<Arc<CatalogView>>,
     ) -> bool {
-        let effects = statement.effects.and(judged);
-        let of = |effects: bool, names: &'_ [Name]| -> Vec<Name> {
-            names.iter().filter(|_| effects).cloned().collect()
-        };
-        // These go from parents to children, and through views.
-        let below = effects.intersects(Effects::DROP.with(Effects::LOCK));
-        let mut named = of(below || effects.intersects(OF_READS), &statement.reads);
-        named.extend(of(below, &statement.writes));
-        let own = statement.leads.rows.iter().filter(|_| statement.count > 1);
-        let mut leads: BTreeSet<String> = own.map(|name| name.name.clone()).collect();
-        leads.extend(self.rows.borrow().iter().cloned());
-        if leads.is_empty() || named.is_empty() {
+        let led = self.led.borrow();
+        let own = beside(statement, &statement.leads.rows);
+        if led.rows.is_empty() && own.is_empty() {
             return false;
         }
-        let kin = catalog().map(|view| changing::reached(named.iter(), &view.labels));
-        named.extend(kin.into_iter().flatten());
-        leads.contains("*") || named.iter().any(|name| leads.contains(&name.name))
+        let effects = statement.effects.and(judged);
+        // These go from parents to children, and through views.
+        let below = effects.intersects(Effects::DROP.with(Effects::LOCK));
+        let reads = if below || effects.intersects(OF_READS) {
+            &statement.reads[..]
+        } else {
+            &[]
+        };
+        let writes = if below { &statement.writes[..] } else { &[] };
+        if reads.is_empty() && writes.is_empty() {
+            return false;
+        }
+        let own: BTreeSet<&str> = own.iter().map(|name| name.name.as_str()).collect();
+        let is_led = |name: &Name| {
+            led.rows.contains(&name.name) || own.contains(name.name.as_str()) || own.contains(ANY)
+        };
+        let named = || reads.iter().chain(writes);
+        let kin = || catalog().map(|view| changing::reached(named(), &view.labels));
+        named().any(is_led) || kin().into_iter().flatten().any(|name| is_led(&name))
     }
 
     /// Whether a statement changes rows, and what else that changes is not in the catalog: the open transaction, or the text
@@ -262,32 +184,36 @@ impl Fresh {
         if !statement.effects.intersects(OF_ROWS) {
             return false;
         }
-        let own = |names: &[Name]| -> Vec<String> {
-            let counts = statement.count > 1;
-            let names = names.iter().filter(|_| counts);
-            names.map(|name| name.name.clone()).collect()
+        let led = self.led.borrow();
+        let cascades = statement.effects.intersects(CASCADES);
+        let leads = &statement.leads;
+        let parents = if statement.count > 1 {
+            &leads.parents[..]
+        } else {
+            &[]
         };
-        let mut leads: BTreeSet<String> = own(&statement.leads.changes).into_iter().collect();
-        leads.extend(own(&statement.leads.cloned));
-        if statement.count > 1 {
-            let parents = statement.leads.parents.iter();
-            leads.extend(parents.map(|(_, parent)| parent.name.clone()));
+        let own = beside(statement, &leads.changes)
+            .iter()
+            .chain(beside(statement, &leads.cloned))
+            .chain(parents.iter().map(|(_, parent)| parent));
+        let mut own: BTreeSet<&str> = own.map(|name| name.name.as_str()).collect();
+        if cascades && statement.count > 1 {
+            own.extend(referred_before(statement, &BTreeSet::new()));
         }
-        leads.extend(self.redirects.borrow().iter().cloned());
-        leads.extend(self.cloned.borrow().iter().cloned());
-        // Rows that are new are referred to by none.
-        let cascades = OF_ROWS.without(Effects::INSERT.with(Effects::COPY_IN));
-        if statement.effects.intersects(cascades) {
-            let own = BTreeSet::new();
-            leads.extend(referred_before(statement, &own).filter(|_| statement.count > 1));
-            leads.extend(self.referred.borrow().iter().cloned());
-        }
-        if leads.is_empty() {
+        let is_led_there = !led.changes.is_empty() || !led.cloned.is_empty() || !led.referred.is_empty();
+        if own.is_empty() && !is_led_there {
             return false;
         }
-        let kin = catalog().map(|view| changing::reached(statement.writes.iter(), &view.labels));
-        let mut written = statement.writes.iter().chain(kin.iter().flatten());
-        leads.contains("*") || written.any(|name| leads.contains(&name.name))
+        if led.changes.is_any() || own.contains(ANY) || cascades && led.referred.is_any() {
+            return true;
+        }
+        let is_led = |name: &Name| {
+            let name = name.name.as_str();
+            let is_referred = cascades && led.referred.contains(name);
+            led.changes.contains(name) || led.cloned.contains(name) || is_referred || own.contains(name)
+        };
+        let kin = || catalog().map(|view| changing::reached(statement.writes.iter(), &view.labels));
+        statement.writes.iter().any(is_led) || kin().into_iter().flatten().any(|name| is_led(&name))
     }
 
     pub(super) fn has_made(&self, name: &Name) -> bool {
@@ -299,345 +225,173 @@ impl Fresh {
     }
 }
 
+impl Led {
+    /// Whatever is named may be anything.
+    fn lead_anywhere(&mut self) {
+        for names in [&mut self.changes, &mut self.rows, &mut self.used] {
+            names.insert(ANY);
+        }
+    }
+
+    /// Notes what a definition leads elsewhere, and what foreign keys and children it makes. What is found on a child by then is
+    /// met through its parents.
+    fn take(&mut self, statement: &Statement) {
+        let leads = &statement.leads;
+        let bare = |names: &[Name]| -> Vec<String> { names.iter().map(|name| name.name.clone()).collect() };
+        self.rows.spread(bare(&leads.rows), &[]);
+        self.change(bare(&leads.changes));
+        let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
+        self.referred.spread(referred, &[&self.parents]);
+        let renames = !leads.rows.is_empty() && leads.parents.is_empty();
+        if renames || statement.effects.contains(Effects::DROP) {
+            let gone: BTreeSet<&str> = statement
+                .writes
+                .iter()
+                .chain(&leads.rows)
+                .map(|name| name.name.as_str())
+                .collect();
+            self.own.retain(|made| !gone.contains(made.name.as_str()));
+        }
+        let room = OWN_MAX.saturating_sub(self.own.len());
+        self.own.extend(leads.made.iter().take(room).cloned());
+        for name in &leads.cloned {
+            if self.cloned.insert(&name.name) {
+                let targets: Vec<String> = self.keyed.from(&name.name).cloned().collect();
+                self.change(targets);
+            }
+        }
+        for (child, parent) in &leads.parents {
+            self.adopt(child, &parent.name);
+        }
+        for target in &leads.referred {
+            for table in &statement.writes {
+                if !self.key(&table.name, &target.name) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, names: Vec<String>) {
+        self.changes.spread(names, &[&self.parents, &self.keyed]);
+    }
+
+    /// A child comes to have a parent, which is changed through it.
+    fn adopt(&mut self, child: &Name, parent: &str) {
+        if !self.parents.add(&child.name, parent) {
+            self.lead_anywhere();
+            self.referred.insert(ANY);
+            return;
+        }
+        // One that was there before brings along what it has.
+        if !self.own.contains(child) || self.changes.contains(&child.name) {
+            self.change(vec![parent.to_owned()]);
+        }
+        if self.referred.contains(&child.name) {
+            self.referred.spread([parent.to_owned()], &[&self.parents]);
+        }
+        let of = |holds: bool| holds.then(|| parent.to_owned()).into_iter().collect();
+        let used = of(self.used.contains(&child.name));
+        let changed = of(self.recoded.contains(&child.name));
+        self.run(used, changed);
+    }
+
+    /// What a key's table does when its rows go, it does when those go that they refer to. False when it may be any by now.
+    fn key(&mut self, table: &str, target: &str) -> bool {
+        if !self.keyed.add(table, target) {
+            self.lead_anywhere();
+            return false;
+        }
+        if self.changes.contains(table) || self.cloned.contains(table) {
+            self.change(vec![target.to_owned()]);
+        }
+        if self.used.contains(table) || self.recoded.contains(table) {
+            self.run(Vec::new(), vec![target.to_owned()]);
+        }
+        true
+    }
+
+    /// Notes what runs other code from now on: what was made or replaced, and what keeps calls of it.
+    fn recode(
+        &mut self,
+        statement: &Statement,
+        kin: impl FnOnce() -> Vec<Name>,
+        reacts: impl Fn(&Name) -> bool,
+    ) {
+        let mut used: Vec<String> = statement
+            .leads
+            .code
+            .iter()
+            .map(|name| name.name.clone())
+            .collect();
+        let written = || statement.writes.iter().map(|name| name.name.clone());
+        let phrases = [linegate_sql::FUNCTION, linegate_sql::OPEN_CODE];
+        let calls = statement.opaque.iter().any(|phrase| phrases.contains(phrase));
+        if calls && statement.leads.keeps_calls {
+            used.extend(written());
+            used.extend(kin().into_iter().map(|name| name.name));
+        }
+        // What the other table has is run when the new one's rows change.
+        let changed = match statement.made_like().any(reacts) {
+            true => written().collect(),
+            false => Vec::new(),
+        };
+        self.run(used, changed);
+    }
+
+    /// Using, or changing, these runs other code from now on.
+    fn run(&mut self, used: Vec<String>, changed: Vec<String>) {
+        let ways = [&self.parents, &self.keyed];
+        let used = self.used.spread(used, &ways[..1]);
+        let keyed = used.iter().flat_map(|name| self.keyed.from(name)).cloned();
+        let changed: Vec<String> = keyed.chain(changed).collect();
+        let changed = self.recoded.spread(changed, &ways);
+        let is_any = |code: &Arc<Code>| code.names.used.contains(ANY);
+        let becomes_any = self.used.is_any() && !self.code.as_ref().is_some_and(is_any);
+        if used.is_empty() && changed.is_empty() && !becomes_any {
+            return;
+        }
+        let code = Arc::make_mut(self.code.get_or_insert_default());
+        let mut hash = blake3::Hasher::new();
+        hash.update(&code.mark.to_le_bytes());
+        for (names, added) in [(&mut code.names.used, used), (&mut code.names.changed, changed)] {
+            for name in added {
+                let name = name.to_lowercase();
+                hash.update(name.as_bytes());
+                hash.update(&[0]);
+                names.insert(name);
+            }
+            hash.update(&[1]);
+        }
+        if becomes_any || code.names.used.len() + code.names.changed.len() > CODE_MAX {
+            hash.update(&[2]);
+            code.names.used = BTreeSet::from([ANY.to_owned()]);
+            code.names.changed.clear();
+            self.used.insert(ANY);
+        }
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&hash.finalize().as_bytes()[..8]);
+        code.mark = u64::from_le_bytes(mark);
+    }
+}
+
+/// What other statements of the same text are led by.
+fn beside<'s>(statement: &Statement, names: &'s [Name]) -> &'s [Name] {
+    if statement.count > 1 { names } else { &[] }
+}
+
 /// What comes to be referred to by tables that may have rows. A table that the transaction made has none but those the session
 /// puts there.
 fn referred_before<'s>(
     statement: &'s Statement,
     own: &BTreeSet<Name>,
-) -> impl Iterator<Item = String> + use<'s> {
+) -> impl Iterator<Item = &'s str> + use<'s> {
     let is_own = |name: &Name| own.contains(name);
     let is_all_own = !statement.writes.is_empty() && statement.writes.iter().all(is_own);
     let alters = statement.effects.contains(Effects::ALTER) && !is_all_own;
     let names = statement.leads.referred.iter().filter(move |_| alters);
-    names.map(|name| name.name.clone())
+    names.map(|name| name.name.as_str())
 }
 
 #[cfg(test)]
-mod tests {
-    use linegate_policy::Leads;
-
-    use super::*;
-
-    fn makes(name: &str, effects: Effects) -> Statement {
-        Statement {
-            effects,
-            count: 1,
-            changes_catalog: true,
-            writes: vec![Name {
-                schema: None,
-                name: name.to_owned(),
-            }],
-            ..Statement::empty()
-        }
-    }
-
-    fn bare(name: &str) -> Name {
-        Name {
-            schema: None,
-            name: name.to_owned(),
-        }
-    }
-
-    fn begin() -> Statement {
-        Statement {
-            effects: Effects::TRANSACTION,
-            count: 1,
-            ..Statement::empty()
-        }
-    }
-
-    #[test]
-    fn only_what_the_open_transaction_made_is_clear() {
-        let fresh = Fresh::default();
-        assert!(!fresh.is_clear());
-        fresh.forwarded(&begin(), false, Vec::new, |_| false);
-        fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new, |_| false);
-        assert!(
-            !fresh.is_clear(),
-            "the server has not begun yet, for all that is known"
-        );
-        fresh.ready(false, true);
-        assert!(fresh.is_clear());
-        let named = |schema: Option<&str>, name: &str| {
-            fresh.has_made(&Name {
-                schema: schema.map(str::to_owned),
-                name: name.to_owned(),
-            })
-        };
-        assert!(named(None, "a") && named(Some("pg_temp"), "a") && !named(None, "b"));
-        fresh.ready(true, true);
-        assert!(!fresh.is_clear(), "the transaction is over");
-    }
-
-    #[test]
-    fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
-        let fresh = Fresh::default();
-        let insert = Statement {
-            effects: Effects::INSERT,
-            writes: makes("v", Effects::CREATE).writes,
-            count: 1,
-            ..Statement::empty()
-        };
-        let mut view = makes("v", Effects::CREATE);
-        fresh.forwarded(&view, false, Vec::new, |_| false);
-        assert!(!fresh.hides(&insert, || None));
-        view.leads.changes = vec![bare("v")];
-        fresh.forwarded(&view, false, Vec::new, |_| false);
-        assert!(fresh.hides(&insert, || None) && !fresh.hides(&begin(), || None));
-        let elsewhere = Statement {
-            writes: makes("w", Effects::CREATE).writes,
-            ..insert.clone()
-        };
-        assert!(!fresh.hides(&elsewhere, || None), "a migration notes its number");
-        fresh.ready(false, true);
-        assert!(fresh.hides(&insert, || None), "the transaction goes on");
-        fresh.ready(true, true);
-        assert!(!fresh.hides(&insert, || None), "the catalog shows it");
-        let both = Statement {
-            effects: Effects::INSERT.with(Effects::CREATE),
-            count: 2,
-            writes: makes("v", Effects::CREATE).writes,
-            leads: Leads {
-                changes: vec![bare("v")],
-                ..Leads::default()
-            },
-            ..Statement::empty()
-        };
-        assert!(fresh.hides(&both, || None), "one text makes the view and uses it");
-        let key = Statement {
-            leads: Leads {
-                referred: vec![bare("v")],
-                ..Leads::default()
-            },
-            ..makes("w", Effects::ALTER)
-        };
-        fresh.forwarded(&key, false, Vec::new, |_| false);
-        let delete = Statement {
-            effects: Effects::DELETE,
-            ..insert.clone()
-        };
-        assert!(fresh.hides(&delete, || None), "rows of others may go with them");
-        assert!(!fresh.hides(&insert, || None), "a migration fills its tables");
-    }
-
-    #[test]
-    fn whatever_moves_names_about_leaves_doubt() {
-        let fresh = Fresh::default();
-        fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new, |_| false);
-        fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new, |_| false);
-        assert!(!fresh.is_clear());
-        fresh.ready(true, true);
-        fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new, |_| false);
-        assert!(fresh.is_clear());
-        fresh.forwarded(&Statement::unreadable(), false, Vec::new, |_| false);
-        assert!(!fresh.is_clear());
-        let fresh = Fresh::default();
-        fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new, |_| false);
-        fresh.ready(true, false);
-        fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new, |_| false);
-        assert!(
-            !fresh.is_clear(),
-            "what is still on its way counts for the next transaction"
-        );
-        for number in 0..=MADE_MAX {
-            fresh.forwarded(
-                &makes(&number.to_string(), Effects::CREATE),
-                true,
-                Vec::new,
-                |_| false,
-            );
-        }
-        assert!(!fresh.is_clear());
-    }
-
-    #[test]
-    fn what_the_open_transaction_made_runs_by_name_and_in_what_calls_it() {
-        let fresh = Fresh::default();
-        let mut function = makes("F", Effects::CREATE);
-        function.leads.code = vec![bare("F")];
-        fresh.forwarded(&function, false, Vec::new, |_| false);
-        let first = fresh.code().expect("a name");
-        assert!(first.names.contains("f") && first.names.len() == 1);
-        let mut view = makes("v", Effects::CREATE);
-        view.leads.keeps_calls = true;
-        fresh.forwarded(&view, false, || vec![bare("other")], |_| false);
-        assert_eq!(
-            fresh.code().expect("a name").mark,
-            first.mark,
-            "it calls nothing new"
-        );
-        view.opaque = vec![linegate_sql::OPEN_CODE];
-        fresh.forwarded(&view, false, || vec![bare("w")], |_| false);
-        let second = fresh.code().expect("names");
-        assert!(["f", "v", "w"].iter().all(|name| second.names.contains(*name)));
-        assert_ne!(second.mark, first.mark);
-        for number in 0..CODE_MAX {
-            function.leads.code = vec![bare(&number.to_string())];
-            fresh.forwarded(&function, false, Vec::new, |_| false);
-        }
-        assert!(fresh.code().expect("any").names.contains("*"));
-        fresh.ready(true, true);
-        assert!(fresh.code().is_none(), "the catalog shows it");
-    }
-
-    #[test]
-    fn rows_that_were_led_elsewhere_are_not_read_by_their_name() {
-        let fresh = Fresh::default();
-        let select = Statement {
-            effects: Effects::SELECT,
-            reads: vec![bare("p")],
-            count: 1,
-            ..Statement::empty()
-        };
-        let mut inherits = makes("c", Effects::ALTER);
-        inherits.leads.rows = vec![bare("p")];
-        assert!(!fresh.hides_rows(&select, Effects::all(), || None));
-        fresh.forwarded(&inherits, false, Vec::new, |_| false);
-        assert!(fresh.hides_rows(&select, Effects::all(), || None));
-        assert!(
-            !fresh.hides_rows(&select, Effects::INSERT, || None),
-            "nobody asks"
-        );
-        let drops = makes("p", Effects::DROP);
-        assert!(
-            fresh.hides_rows(&drops, Effects::DROP, || None),
-            "children go with it"
-        );
-        assert!(!fresh.hides_rows(&makes("p", Effects::ALTER), Effects::all(), || None));
-        let elsewhere = Statement {
-            reads: vec![bare("q")],
-            ..select.clone()
-        };
-        assert!(!fresh.hides_rows(&elsewhere, Effects::all(), || None));
-        fresh.ready(true, true);
-        assert!(!fresh.hides_rows(&select, Effects::all(), || None));
-        let both = Statement {
-            count: 2,
-            leads: inherits.leads,
-            ..select
-        };
-        assert!(fresh.hides_rows(&both, Effects::all(), || None), "one text");
-    }
-
-    #[test]
-    fn what_a_child_brings_along_is_met_through_its_parent() {
-        let changes = |name: &str| Statement {
-            effects: Effects::DELETE,
-            ..makes(name, Effects::DELETE)
-        };
-        let part = Statement {
-            leads: Leads {
-                parents: vec![(bare("part"), bare("whole"))],
-                cloned: vec![bare("part")],
-                made: vec![bare("part")],
-                ..Leads::default()
-            },
-            ..makes("part", Effects::CREATE)
-        };
-        let fresh = Fresh::default();
-        fresh.forwarded(&part, false, Vec::new, |_| false);
-        assert!(
-            !fresh.hides(&changes("whole"), || None),
-            "a partition for the month"
-        );
-        assert!(
-            fresh.hides(&changes("part"), || None),
-            "it has its parent's triggers"
-        );
-        let mut trigger = makes("part", Effects::CREATE);
-        trigger.leads.changes = vec![bare("part")];
-        fresh.forwarded(&trigger, false, Vec::new, |_| false);
-        assert!(
-            fresh.hides(&changes("whole"), || None),
-            "and the parent has the part's"
-        );
-        let attached = Statement {
-            leads: Leads {
-                made: Vec::new(),
-                ..part.leads.clone()
-            },
-            ..makes("whole", Effects::ALTER)
-        };
-        let fresh = Fresh::default();
-        fresh.forwarded(&attached, false, Vec::new, |_| false);
-        assert!(fresh.hides(&changes("whole"), || None), "it was there before");
-    }
-
-    #[test]
-    fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
-        let made = |name: &str| {
-            let mut statement = makes(name, Effects::CREATE);
-            statement.leads.made = vec![bare(name)];
-            statement
-        };
-        let key = Statement {
-            leads: Leads {
-                referred: vec![bare("a")],
-                ..Leads::default()
-            },
-            ..makes("b", Effects::ALTER)
-        };
-        let update = Statement {
-            effects: Effects::UPDATE,
-            ..makes("a", Effects::UPDATE)
-        };
-        for between in [
-            None,
-            Some(begin()),
-            Some(Statement {
-                settings: vec!["search_path=other".to_owned()],
-                ..Statement::empty()
-            }),
-            Some(makes("b", Effects::DROP)),
-        ] {
-            let fresh = Fresh::default();
-            fresh.forwarded(&made("a"), false, Vec::new, |_| false);
-            fresh.forwarded(&made("b"), false, Vec::new, |_| false);
-            if let Some(between) = &between {
-                fresh.forwarded(between, false, Vec::new, |_| false);
-            }
-            fresh.forwarded(&key, false, Vec::new, |_| false);
-            assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_new_table_calls_is_met_by_its_name_and_through_its_keys() {
-        let like = Statement {
-            leads: Leads {
-                made: vec![bare("copy")],
-                keeps_calls: true,
-                ..Leads::default()
-            },
-            reads: vec![bare("model")],
-            ..makes("copy", Effects::CREATE)
-        };
-        let fresh = Fresh::default();
-        fresh.forwarded(&like, false, Vec::new, |_| false);
-        assert!(fresh.code().is_none());
-        fresh.forwarded(&like, false, Vec::new, |name| name.name == "model");
-        assert!(fresh.code().is_some_and(|code| code.names.contains("+copy")));
-        let keyed = Statement {
-            leads: Leads {
-                made: vec![bare("k")],
-                referred: vec![bare("w")],
-                ..Leads::default()
-            },
-            ..makes("k", Effects::CREATE)
-        };
-        let mut trigger = makes("k", Effects::CREATE);
-        trigger.leads.changes = vec![bare("k")];
-        let delete = Statement {
-            effects: Effects::DELETE,
-            ..makes("w", Effects::DELETE)
-        };
-        let fresh = Fresh::default();
-        fresh.forwarded(&keyed, false, Vec::new, |_| false);
-        assert!(!fresh.hides(&delete, || None));
-        fresh.forwarded(&trigger, false, Vec::new, |_| false);
-        assert!(
-            fresh.hides(&delete, || None),
-            "its rows go along, and the trigger fires"
-        );
-    }
-}
+mod tests;

@@ -1,0 +1,387 @@
+//! What the open transaction makes, and what statements meet of it.
+
+use linegate_policy::Leads;
+
+use super::*;
+
+fn makes(name: &str, effects: Effects) -> Statement {
+    Statement {
+        effects,
+        count: 1,
+        changes_catalog: true,
+        writes: vec![Name {
+            schema: None,
+            name: name.to_owned(),
+        }],
+        ..Statement::empty()
+    }
+}
+
+fn bare(name: &str) -> Name {
+    Name {
+        schema: None,
+        name: name.to_owned(),
+    }
+}
+
+fn begin() -> Statement {
+    Statement {
+        effects: Effects::TRANSACTION,
+        count: 1,
+        ..Statement::empty()
+    }
+}
+
+#[test]
+fn only_what_the_open_transaction_made_is_clear() {
+    let fresh = Fresh::default();
+    assert!(!fresh.is_clear());
+    fresh.forwarded(&begin(), false, Vec::new, |_| false);
+    fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new, |_| false);
+    assert!(
+        !fresh.is_clear(),
+        "the server has not begun yet, for all that is known"
+    );
+    fresh.ready(false, true);
+    assert!(fresh.is_clear());
+    let named = |schema: Option<&str>, name: &str| {
+        fresh.has_made(&Name {
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+        })
+    };
+    assert!(named(None, "a") && named(Some("pg_temp"), "a") && !named(None, "b"));
+    fresh.ready(true, true);
+    assert!(!fresh.is_clear(), "the transaction is over");
+}
+
+#[test]
+fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
+    let fresh = Fresh::default();
+    let insert = Statement {
+        effects: Effects::INSERT,
+        writes: makes("v", Effects::CREATE).writes,
+        count: 1,
+        ..Statement::empty()
+    };
+    let mut view = makes("v", Effects::CREATE);
+    fresh.forwarded(&view, false, Vec::new, |_| false);
+    assert!(!fresh.hides(&insert, || None));
+    view.leads.changes = vec![bare("v")];
+    fresh.forwarded(&view, false, Vec::new, |_| false);
+    assert!(fresh.hides(&insert, || None) && !fresh.hides(&begin(), || None));
+    let elsewhere = Statement {
+        writes: makes("w", Effects::CREATE).writes,
+        ..insert.clone()
+    };
+    assert!(!fresh.hides(&elsewhere, || None), "a migration notes its number");
+    fresh.ready(false, true);
+    assert!(fresh.hides(&insert, || None), "the transaction goes on");
+    fresh.ready(true, true);
+    assert!(!fresh.hides(&insert, || None), "the catalog shows it");
+    let both = Statement {
+        effects: Effects::INSERT.with(Effects::CREATE),
+        count: 2,
+        writes: makes("v", Effects::CREATE).writes,
+        leads: Leads {
+            changes: vec![bare("v")],
+            ..Leads::default()
+        },
+        ..Statement::empty()
+    };
+    assert!(fresh.hides(&both, || None), "one text makes the view and uses it");
+    let key = Statement {
+        leads: Leads {
+            referred: vec![bare("v")],
+            ..Leads::default()
+        },
+        ..makes("w", Effects::ALTER)
+    };
+    fresh.forwarded(&key, false, Vec::new, |_| false);
+    let delete = Statement {
+        effects: Effects::DELETE,
+        ..insert.clone()
+    };
+    assert!(fresh.hides(&delete, || None), "rows of others may go with them");
+    assert!(!fresh.hides(&insert, || None), "a migration fills its tables");
+}
+
+#[test]
+fn whatever_moves_names_about_leaves_doubt() {
+    let fresh = Fresh::default();
+    fresh.forwarded(&makes("a", Effects::CREATE), true, Vec::new, |_| false);
+    fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new, |_| false);
+    assert!(!fresh.is_clear());
+    fresh.ready(true, true);
+    fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new, |_| false);
+    assert!(fresh.is_clear());
+    fresh.forwarded(&Statement::unreadable(), false, Vec::new, |_| false);
+    assert!(!fresh.is_clear());
+    let fresh = Fresh::default();
+    fresh.forwarded(&makes("a", Effects::ALTER), false, Vec::new, |_| false);
+    fresh.ready(true, false);
+    fresh.forwarded(&makes("b", Effects::CREATE), true, Vec::new, |_| false);
+    assert!(
+        !fresh.is_clear(),
+        "what is still on its way counts for the next transaction"
+    );
+    for number in 0..=MADE_MAX {
+        fresh.forwarded(
+            &makes(&number.to_string(), Effects::CREATE),
+            true,
+            Vec::new,
+            |_| false,
+        );
+    }
+    assert!(!fresh.is_clear());
+}
+
+#[test]
+fn what_the_open_transaction_made_runs_by_name_and_in_what_calls_it() {
+    let fresh = Fresh::default();
+    let mut function = makes("F", Effects::CREATE);
+    function.leads.code = vec![bare("F")];
+    fresh.forwarded(&function, false, Vec::new, |_| false);
+    let first = fresh.code().expect("a name");
+    assert!(first.names.used.contains("f") && first.names.used.len() == 1);
+    let mut view = makes("v", Effects::CREATE);
+    view.leads.keeps_calls = true;
+    fresh.forwarded(&view, false, || vec![bare("other")], |_| false);
+    assert_eq!(
+        fresh.code().expect("a name").mark,
+        first.mark,
+        "it calls nothing new"
+    );
+    view.opaque = vec![linegate_sql::OPEN_CODE];
+    fresh.forwarded(&view, false, || vec![bare("w")], |_| false);
+    let second = fresh.code().expect("names");
+    assert!(
+        ["f", "v", "w"]
+            .iter()
+            .all(|name| second.names.used.contains(*name))
+    );
+    assert_ne!(second.mark, first.mark);
+    for number in 0..CODE_MAX {
+        function.leads.code = vec![bare(&number.to_string())];
+        fresh.forwarded(&function, false, Vec::new, |_| false);
+    }
+    assert!(fresh.code().expect("any").names.used.contains("*"));
+    fresh.ready(true, true);
+    assert!(fresh.code().is_none(), "the catalog shows it");
+}
+
+#[test]
+fn rows_that_were_led_elsewhere_are_not_read_by_their_name() {
+    let fresh = Fresh::default();
+    let select = Statement {
+        effects: Effects::SELECT,
+        reads: vec![bare("p")],
+        count: 1,
+        ..Statement::empty()
+    };
+    let mut inherits = makes("c", Effects::ALTER);
+    inherits.leads.rows = vec![bare("p")];
+    assert!(!fresh.hides_rows(&select, Effects::all(), || None));
+    fresh.forwarded(&inherits, false, Vec::new, |_| false);
+    assert!(fresh.hides_rows(&select, Effects::all(), || None));
+    assert!(
+        !fresh.hides_rows(&select, Effects::INSERT, || None),
+        "nobody asks"
+    );
+    let drops = makes("p", Effects::DROP);
+    assert!(
+        fresh.hides_rows(&drops, Effects::DROP, || None),
+        "children go with it"
+    );
+    assert!(!fresh.hides_rows(&makes("p", Effects::ALTER), Effects::all(), || None));
+    let elsewhere = Statement {
+        reads: vec![bare("q")],
+        ..select.clone()
+    };
+    assert!(!fresh.hides_rows(&elsewhere, Effects::all(), || None));
+    fresh.ready(true, true);
+    assert!(!fresh.hides_rows(&select, Effects::all(), || None));
+    let both = Statement {
+        count: 2,
+        leads: inherits.leads,
+        ..select
+    };
+    assert!(fresh.hides_rows(&both, Effects::all(), || None), "one text");
+}
+
+#[test]
+fn what_a_child_brings_along_is_met_through_its_parent() {
+    let changes = |name: &str| Statement {
+        effects: Effects::DELETE,
+        ..makes(name, Effects::DELETE)
+    };
+    let part = Statement {
+        leads: Leads {
+            parents: vec![(bare("part"), bare("whole"))],
+            cloned: vec![bare("part")],
+            made: vec![bare("part")],
+            ..Leads::default()
+        },
+        ..makes("part", Effects::CREATE)
+    };
+    let fresh = Fresh::default();
+    fresh.forwarded(&part, false, Vec::new, |_| false);
+    assert!(
+        !fresh.hides(&changes("whole"), || None),
+        "a partition for the month"
+    );
+    assert!(
+        fresh.hides(&changes("part"), || None),
+        "it has its parent's triggers"
+    );
+    let mut trigger = makes("part", Effects::CREATE);
+    trigger.leads.changes = vec![bare("part")];
+    fresh.forwarded(&trigger, false, Vec::new, |_| false);
+    assert!(
+        fresh.hides(&changes("whole"), || None),
+        "and the parent has the part's"
+    );
+    let attached = Statement {
+        leads: Leads {
+            made: Vec::new(),
+            ..part.leads.clone()
+        },
+        ..makes("whole", Effects::ALTER)
+    };
+    let fresh = Fresh::default();
+    fresh.forwarded(&attached, false, Vec::new, |_| false);
+    assert!(fresh.hides(&changes("whole"), || None), "it was there before");
+}
+
+#[test]
+fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
+    let made = |name: &str| {
+        let mut statement = makes(name, Effects::CREATE);
+        statement.leads.made = vec![bare(name)];
+        statement
+    };
+    let key = Statement {
+        leads: Leads {
+            referred: vec![bare("a")],
+            ..Leads::default()
+        },
+        ..makes("b", Effects::ALTER)
+    };
+    let update = Statement {
+        effects: Effects::UPDATE,
+        ..makes("a", Effects::UPDATE)
+    };
+    for between in [
+        None,
+        Some(begin()),
+        Some(Statement {
+            settings: vec!["search_path=other".to_owned()],
+            ..Statement::empty()
+        }),
+        Some(makes("b", Effects::DROP)),
+    ] {
+        let fresh = Fresh::default();
+        fresh.forwarded(&made("a"), false, Vec::new, |_| false);
+        fresh.forwarded(&made("b"), false, Vec::new, |_| false);
+        if let Some(between) = &between {
+            fresh.forwarded(between, false, Vec::new, |_| false);
+        }
+        fresh.forwarded(&key, false, Vec::new, |_| false);
+        assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
+    }
+}
+
+#[test]
+fn what_a_new_table_calls_is_met_by_its_name_and_through_its_keys() {
+    let like = Statement {
+        leads: Leads {
+            made: vec![bare("copy")],
+            keeps_calls: true,
+            ..Leads::default()
+        },
+        reads: vec![bare("model")],
+        ..makes("copy", Effects::CREATE)
+    };
+    let fresh = Fresh::default();
+    fresh.forwarded(&like, false, Vec::new, |_| false);
+    assert!(fresh.code().is_none());
+    fresh.forwarded(&like, false, Vec::new, |name| name.name == "model");
+    assert!(
+        fresh
+            .code()
+            .is_some_and(|code| code.names.changed.contains("copy"))
+    );
+    let keyed = Statement {
+        leads: Leads {
+            made: vec![bare("k")],
+            referred: vec![bare("w")],
+            ..Leads::default()
+        },
+        ..makes("k", Effects::CREATE)
+    };
+    let mut trigger = makes("k", Effects::CREATE);
+    trigger.leads.changes = vec![bare("k")];
+    let delete = Statement {
+        effects: Effects::DELETE,
+        ..makes("w", Effects::DELETE)
+    };
+    let fresh = Fresh::default();
+    fresh.forwarded(&keyed, false, Vec::new, |_| false);
+    assert!(!fresh.hides(&delete, || None));
+    fresh.forwarded(&trigger, false, Vec::new, |_| false);
+    assert!(
+        fresh.hides(&delete, || None),
+        "its rows go along, and the trigger fires"
+    );
+}
+
+#[test]
+fn code_is_met_through_parents_and_keys_whichever_came_first() {
+    let child = |child: &str, parent: &str| Statement {
+        leads: Leads {
+            parents: vec![(bare(child), bare(parent))],
+            ..Leads::default()
+        },
+        ..makes(parent, Effects::ALTER)
+    };
+    let mut column = makes("leaf", Effects::ALTER);
+    column.leads.keeps_calls = true;
+    column.opaque = vec![linegate_sql::OPEN_CODE];
+    let key = Statement {
+        leads: Leads {
+            referred: vec![bare("target")],
+            ..Leads::default()
+        },
+        ..makes("root", Effects::ALTER)
+    };
+    let steps = [child("leaf", "branch"), child("branch", "root"), key, column];
+    for first in 0..steps.len() {
+        let fresh = Fresh::default();
+        for at in 0..steps.len() {
+            let step = &steps[(first + at) % steps.len()];
+            fresh.forwarded(step, false, Vec::new, |_| false);
+        }
+        let code = fresh.code().expect("names");
+        let used: Vec<&str> = code.names.used.iter().map(String::as_str).collect();
+        assert_eq!(used, ["branch", "leaf", "root"], "from {first} on");
+        assert!(code.names.changed.contains("target"), "from {first} on");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_may_have_led_anything_anywhere() {
+    let fresh = Fresh::default();
+    let mut function = makes("f", Effects::CREATE);
+    function.leads.code = vec![bare("f")];
+    fresh.forwarded(&function, false, Vec::new, |_| false);
+    fresh.forwarded(&Statement::unreadable(), false, Vec::new, |_| false);
+    assert!(fresh.code().expect("any").names.used.contains("*"));
+    let select = Statement {
+        effects: Effects::SELECT,
+        reads: vec![bare("p")],
+        count: 1,
+        ..Statement::empty()
+    };
+    assert!(fresh.hides_rows(&select, Effects::all(), || None));
+    assert!(fresh.hides(&makes("t", Effects::DELETE), || None));
+}
