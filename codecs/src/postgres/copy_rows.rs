@@ -6,8 +6,11 @@
 //! Binary, big-endian: columns i16 | { length i32, bytes }*; the first message begins with the signature, the last is -1.
 //! Cells that nobody asks for keep the server's own bytes. What a server never writes is an error here.
 
+mod sieve;
+
 use super::error::PostgresError;
 use super::rows::CellOut;
+pub use sieve::CopySieve;
 
 /// What a binary copy begins with: the signature, flags u32, bytes of an extension u32.
 const BINARY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod frontend;
 mod reader;
 pub mod rows;
+pub mod sieve;
 pub mod startup;
 
 pub use error::PostgresError;

@@ -1,15 +1,16 @@
 //! Budgets: how much a lease, and everything derived from it, may read, run, look up and change.
 //!
 //! A permit may carry `@budget_rows("100000")`, `@budget_bytes("1GB")`, `@budget_statements("500")`,
-//! `@budget_seconds("600")`, `@budget_lookups("100")` and `@budget_changed("1000")`. A statement is charged to every permit
-//! that it matched, for any member of the chain, whatever else permits it too: so the smallest of them wins. What was used
+//! `@budget_seconds("600")`, `@budget_lookups("100")`, `@budget_changed("1000")` and `@budget_oversized("5/hour")`. A
+//! statement is charged to every permit that it matched, for any member of the chain, whatever else permits it too: so the smallest of them wins. What was used
 //! is counted under the policy's `@id`, so a reload of policies does not give it back.
 //!
 //! Over what it is counted stands behind a slash: `/lease` (from the first lease's start to its end, all leases derived
 //! from it together), `/hour` (the last 60 whole minutes and the present one), `/transaction` (rows changed, one
 //! transaction of one session). Without one, changed rows count by transaction, everything else by lease.
 //!
-//! Values that masked columns are compared with are limited even where no permit says so: [`LOOKUPS_PER_HOUR`] an hour.
+//! Values that masked columns are compared with are limited even where no permit says so: [`LOOKUPS_PER_HOUR`] an hour. So are
+//! failures for size of statements that compute with them: [`OVERSIZED_PER_HOUR`].
 //!
 //! A charge adds first and compares then, so several cores that charge at once never pass a limit together; what was
 //! refused stays counted. Amounts saturate. Counters are memory of the data plane: a restart starts them anew.
@@ -32,6 +33,9 @@ const LOOKUPS_MAX: u64 = 100_000;
 /// Distinct values in an hour that masked columns may be compared with where no permit says otherwise: more than a person or
 /// a job looks up, and far fewer than it takes to try all of a number's digits.
 pub const LOOKUPS_PER_HOUR: u64 = 10_000;
+/// Failures for size in an hour, of statements that compute with masked columns, where no permit says otherwise: each one tells
+/// how long some value is, and programs have next to none.
+pub const OVERSIZED_PER_HOUR: u64 = 5;
 /// Minutes in a rolling hour; the present one is not over yet.
 const MINUTES: usize = 61;
 
@@ -50,17 +54,20 @@ pub enum BudgetKind {
     Lookups,
     /// Rows that INSERT, UPDATE, DELETE, MERGE and COPY reported as changed.
     Changed,
+    /// Statements that compute with labelled columns and failed because something was too large or memory ran out.
+    Oversized,
 }
 
 impl BudgetKind {
     /// Every kind with its annotation.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Rows, "budget_rows"),
         (Self::Bytes, "budget_bytes"),
         (Self::Statements, "budget_statements"),
         (Self::Seconds, "budget_seconds"),
         (Self::Lookups, "budget_lookups"),
         (Self::Changed, "budget_changed"),
+        (Self::Oversized, "budget_oversized"),
     ];
 
     fn noun(self) -> &'static str {
@@ -71,6 +78,7 @@ impl BudgetKind {
             Self::Seconds => "seconds",
             Self::Lookups => "looked-up values",
             Self::Changed => "changed rows",
+            Self::Oversized => "failures for size",
         }
     }
 }
@@ -229,6 +237,23 @@ impl Budget {
             })
         });
         if !self.limits(BudgetKind::Lookups) {
+            self.add(&DEFAULT);
+        }
+    }
+
+    /// The limit on failures for size, where no permit has one.
+    pub(crate) fn add_default_oversized(&mut self) {
+        static DEFAULT: LazyLock<Arc<RuleBudget>> = LazyLock::new(|| {
+            Arc::new(RuleBudget {
+                rule: "linegate-oversized".into(),
+                limits: vec![Limit {
+                    kind: BudgetKind::Oversized,
+                    scope: BudgetScope::Hour,
+                    amount: OVERSIZED_PER_HOUR,
+                }],
+            })
+        });
+        if !self.limits(BudgetKind::Oversized) {
             self.add(&DEFAULT);
         }
     }
@@ -401,6 +426,18 @@ impl Charges {
         self.charge(BudgetKind::Seconds, count, now)
     }
 
+    /// A statement that computes with labelled columns failed for the size of something.
+    pub fn note_oversized(&self, now: UnixMillis) {
+        let _ = self.charge(BudgetKind::Oversized, 1, now); // `may_be_oversized` tells the next one
+    }
+
+    /// Whether one more may fail like that.
+    pub fn may_be_oversized(&self, now: UnixMillis) -> Result<(), Exhausted> {
+        self.tightest(BudgetKind::Oversized, |line| {
+            (line.account.used(&line.limit, now) >= line.limit.amount).then_some(0)
+        })
+    }
+
     /// A value that a labelled column is compared with; one that was compared before costs nothing.
     pub fn charge_lookup(
         &self,
@@ -507,6 +544,15 @@ impl Account {
             }
         };
         over(before, count, amount)
+    }
+
+    /// How much was added.
+    fn used(&self, limit: &Limit, now: UnixMillis) -> u64 {
+        let place = limit.kind as usize;
+        match limit.scope {
+            BudgetScope::Hour => self.hour[place].add(0, Moment::of(now)),
+            BudgetScope::Lease | BudgetScope::Transaction => self.lease[place].load(Ordering::SeqCst),
+        }
     }
 
     /// Whether a value may be looked up: it was before, or there is room for one more.

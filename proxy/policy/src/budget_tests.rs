@@ -95,6 +95,26 @@ fn leases_of_one_family_share_what_is_left() {
 }
 
 #[test]
+fn failures_for_size_are_counted_when_they_happen() {
+    let charges = BudgetMeter::new().charges(&budget(&[("r", &[(BudgetKind::Oversized, "2/hour")])]));
+    for minute in 0..2 {
+        let now = at(minute * 60_000);
+        assert!(charges.may_be_oversized(now).is_ok());
+        assert!(charges.may_be_oversized(now).is_ok(), "asking costs nothing");
+        charges.note_oversized(now);
+    }
+    let refused = charges.may_be_oversized(at(120_000)).expect_err("used up");
+    assert_eq!(
+        refused.public(),
+        "the budget of 2 failures for size per hour is used up, by policy \"r\""
+    );
+    assert!(
+        charges.may_be_oversized(at(61 * 60_000)).is_ok(),
+        "the first is over"
+    );
+}
+
+#[test]
 fn a_slab_is_cut_off_where_the_budget_ends() {
     let charges = BudgetMeter::new().charges(&budget(&[("r", &[(BudgetKind::Rows, "10")])]));
     charges.charge_rows(8, at(0)).expect("8 of 10");

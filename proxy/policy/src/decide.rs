@@ -98,6 +98,9 @@ pub(crate) fn decide_traced(
         if looked_up.any(|column| labels.hidden_label(*column, masks).is_some()) {
             found.budget.add_default_lookups();
         }
+        if lineage.computes && !masks.is_empty() {
+            found.budget.add_default_oversized();
+        }
     }
     let names = || statement.reads.iter().chain(&statement.writes);
     let labels_touched = labels.map(|index| {

@@ -1,8 +1,9 @@
 //! Rows of COPY: a row that is read is written again byte for byte; what is put into other cells is read back, and every cell
 //! beside them is what it was.
 
-use codecs::postgres::copy_rows::{CopyFormat, CopyPlace, CopyShape};
+use codecs::postgres::copy_rows::{CopyFormat, CopyPlace, CopyShape, CopySieve};
 use codecs::postgres::rows::CellOut;
+use codecs::postgres::sieve::Keep;
 
 use super::Head;
 
@@ -37,7 +38,9 @@ pub fn check(data: &[u8]) {
         .copied()
         .filter(|column| masked >> column & 1 == 1)
         .collect();
+    let step = usize::from(masked % 61) + 1;
     for columns in [&all, &some] {
+        are_sieved(&shape, &rows, columns, step);
         let written = write(&shape, &rows, columns, &mut |value, out| match value {
             Some(value) if masked & 0x80 == 0 => {
                 out.extend_from_slice(value);
@@ -66,6 +69,49 @@ pub fn check(data: &[u8]) {
                 && expected == Some(&*shape.null);
             assert_eq!(after.as_deref(), expected.filter(|_| !is_null));
         }
+    }
+}
+
+/// Taken in by pieces without the cells in `columns`, rows whose cells become NULL there are what they are when they are held.
+fn are_sieved(shape: &CopyShape, rows: &[&[u8]], columns: &[u16], step: usize) {
+    let keeps: Box<[Keep]> = (0..shape.columns_count)
+        .map(|column| match columns.contains(&column) {
+            true => Keep::Null,
+            false => Keep::Shown,
+        })
+        .collect();
+    let mut place = CopyPlace::default();
+    let mut ignored = Vec::new();
+    for row in rows {
+        let ends = shape.format == CopyFormat::Binary && row.ends_with(&[0xff, 0xff]);
+        if ends || shape.columns_count == 0 {
+            return; // never large
+        }
+        let mut sieve = CopySieve::begin(shape, &place, row.len(), keeps.clone(), u32::MAX);
+        let mut whole = row.is_empty();
+        for piece in row.chunks(step) {
+            let (taken, ends) = sieve.take(shape, piece).expect("a row that was read");
+            assert_eq!(taken, piece.len());
+            whole |= ends;
+        }
+        assert!(whole);
+        let mut found = [Vec::new(), Vec::new()];
+        for (row, out) in [*row, sieve.row()].into_iter().zip(&mut found) {
+            let mut place = place.clone();
+            let mut cell = |_: usize, value: Option<&[u8]>, out: &mut Vec<u8>| match value {
+                Some(_) => {
+                    out.extend_from_slice(b"#");
+                    CellOut::Written
+                }
+                None => CellOut::Null,
+            };
+            let read = shape.rewrite(&mut place, row, columns, out, &mut cell);
+            read.expect("a row that was read");
+        }
+        assert_eq!(found[0], found[1]);
+        let mut next = |_: usize, _: Option<&[u8]>, _: &mut Vec<u8>| CellOut::Null;
+        let read = shape.rewrite(&mut place, row, &[], &mut ignored, &mut next);
+        read.expect("a row that was read");
     }
 }
 

@@ -123,6 +123,11 @@ impl Redactor {
         Self { work, ..self }
     }
 
+    /// Whether what stands for a cell depends on what is in it.
+    pub fn looks_at_cells(&self) -> bool {
+        !matches!(self.work, Work::Null | Work::Cell(_))
+    }
+
     /// Appends what stands for a cell that is not NULL.
     pub fn redact(&self, cell: &[u8], out: &mut Vec<u8>) -> Redacted {
         let start = out.len();

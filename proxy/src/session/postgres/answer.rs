@@ -7,6 +7,7 @@ mod copied;
 mod described;
 mod fast_path;
 mod kinds;
+mod large_rows;
 mod recorded;
 mod whole_rows;
 
@@ -19,6 +20,7 @@ use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
 use masking_simd::{Cell, HitCounts};
 
+use self::large_rows::Large;
 use super::asked::Asked;
 use super::budget::{Cut, Tally};
 use super::pipeline::{Answer, Expect};
@@ -39,6 +41,8 @@ struct Result {
     is_copy: bool,
     /// Where among them the last one ended.
     copied: codecs::postgres::copy_rows::CopyPlace,
+    /// A row that is too large to be held, as far as it has come.
+    large: Option<Box<Large>>,
     rows: u64,
     bytes: u64,
     recorded: u64,
@@ -169,8 +173,7 @@ impl Flow {
             if at == held {
                 break;
             }
-            let at_row =
-                !self.place.at_boundary() || matches!(ingress.data()[at], tag::DATA_ROW | tag::COPY_DATA);
+            let at_row = self.is_within_row() || matches!(ingress.data()[at], tag::DATA_ROW | tag::COPY_DATA);
             if at_row {
                 match self.rows(turn, &mut ingress, &mut at, &mut out).await? {
                     Some(more) => {
@@ -181,7 +184,7 @@ impl Flow {
                 }
             }
             let step = frame::step(&ingress.data()[at..], &self.session.limits)
-                .map_err(|error| self.server_fault(&error))?;
+                .map_err(|error| self.fault_of("message", &error))?;
             match step {
                 Step::Need { bytes } => {
                     needed = bytes;
@@ -214,11 +217,14 @@ impl Flow {
         // Rows pass in pieces of any size; only those that are looked at whole are bounded.
         let limits = Limits::STREAMED;
         let from = *at;
-        if self.place.at_boundary() {
+        if !self.is_within_row() {
             self.is_of_kind(ingress.data()[from])?;
         }
         let hop = match &*plan {
             Plan::Plain | Plan::Refused(_) => hop(&ingress.data()[from..], &mut self.place, &limits),
+            Plan::Whole(_) | Plan::Copied(_) if self.muted => {
+                hop(&ingress.data()[from..], &mut self.place, &limits)
+            }
             Plan::InPlace(masked) => {
                 let data = &mut ingress.data_mut()[from..];
                 masked.apply(data, &mut self.place, &mut self.cells, &limits)
@@ -265,6 +271,10 @@ impl Flow {
         out.copied.extend_from_slice(&cut.words);
         self.muted = true;
         Ok(())
+    }
+
+    fn is_within_row(&self) -> bool {
+        !self.place.at_boundary() || self.result.large.is_some()
     }
 
     /// The plan for rows that arrive now. Rows without one are never passed to a masked session.
@@ -357,10 +367,14 @@ impl Flow {
                 {
                     session.core.record(session.id, entry).await;
                 }
-                if let (tag::ERROR_RESPONSE, Some(asked)) = (frame.tag, &running)
-                    && let Some(words) = session.spending.words(&session, asked.number)
-                {
-                    replacement = Some(words);
+                if let (tag::ERROR_RESPONSE, Some(asked)) = (frame.tag, &running) {
+                    let fields = ErrorFields::read(payload).ok();
+                    if let Some(sqlstate) = fields.and_then(|fields| fields.get(b'C')) {
+                        session.spending.note_failure(&session, asked, sqlstate);
+                    }
+                    if let Some(words) = session.spending.words(&session, asked.number) {
+                        replacement = Some(words);
+                    }
                 }
             }
         }
@@ -510,12 +524,17 @@ impl Flow {
     }
 
     fn server_fault(&self, error: &PostgresError) -> Ended {
+        self.fault_of("row", error)
+    }
+
+    fn fault_of(&self, what: &str, error: &PostgresError) -> Ended {
         if let PostgresError::FrameTooLong { max, .. } = error {
-            // No fault: linegate looks into whole rows up to a size.
+            // No fault: linegate looks into whole rows and other messages up to a size.
             let session = &self.session;
             let mb = max >> 20;
-            tracing::warn!(session = %session.id, target = %session.target.config.name, mb, "a row is too large to be masked");
-            let words = format!("linegate: a row of more than {mb} MB cannot be masked; this session ends");
+            tracing::warn!(session = %session.id, target = %session.target.config.name, what, mb, "too large to be looked into");
+            let words =
+                format!("linegate: a {what} of more than {mb} MB cannot be looked into; this session ends");
             return Ended::saying(b"54000", words);
         }
         self.session.core.counters.server_faults.one();

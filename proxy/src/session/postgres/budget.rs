@@ -41,6 +41,10 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 /// How often the time of a running statement is charged.
 const WATCH: Duration = Duration::from_millis(200);
 
+/// What the server says when something is too large or it has no room: classes 53 and 54, and internal_error, as which it
+/// refuses to allocate.
+const TELLS_SIZES: [&[u8]; 3] = [b"53", b"54", b"XX000"];
+
 /// A session's share in its lease's budgets.
 pub struct Spending {
     /// The counters of the lease's family.
@@ -130,6 +134,9 @@ impl Spending {
                 return Err(uncountable());
             }
         }
+        if charges.limits(BudgetKind::Oversized) && asked.computes() {
+            charges.may_be_oversized(now).map_err(refusal)?;
+        }
         if charges.limits(BudgetKind::Lookups) {
             self.look_up(session, asked, charges, parameters, now)
                 .map_err(refusal)?;
@@ -179,6 +186,22 @@ impl Spending {
             }
         }
         Ok(())
+    }
+
+    /// The server refuses what was asked: with which SQLSTATE.
+    pub fn note_failure(&self, session: &Session, asked: &Asked, sqlstate: &[u8]) {
+        let Some(charges) = asked.charges.as_ref().filter(|_| asked.computes()) else {
+            return;
+        };
+        if TELLS_SIZES.iter().any(|class| sqlstate.starts_with(class)) {
+            charges.note_oversized(clock::now());
+            tracing::warn!(
+                session = %session.id,
+                target = %session.target.config.name,
+                chain = %session.lease.chain,
+                "a statement that computes with labelled columns failed for size"
+            );
+        }
     }
 
     /// A statement with limits goes to the server.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use codecs::postgres::backend::{CopyResponse, tag};
-use codecs::postgres::{Step, frame};
+use codecs::postgres::{PostgresError, Step, frame};
 
 use super::{Flow, GATHER_BYTES_MAX, Outgoing};
 use crate::session::postgres::asked::Asked;
@@ -46,6 +46,9 @@ impl Flow {
         copied: &Copied,
     ) -> std::result::Result<Option<usize>, Ended> {
         self.gather(turn, ingress, out).await?;
+        if self.is_at_large_row(&ingress.data()[*at..]) {
+            return self.large_copied_row(turn, ingress, at, out, copied).await;
+        }
         let start = out.copied.len();
         let (mut rows, mut needed) = (0, None);
         while out.copied.len() - start < COPIED_BYTES {
@@ -53,16 +56,17 @@ impl Flow {
             if bytes.first() != Some(&tag::COPY_DATA) {
                 break; // nothing, or somebody else's
             }
-            match frame::step(bytes, &self.session.limits).map_err(|error| self.server_fault(&error))? {
+            let step = match frame::step(bytes, &self.session.limits) {
+                Err(PostgresError::FrameTooLong { .. }) => break, // alone, the next time
+                step => step.map_err(|error| self.server_fault(&error))?,
+            };
+            match step {
                 Step::Need { bytes } => {
                     needed = Some(bytes);
                     break;
                 }
                 Step::Frame(frame) => {
                     *at += frame.size.with_tag();
-                    if self.muted {
-                        continue;
-                    }
                     let row = frame.payload(bytes);
                     let rewritten = copied.rewrite(&mut self.result.copied, row, &mut out.copied);
                     if let Err(error) = rewritten {
@@ -73,6 +77,19 @@ impl Flow {
                 }
             }
         }
+        self.copied(turn, ingress, out, start, rows).await?;
+        Ok(needed)
+    }
+
+    /// So many rows were written again, from `start` on.
+    pub(super) async fn copied(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        out: &mut Outgoing,
+        start: usize,
+        rows: u64,
+    ) -> std::result::Result<(), Ended> {
         if rows > 0 {
             let cut = self.result.tally.charge(&self.session, &out.copied[start..]);
             let all = (out.copied.len() - start, rows);
@@ -87,6 +104,6 @@ impl Flow {
                 self.write_copied(turn, out).await?;
             }
         }
-        Ok(needed)
+        Ok(())
     }
 }

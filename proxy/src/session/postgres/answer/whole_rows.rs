@@ -4,7 +4,7 @@
 
 use linegate_recording::Entry;
 
-use super::{Flow, GATHER_BYTES_MAX, Outgoing, Result};
+use super::{Cut, Flow, GATHER_BYTES_MAX, Outgoing, Result};
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::results::Plan;
 use crate::session::postgres::results::whole::{Next, Whole, batch};
@@ -25,6 +25,9 @@ impl Flow {
         out: &mut Outgoing,
         whole: &Whole,
     ) -> std::result::Result<Option<usize>, Ended> {
+        if whole.rewrites() && self.is_at_large_row(&ingress.data()[*at..]) {
+            return self.large_row(turn, ingress, at, out, whole).await;
+        }
         let from = *at;
         let (end, rows) = match batch(&ingress.data()[from..], &self.session.limits) {
             Ok(Next::Rows { bytes, rows }) => (from + bytes, rows),
@@ -33,46 +36,18 @@ impl Flow {
             Err(error) => return Err(self.server_fault(&error)),
         };
         *at = end;
-        if self.muted {
-            // What was to be passed so far must not run on over the rows that are left out.
-            self.gather(turn, ingress, out).await?;
-            return Ok(None);
-        }
         let before = self.result.found.total();
         whole
             .search(&mut ingress.data_mut()[from..end], &mut self.result.found)
             .map_err(|error| self.server_fault(&error))?;
-        let hits = self.result.found.total() - before;
-        if hits > 0 {
-            self.session.core.counters.detected.add(hits);
-            if before == 0 {
-                self.alarm(whole);
-            }
-            if whole.watch().is_some_and(|watch| watch.ends()) {
-                return Err(self.end_at_hit(turn, ingress, out).await);
-            }
-        }
+        self.searched(turn, ingress, out, whole, before).await?;
         if whole.rewrites() {
             self.gather(turn, ingress, out).await?;
-            let mut done = from;
-            while done < end && !self.muted {
-                let copied = out.copied.len();
-                let (bytes, rows) = whole
-                    .rewrite(&ingress.data()[done..end], &mut out.copied)
-                    .map_err(|error| self.server_fault(&error))?;
-                done += bytes;
-                let cut = self.result.tally.charge(&self.session, &out.copied[copied..]);
-                let all = (out.copied.len() - copied, rows);
-                let (bytes, rows) = cut.as_ref().map_or(all, |cut| (cut.bytes, cut.rows));
-                out.copied.truncate(copied + bytes);
-                self.record_rows(&out.copied[copied..]).await;
-                self.count_rows(bytes, rows);
-                if let Some(cut) = cut {
-                    self.cut(turn, ingress, out, cut).await?;
-                }
-                if out.copied.len() >= GATHER_BYTES_MAX {
-                    self.write_copied(turn, out).await?;
-                }
+            let cut = self
+                .rewrite_rows(turn, &ingress.data()[from..end], out, whole)
+                .await?;
+            if let Some(cut) = cut {
+                self.cut(turn, ingress, out, cut).await?;
             }
             return Ok(None);
         }
@@ -90,6 +65,60 @@ impl Flow {
         self.count_rows(bytes, rows);
         if let Some(cut) = cut {
             self.cut(turn, ingress, out, cut).await?;
+        }
+        Ok(None)
+    }
+
+    /// Rows were searched; `before`: hits before these.
+    pub(super) async fn searched(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        ingress: &mut Ingress,
+        out: &mut Outgoing,
+        whole: &Whole,
+        before: u64,
+    ) -> std::result::Result<(), Ended> {
+        let hits = self.result.found.total() - before;
+        if hits == 0 {
+            return Ok(());
+        }
+        self.session.core.counters.detected.add(hits);
+        if before == 0 {
+            self.alarm(whole);
+        }
+        if whole.watch().is_some_and(|watch| watch.ends()) {
+            return Err(self.end_at_hit(turn, ingress, out).await);
+        }
+        Ok(())
+    }
+
+    /// Copies whole rows with other cells. `Some` where a budget cut them.
+    pub(super) async fn rewrite_rows(
+        &mut self,
+        turn: &FrontTurn<'_>,
+        rows: &[u8],
+        out: &mut Outgoing,
+        whole: &Whole,
+    ) -> std::result::Result<Option<Cut>, Ended> {
+        let mut done = 0;
+        while done < rows.len() {
+            let copied = out.copied.len();
+            let (bytes, count) = whole
+                .rewrite(&rows[done..], &mut out.copied)
+                .map_err(|error| self.server_fault(&error))?;
+            done += bytes;
+            let cut = self.result.tally.charge(&self.session, &out.copied[copied..]);
+            let all = (out.copied.len() - copied, count);
+            let (bytes, count) = cut.as_ref().map_or(all, |cut| (cut.bytes, cut.rows));
+            out.copied.truncate(copied + bytes);
+            self.record_rows(&out.copied[copied..]).await;
+            self.count_rows(bytes, count);
+            if cut.is_some() {
+                return Ok(cut);
+            }
+            if out.copied.len() >= GATHER_BYTES_MAX {
+                self.write_copied(turn, out).await?;
+            }
         }
         Ok(None)
     }

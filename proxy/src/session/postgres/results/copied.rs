@@ -7,11 +7,12 @@ use std::rc::Rc;
 
 use codecs::postgres::PostgresError;
 use codecs::postgres::backend::{CopyResponse, RowDescription};
-use codecs::postgres::copy_rows::{CopyFormat, CopyPlace, CopyShape};
+use codecs::postgres::copy_rows::{CopyFormat, CopyPlace, CopyShape, CopySieve};
 use codecs::postgres::rows::CellOut;
 use linegate_policy::redact::{Redacted, Redactor};
 use linegate_policy::{CopyOut, FieldOrigin, MaskScope, PlanRefusal, mask_plan};
 
+use super::whole::keeps;
 use super::{Plan, note_surprise};
 use crate::session::postgres::Session;
 use crate::session::postgres::asked::Asked;
@@ -124,6 +125,17 @@ impl Copied {
             format == i16::from(is_binary)
         });
         agrees && count == usize::from(self.shape.columns_count) && response.format == u8::from(is_binary)
+    }
+
+    /// Begins to take in a row that is too large to be held. What is shown of it has at most `max` bytes.
+    pub fn sieve(&self, place: &CopyPlace, payload: usize, max: u32) -> CopySieve {
+        let keeps = keeps(&self.columns, &self.redactors, self.shape.columns_count);
+        CopySieve::begin(&self.shape, place, payload, keeps, max)
+    }
+
+    /// Takes what comes next of it: the bytes that are this row's, and whether it is whole.
+    pub fn take(&self, sieve: &mut CopySieve, bytes: &[u8]) -> Result<(usize, bool), PostgresError> {
+        sieve.take(&self.shape, bytes)
     }
 
     /// Appends one CopyData message to `out` with other cells. `row` is the payload.

@@ -5,6 +5,7 @@
 
 use codecs::postgres::backend::tag;
 use codecs::postgres::rows::{CellOut, Place, rewrite};
+use codecs::postgres::sieve::Keep;
 use codecs::postgres::{Limits, PostgresError, Step, frame};
 use linegate_policy::redact::{Redacted, Redactor};
 use masking_simd::{Cell, HitCounts};
@@ -58,6 +59,20 @@ pub fn batch(bytes: &[u8], limits: &Limits) -> Result<Next, PostgresError> {
         break;
     }
     Ok(Next::Rows { bytes: at, rows })
+}
+
+/// What is looked at of the cells of each column, where a redactor makes others of those in `columns`.
+pub fn keeps(columns: &[u16], redactors: &[Redactor], columns_count: u16) -> Box<[Keep]> {
+    let mut keeps = vec![Keep::Shown; usize::from(columns_count)];
+    for (column, redactor) in columns.iter().zip(redactors) {
+        if let Some(keep) = keeps.get_mut(usize::from(*column)) {
+            *keep = match redactor.looks_at_cells() {
+                true => Keep::Source,
+                false => Keep::Null,
+            };
+        }
+    }
+    keeps.into()
 }
 
 /// What happens to whole rows.
@@ -121,6 +136,18 @@ impl Whole {
     /// Rows are copied by [`Whole::rewrite`]; otherwise they stay where they are, by [`Whole::overwrite`].
     pub fn rewrites(&self) -> bool {
         matches!(self.masks, Masks::Rewrite { .. })
+    }
+
+    /// What is looked at of each column, where rows are copied by [`Whole::rewrite`].
+    pub fn keeps(&self) -> Box<[Keep]> {
+        match &self.masks {
+            Masks::None | Masks::InPlace(_) => Box::default(),
+            Masks::Rewrite {
+                columns,
+                redactors,
+                columns_count,
+            } => keeps(columns, redactors, *columns_count),
+        }
     }
 
     /// What searches the rows, if something does.

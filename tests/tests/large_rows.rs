@@ -1,0 +1,190 @@
+//! Rows that are larger than linegate holds, under a mask: whether they are shown depends on what is shown of them.
+
+use linegate_tests::shop::{self, SSNS};
+use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
+use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync};
+use linegate_tests::{Linegate, Message, Options, Postgres, RawClient};
+
+/// Bytes of a row that are held.
+const MAX: usize = 1 << 20;
+
+/// A shop with large texts, of which linegate holds rows of one megabyte.
+fn large() -> (Under, RawClient) {
+    limited(shop::POLICIES)
+}
+
+fn limited(policies: &str) -> (Under, RawClient) {
+    let postgres = Postgres::start();
+    postgres.sql(&format!(
+        "SET ROLE app; CREATE TABLE app.large (id int PRIMARY KEY, body text);
+         INSERT INTO app.large VALUES (1, repeat('x', {MAX} - 10)), (2, repeat('x', {MAX} + 1)), (3, 'small'), (4, 'small')"
+    ));
+    let options = Options {
+        target: "row_bytes_max_mb = 1\nstatement_bytes_max_mb = 1".to_owned(),
+        policies: policies.to_owned(),
+        ..Options::default()
+    };
+    let linegate = Linegate::start_with(&postgres, options);
+    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    let under = Under {
+        postgres,
+        linegate,
+        lease,
+    };
+    let client = under.client();
+    (under, client)
+}
+
+fn of(body: u32, computed: &str) -> String {
+    format!(
+        "SELECT b.body, c.ssn, {computed} FROM app.large b, app.customers c WHERE b.id = {body} AND c.id = 1"
+    )
+}
+
+#[track_caller]
+fn is_too_large(under: &Under, sql: &str) {
+    let mut client = under.client();
+    client.send_query(sql);
+    let (sqlstate, words) = error_of(&client.read_to_end()).expect("an error");
+    assert_eq!(sqlstate, "54000");
+    assert_eq!(
+        words,
+        "linegate: a row of more than 1 MB cannot be looked into; this session ends"
+    );
+}
+
+#[test]
+fn what_is_left_out_of_a_row_does_not_count() {
+    let (under, mut client) = large();
+    // However long the value is that nobody sees, the row is the same.
+    for computed in [
+        "c.ssn || 'x'",
+        "c.ssn || b.body",
+        "c.ssn || b.body || b.body || b.body",
+    ] {
+        let answer = client.query(&of(1, computed));
+        let found = rows(&answer);
+        assert_eq!(found.len(), 1, "{computed}: {}", code(&answer));
+        assert!(found[0][0] == "x".repeat(MAX - 10), "{computed}: another text");
+        assert_eq!(found[0][1].len(), SSNS[0].len());
+        assert_eq!(found[0][2], "NULL");
+        assert_nothing_raw(computed, &answer);
+        // Behind it, the session goes on, with small rows beside large ones.
+        let mixed = of(1, computed).replace("b.id = 1", "b.id IN (1, 3)");
+        let answer = client.query(&format!("{mixed} ORDER BY b.id"));
+        assert_eq!(rows(&answer).len(), 2, "{computed}");
+        assert_nothing_raw(computed, &answer);
+    }
+    let binary = [
+        parse("", &of(1, "c.ssn || b.body")),
+        bind("", "", &[], 1),
+        execute("", 0),
+        sync(),
+    ];
+    let answer = say(&mut client, &binary);
+    assert_eq!(rows(&answer)[0][0].len(), MAX - 10);
+    assert_eq!(rows(&answer)[0][2], "NULL");
+    for computed in ["c.ssn || 'x'", "c.ssn || b.body"] {
+        is_too_large(&under, &of(2, computed));
+    }
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn nor_of_a_row_of_copy() {
+    let (under, mut client) = large();
+    let copied = |answer: &[Message]| -> Vec<u8> {
+        let rows = answer.iter().filter(|message| message.tag == b'd');
+        rows.flat_map(|message| message.body.clone()).collect()
+    };
+    for format in ["text", "csv", "binary"] {
+        let copy = |body, computed: &str| {
+            format!(
+                "COPY ({}) TO STDOUT (FORMAT {format})",
+                of(body, computed).replace("c.ssn, ", "")
+            )
+        };
+        let answers = ["c.ssn || 'x'", "c.ssn || b.body"].map(|computed| client.query(&copy(1, computed)));
+        for answer in &answers {
+            assert_eq!(code(answer), "no error", "{format}");
+            assert_nothing_raw(format, answer);
+            let bytes = copied(answer);
+            let shown = bytes.iter().filter(|byte| **byte == b'x').count();
+            assert_eq!(shown, MAX - 10, "{format}");
+        }
+        assert!(copied(&answers[0]) == copied(&answers[1]), "{format}");
+        is_too_large(&under, &copy(2, "c.ssn || b.body"));
+    }
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn behind_a_cut_nobody_looks_at_rows() {
+    let (_under, mut client) =
+        limited(&shop::POLICIES.replace("@id(\"ci-works\")", "@id(\"ci-works\") @budget_rows(\"1/hour\")"));
+    // The third row would end the session, were they not cut off at the second.
+    let both = of(3, "c.ssn || 'x'").replace("b.id = 3", "b.id >= 2");
+    let answer = client.query(&format!("{both} ORDER BY b.id DESC"));
+    let (sqlstate, words) = error_of(&answer).expect("an error");
+    assert_eq!(sqlstate, "54000");
+    assert!(words.contains("the budget of 1 rows per hour"), "{words}");
+    assert_eq!(rows(&answer).len(), 1);
+    assert_eq!(code(&client.query("SET TimeZone = 'UTC'")), "no error");
+}
+
+#[test]
+fn failures_for_size_are_few() {
+    let (under, mut client) = large();
+    // One column more than a result may have.
+    let columns = |first: &str| format!("SELECT {first}{} FROM app.customers", ", 1".repeat(1664));
+    for _ in 0..10 {
+        assert_eq!(code(&client.query(&columns("name"))), "54011", "nothing labelled");
+    }
+    for _ in 0..5 {
+        assert_eq!(code(&client.query(&columns("ssn || 'x'"))), "54011");
+    }
+    let (sqlstate, words) = error_of(&client.query(&columns("ssn || 'x'"))).expect("an error");
+    assert_eq!(sqlstate, "54000");
+    assert_eq!(
+        words,
+        "the budget of 5 failures for size per hour is used up, by policy \"linegate-oversized\""
+    );
+    // Other sessions of the lease share it; what does not compute goes on.
+    let mut other = under.client();
+    assert_eq!(
+        code(&other.query("SELECT ssn || 'x' FROM app.customers")),
+        "54000"
+    );
+    assert_eq!(
+        code(&other.query("SELECT ssn, upper(name) FROM app.customers")),
+        "no error"
+    );
+    let prepared = say(
+        &mut other,
+        &[
+            parse("", "SELECT ssn || 'x' FROM app.customers"),
+            bind("", "", &[], 0),
+            execute("", 0),
+            sync(),
+        ],
+    );
+    assert_eq!(code(&prepared), "54000");
+}
+
+#[test]
+fn large_parameters_do_not_go_with_computed_labelled_values() {
+    let under = under::under(shop::POLICIES);
+    let mut client = under.client();
+    let run = |sql: &str, bytes: usize| {
+        let value = "x".repeat(bytes);
+        [parse("", sql), bind("", "", &[&value], 0), execute("", 0), sync()]
+    };
+    let computes = "SELECT $1::text, ssn || 'x' FROM app.customers WHERE id = 1";
+    assert_eq!(code(&say(&mut client, &run(computes, 1000))), "no error");
+    let refused = error_of(&say(&mut client, &run(computes, MAX + 1))).expect("an error");
+    assert_eq!(refused.0, "42501");
+    assert!(refused.1.contains("parameters are too large"), "{}", refused.1);
+    let shows = "SELECT length($1::text), ssn FROM app.customers WHERE id = 1";
+    assert_eq!(code(&say(&mut client, &run(shows, MAX + 1))), "no error");
+    under.linegate.assert_unharmed();
+}
