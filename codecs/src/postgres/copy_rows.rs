@@ -4,13 +4,16 @@
 //! Text: cells between delimiters, control characters, backslash and delimiter behind a backslash, a newline at the end.
 //! CSV: the same with quotes instead; a cell that would read as the null string is quoted.
 //! Binary, big-endian: columns i16 | { length i32, bytes }*; the first message begins with the signature, the last is -1.
-//! Cells that nobody asks for keep the server's own bytes. What a server never writes is an error here.
+//! Cells that nobody asks for keep the server's own bytes, and are looked at for where they end only. What a server never writes is an
+//! error there and in the cells that are asked for.
 
 mod sieve;
+mod stops;
 
 use super::error::PostgresError;
 use super::rows::CellOut;
 pub use sieve::CopySieve;
+use stops::{Kinds, Stops};
 
 /// What a binary copy begins with: the signature, flags u32, bytes of an extension u32.
 const BINARY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -93,6 +96,7 @@ impl CopyShape {
         Ok(())
     }
 
+    /// Cells between those in `columns` are copied together.
     fn line(
         &self,
         place: &mut CopyPlace,
@@ -101,37 +105,35 @@ impl CopyShape {
         out: &mut Vec<u8>,
         cell: &mut CopyCell<'_>,
     ) -> Result<(), PostgresError> {
-        let (mut at, mut count, mut masked) = (0, 0_usize, 0);
         if self.columns_count == 0 && line.is_empty() {
             return Ok(());
         }
+        let mut stops = self.stops(line);
+        let (mut at, mut count, mut masked, mut copied) = (0, 0_usize, 0, 0);
         loop {
-            place.value.clear();
-            let (end, is_null) = match self.format {
-                CopyFormat::Csv => self.csv_cell(line, at, &mut place.value)?,
-                _ => self.text_cell(line, at, &mut place.value)?,
+            let end = match self.format {
+                CopyFormat::Csv => self.csv_end(&mut stops, line, at)?,
+                _ => self.text_end(&mut stops, line)?,
             };
-            if columns
-                .get(masked)
-                .is_some_and(|column| usize::from(*column) == count)
-            {
+            let is_asked = |column: &u16| usize::from(*column) == count;
+            if columns.get(masked).is_some_and(is_asked) {
+                out.extend_from_slice(&line[copied..at]);
+                copied = end;
                 place.other.clear();
-                let value = (!is_null).then_some(&place.value[..]);
+                let value = self.value(&line[at..end], &mut place.value)?;
                 match (value, cell(masked, value, &mut place.other)) {
                     (Some(_), CellOut::Written) => self.write(&place.other, out),
                     _ => out.extend_from_slice(&self.null),
                 }
                 masked += 1;
-            } else {
-                out.extend_from_slice(&line[at..end]);
             }
             count += 1;
             if end == line.len() {
                 break;
             }
-            out.push(self.delimiter);
             at = end + 1;
         }
+        out.extend_from_slice(&line[copied..]);
         if count != usize::from(self.columns_count) {
             return Err(PostgresError::ColumnsCount {
                 declared: u16::try_from(count).unwrap_or(u16::MAX),
@@ -141,102 +143,140 @@ impl CopyShape {
         Ok(())
     }
 
-    /// Where the cell at `at` ends, and whether it is NULL; its value is appended.
-    fn text_cell(&self, line: &[u8], at: usize, value: &mut Vec<u8>) -> Result<(usize, bool), PostgresError> {
-        let mut end = at;
-        while let Some(byte) = line.get(end) {
-            match byte {
-                b'\\' => end += 2,
-                b'\n' | b'\r' => return Err(invalid("a line break within a row")),
-                byte if *byte == self.delimiter => break,
-                _ => end += 1,
-            }
-        }
-        let raw = line.get(at..end).ok_or(invalid("a backslash"))?;
-        if *raw == *self.null {
-            return Ok((end, true));
-        }
-        let mut bytes = raw.iter();
-        while let Some(byte) = bytes.next() {
-            value.push(match byte {
-                b'\\' => match bytes.next() {
-                    Some(b'b') => 0x08,
-                    Some(b'f') => 0x0c,
-                    Some(b'n') => b'\n',
-                    Some(b'r') => b'\r',
-                    Some(b't') => b'\t',
-                    Some(b'v') => 0x0b,
-                    Some(byte) if *byte == b'\\' || *byte == self.delimiter => *byte,
-                    _ => return Err(invalid("a backslash")),
-                },
-                byte => *byte,
-            });
-        }
-        Ok((end, false))
+    /// Bytes at which a cell without quotes may end, or has to be looked at.
+    fn stops<'l>(&self, line: &'l [u8]) -> Stops<'l> {
+        let special = match self.format {
+            CopyFormat::Csv => self.quote,
+            _ => b'\\',
+        };
+        Stops::new(line, Kinds::new(special, self.delimiter))
     }
 
-    fn csv_cell(&self, line: &[u8], at: usize, value: &mut Vec<u8>) -> Result<(usize, bool), PostgresError> {
-        if line.get(at) != Some(&self.quote) {
-            let rest = &line[at..];
-            let bytes = rest.iter().position(|byte| *byte == self.delimiter);
-            let raw = &rest[..bytes.unwrap_or(rest.len())];
-            if raw.iter().any(|byte| self.is_quoted_for(*byte)) {
-                return Err(invalid("a cell without quotes"));
+    /// Where the cell ends that nothing of was looked at.
+    fn text_end(&self, stops: &mut Stops<'_>, line: &[u8]) -> Result<usize, PostgresError> {
+        while let Some(stop) = stops.next() {
+            match line[stop] {
+                byte if byte == self.delimiter => return Ok(stop),
+                b'\\' if stop + 1 < line.len() => stops.seek(stop + 2),
+                b'\\' => return Err(invalid("a backslash")),
+                b'\n' | b'\r' => return Err(invalid("a line break within a row")),
+                _ => {} // a control character that the server would have escaped
             }
-            value.extend_from_slice(raw);
-            return Ok((at + raw.len(), *raw == *self.null));
         }
+        Ok(line.len())
+    }
+
+    fn csv_end(&self, stops: &mut Stops<'_>, line: &[u8], at: usize) -> Result<usize, PostgresError> {
+        if line.get(at) == Some(&self.quote) {
+            let end = self.quoted_end(line, at)?;
+            stops.seek(end + 1);
+            return match line.get(end) {
+                Some(byte) if *byte != self.delimiter => Err(invalid("what follows a quoted cell")),
+                _ => Ok(end),
+            };
+        }
+        for stop in stops {
+            match line[stop] {
+                byte if byte == self.delimiter => return Ok(stop),
+                byte if self.is_written_otherwise(byte) => return Err(invalid("a cell without quotes")),
+                _ => {}
+            }
+        }
+        Ok(line.len())
+    }
+
+    /// What follows the quote that ends the cell at `at`.
+    fn quoted_end(&self, line: &[u8], at: usize) -> Result<usize, PostgresError> {
         let mut end = at + 1;
         loop {
             let (Some(byte), next) = (line.get(end), line.get(end + 1)) else {
                 return Err(invalid("the end of a quoted cell"));
             };
-            let is_special = |byte: &u8| *byte == self.quote || *byte == self.escape;
-            match next.filter(|next| *byte == self.escape && is_special(next)) {
-                Some(next) => {
-                    value.push(*next);
-                    end += 2;
-                }
-                None if *byte == self.quote => {
-                    end += 1;
-                    break;
-                }
-                None if *byte == self.escape => return Err(invalid("an escape")),
-                None => {
-                    value.push(*byte);
-                    end += 1;
-                }
+            let is_escaped = *byte == self.escape && next.is_some_and(|next| self.is_special(*next));
+            match is_escaped {
+                true => end += 2,
+                false if *byte == self.quote => return Ok(end + 1),
+                false if *byte == self.escape => return Err(invalid("an escape")),
+                false => end += 1,
             }
-        }
-        match line.get(end) {
-            Some(byte) if *byte != self.delimiter => Err(invalid("what follows a quoted cell")),
-            _ => Ok((end, false)),
         }
     }
 
-    /// Whether a cell with that byte has quotes around it.
-    fn is_quoted_for(&self, byte: u8) -> bool {
-        byte == self.delimiter || byte == self.quote || byte == b'\n' || byte == b'\r'
+    /// What a cell holds, given as it is written; `None` is NULL.
+    fn value<'v>(&self, raw: &'v [u8], value: &'v mut Vec<u8>) -> Result<Option<&'v [u8]>, PostgresError> {
+        if *raw == *self.null {
+            return Ok(None);
+        }
+        let quoted = raw
+            .strip_prefix(&[self.quote])
+            .and_then(|rest| rest.strip_suffix(&[self.quote]));
+        let (inner, escape) = match (self.format, quoted) {
+            (CopyFormat::Csv, Some(inner)) => (inner, self.escape),
+            (CopyFormat::Csv, None) => return Ok(Some(raw)),
+            _ => (raw, b'\\'),
+        };
+        if !inner.contains(&escape) {
+            return Ok(Some(inner));
+        }
+        value.clear();
+        let mut bytes = inner.iter();
+        while let Some(byte) = bytes.next() {
+            value.push(match *byte == escape {
+                true => self.escaped(bytes.next())?,
+                false => *byte,
+            });
+        }
+        Ok(Some(value))
+    }
+
+    /// The byte that stands behind an escape.
+    fn escaped(&self, byte: Option<&u8>) -> Result<u8, PostgresError> {
+        let byte = *byte.ok_or(invalid("an escape"))?;
+        if self.format == CopyFormat::Csv {
+            return Ok(byte);
+        }
+        Ok(match byte {
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 0x0b,
+            byte if byte == b'\\' || byte == self.delimiter => byte,
+            _ => return Err(invalid("a backslash")),
+        })
+    }
+
+    /// Whether a cell with that byte, one of [`CopyShape::stops`], may be written in another way than it is.
+    fn is_written_otherwise(&self, byte: u8) -> bool {
+        let is_mark = byte == self.delimiter || byte == b'\n' || byte == b'\r';
+        is_mark || self.format != CopyFormat::Csv || byte == self.quote
+    }
+
+    fn is_special(&self, byte: u8) -> bool {
+        byte == self.quote || byte == self.escape
     }
 
     /// Appends a value as the server writes it.
     fn write(&self, value: &[u8], out: &mut Vec<u8>) {
+        let is_bare = !self
+            .stops(value)
+            .any(|stop| self.is_written_otherwise(value[stop]));
         if self.format == CopyFormat::Csv {
-            let is_bare = !self.quotes_all
-                && *value != *self.null
-                && value != END_OF_DATA
-                && !value.iter().any(|byte| self.is_quoted_for(*byte));
-            if is_bare {
+            if is_bare && !self.quotes_all && *value != *self.null && value != END_OF_DATA {
                 return out.extend_from_slice(value);
             }
             out.push(self.quote);
             for byte in value {
-                if *byte == self.quote || *byte == self.escape {
+                if self.is_special(*byte) {
                     out.push(self.escape);
                 }
                 out.push(*byte);
             }
             return out.push(self.quote);
+        }
+        if is_bare {
+            return out.extend_from_slice(value);
         }
         for byte in value {
             let escaped = match byte {

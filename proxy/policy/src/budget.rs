@@ -226,35 +226,21 @@ impl Budget {
 
     /// The limit on look-ups of masked columns, where no permit has one.
     pub(crate) fn add_default_lookups(&mut self) {
-        static DEFAULT: LazyLock<Arc<RuleBudget>> = LazyLock::new(|| {
-            Arc::new(RuleBudget {
-                rule: "linegate-lookups".into(),
-                limits: vec![Limit {
-                    kind: BudgetKind::Lookups,
-                    scope: BudgetScope::Hour,
-                    amount: LOOKUPS_PER_HOUR,
-                }],
-            })
-        });
-        if !self.limits(BudgetKind::Lookups) {
-            self.add(&DEFAULT);
-        }
+        static DEFAULT: LazyLock<Arc<RuleBudget>> =
+            LazyLock::new(|| hourly("linegate-lookups", BudgetKind::Lookups, LOOKUPS_PER_HOUR));
+        self.add_default(&DEFAULT);
     }
 
     /// The limit on failures for size, where no permit has one.
     pub(crate) fn add_default_oversized(&mut self) {
-        static DEFAULT: LazyLock<Arc<RuleBudget>> = LazyLock::new(|| {
-            Arc::new(RuleBudget {
-                rule: "linegate-oversized".into(),
-                limits: vec![Limit {
-                    kind: BudgetKind::Oversized,
-                    scope: BudgetScope::Hour,
-                    amount: OVERSIZED_PER_HOUR,
-                }],
-            })
-        });
-        if !self.limits(BudgetKind::Oversized) {
-            self.add(&DEFAULT);
+        static DEFAULT: LazyLock<Arc<RuleBudget>> =
+            LazyLock::new(|| hourly("linegate-oversized", BudgetKind::Oversized, OVERSIZED_PER_HOUR));
+        self.add_default(&DEFAULT);
+    }
+
+    fn add_default(&mut self, rule: &Arc<RuleBudget>) {
+        if !rule.limits.iter().any(|limit| self.limits(limit.kind)) {
+            self.add(rule);
         }
     }
 
@@ -279,6 +265,18 @@ impl Budget {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.rules.len() * 2 * size_of::<(Arc<str>, Arc<RuleBudget>)>()
     }
+}
+
+/// One limit by the hour.
+fn hourly(rule: &str, kind: BudgetKind, amount: u64) -> Arc<RuleBudget> {
+    Arc::new(RuleBudget {
+        rule: rule.into(),
+        limits: vec![Limit {
+            kind,
+            scope: BudgetScope::Hour,
+            amount,
+        }],
+    })
 }
 
 /// A budget that is used up.
