@@ -25,7 +25,7 @@ impl Kinds {
     /// One bit for each byte of the word, the first byte's lowest.
     fn in_word(self, word: u64) -> u64 {
         // A byte's top bit is set where its lower bits reach the limit; no carry leaves a byte.
-        let reaches = |word: u64, limit: u8| (word & !TOP) + u64::from(0x80 - limit) * ONES | word;
+        let reaches = |word: u64, limit: u8| ((word & !TOP) + u64::from(0x80 - limit) * ONES) | word;
         let differs = |pattern: u64| reaches(word ^ pattern, 1);
         let found = !(reaches(word, SPACE) & differs(self.first) & differs(self.second)) & TOP;
         (found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
