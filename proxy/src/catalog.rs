@@ -28,6 +28,10 @@ mod reading;
 use reading::Side;
 
 const REFRESH: Duration = Duration::from_secs(30);
+/// After a reading that lacks something.
+const AGAIN: Duration = Duration::from_secs(2);
+/// What initdb makes has a smaller OID (`FirstNormalObjectId`).
+const OURS_FROM: u32 = 16384;
 /// A side connection that was not used for so long is closed, so that it stands in nobody's way.
 const KEPT: Duration = Duration::from_secs(10);
 /// Side connections by target and database, with the time of their last use.
@@ -143,6 +147,15 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
                 }
                 catalog.version = None;
             }
+            if lacks_views(&catalog) {
+                // Somebody is changing them, or what they show: all is read again soon.
+                catalog.version = None;
+                let (shared, wish) = (shared.clone(), wish.clone());
+                rt::spawn(async move {
+                    rt::sleep(AGAIN).await;
+                    shared.wish_catalog(&wish.target, &wish.database);
+                });
+            }
             let earlier = before.as_ref().map(|view| &view.labels);
             let (mut labels, warnings) = LabelIndex::resolve_after(&catalog, &target.labels, earlier);
             linegate_sql::follow(&mut labels);
@@ -181,6 +194,15 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
             });
         }
     }
+}
+
+/// Whether a view's text is missing.
+fn lacks_views(catalog: &Catalog) -> bool {
+    let is_view = |relation: &&linegate_policy::catalog::Relation| {
+        matches!(relation.kind, b'v' | b'm') && relation.oid >= OURS_FROM
+    };
+    let mut views = catalog.relations.iter().filter(is_view);
+    views.any(|view| view.body.is_none())
 }
 
 /// Tells whether two reads found the same.

@@ -293,7 +293,7 @@ fn add_family<'n>(relations: &mut Relations, changed: impl Iterator<Item = &'n N
 /// Relations that rows of those may be in, or may be seen through: children and parents, partitions, views.
 pub fn family<'n>(of: impl Iterator<Item = &'n Name>, labels: &LabelIndex) -> Vec<Name> {
     related(of, labels, |oid| {
-        let mut also = labels.shown_by(oid);
+        let mut also = labels.shown_by(oid).to_vec();
         if let Some(known) = labels.known_by_oid(oid).filter(|known| known.kind != b'v') {
             also.extend(known.sources);
         }

@@ -320,6 +320,7 @@ pub struct Keys {
 }
 
 /// A catalog that somebody wants read.
+#[derive(Clone)]
 pub struct CatalogWish {
     /// The target's name.
     pub target: String,

@@ -37,11 +37,19 @@ impl Under {
 
 /// Behind these policies.
 pub fn under(policies: &str) -> Under {
-    let postgres = Postgres::start();
     let options = Options {
         policies: policies.to_owned(),
         ..Options::default()
     };
+    behind(options, "")
+}
+
+/// Behind linegate as these options say, with more in the database before it starts.
+pub fn behind(options: Options, more: &str) -> Under {
+    let postgres = Postgres::start();
+    if !more.is_empty() {
+        postgres.sql(more);
+    }
     let linegate = Linegate::start_with(&postgres, options);
     let lease = linegate.lease("workload:ci-runner", &[], "all");
     Under {

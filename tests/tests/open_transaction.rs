@@ -450,3 +450,112 @@ fn new_tables_have_the_defaults_of_those_they_are_made_like() {
         assert_eq!(orders(&under), "1000", "{steps:?}");
     }
 }
+
+#[test]
+fn definitions_that_call_code_are_opaque_wherever_they_stand() {
+    let (under, mut client) = scratch(&with(NOTHING_OPAQUE));
+    under.postgres.sql(&format!(
+        "SET ROLE app; CREATE FUNCTION scr.g() {WIPES};
+         CREATE FUNCTION scr.evil(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM scr.g(); RETURN a; END';
+         CREATE FUNCTION scr.is(a text, b text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN PERFORM scr.g(); RETURN true; END';
+         CREATE OPERATOR scr.=~~= (function = scr.is, leftarg = text, rightarg = text);
+         CREATE DOMAIN scr.defaulted AS int DEFAULT scr.g(); CREATE TABLE scr.t1 (a scr.defaulted, b int);
+         CREATE DOMAIN scr.late AS int; CREATE TABLE scr.t2 (a int DEFAULT (1::scr.late)::int, b int);
+         CREATE VIEW scr.v2 AS SELECT id::scr.late FROM scr.w;
+         ALTER DOMAIN scr.late ADD CHECK (scr.evil(value) IS NOT NULL) NOT VALID;
+         CREATE TABLE scr.t3 (a scr.late); CREATE TABLE scr.t4 (a int) PARTITION BY RANGE ((scr.evil(a)));
+         CREATE TABLE scr.t4d PARTITION OF scr.t4 DEFAULT;
+         CREATE DOMAIN scr.\"left\" AS text CHECK (scr.is(value, value));
+         CREATE FUNCTION scr.defaults(x int, y int DEFAULT scr.g()) RETURNS int LANGUAGE sql AS 'SELECT x + y';
+         CREATE FUNCTION scr.compares() RETURNS int LANGUAGE sql AS 'SELECT 1 WHERE ''a''::text OPERATOR(scr.=~~=) ''b'''"
+    ));
+    // Its end has the catalog read.
+    assert_eq!(code(&client.query("CREATE TABLE scr.seen (a int)")), "no error");
+    for text in [
+        "INSERT INTO scr.t1 (b) VALUES (1)",
+        "INSERT INTO scr.t2 (b) VALUES (1)",
+        "SELECT * FROM scr.v2",
+        "SELECT jsonb_populate_record(t, '{\"a\": 1}') FROM scr.t3 t",
+        "INSERT INTO scr.t4 VALUES (1)",
+        "SELECT scr.\"left\"(note) FROM scr.w",
+        "SELECT scr.defaults(1)",
+        "SELECT scr.compares()",
+    ] {
+        assert_eq!(code(&client.query(text)), "42501", "{text}");
+    }
+    assert_eq!(code(&client.query("SELECT id, note FROM scr.w")), "no error");
+    assert_eq!(orders(&under), "1000");
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn what_the_open_transaction_changes_below_others_counts_for_these() {
+    let (under, mut client) = scratch(&with(NOTHING_OPAQUE));
+    under.postgres.sql(&format!(
+        "SET ROLE app; CREATE FUNCTION scr.g() RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE FUNCTION scr.f() RETURNS int LANGUAGE sql AS 'SELECT scr.g()';
+         CREATE FUNCTION scr.ev() {WIPES};
+         CREATE TABLE scr.p (id int PRIMARY KEY); INSERT INTO scr.p VALUES (0), (1);
+         CREATE TABLE scr.k (p int REFERENCES scr.p ON DELETE SET DEFAULT); INSERT INTO scr.k VALUES (1);
+         CREATE DOMAIN scr.d AS int; CREATE TABLE scr.t (a scr.d);
+         CREATE SCHEMA other; CREATE FUNCTION other.f() {WIPES}"
+    ));
+    for steps in [
+        &[
+            "CREATE OR REPLACE FUNCTION scr.g() RETURNS int LANGUAGE sql AS 'DELETE FROM app.orders RETURNING 1'",
+            "SELECT scr.f()",
+        ][..],
+        &[
+            "ALTER TABLE scr.k ALTER p SET DEFAULT scr.ev()",
+            "DELETE FROM scr.p WHERE id = 1",
+        ],
+        &[
+            "ALTER DOMAIN scr.d ADD CHECK (scr.ev() IS NOT NULL) NOT VALID",
+            "INSERT INTO scr.t VALUES (1)",
+        ],
+        &[
+            "ALTER SCHEMA scr RENAME TO scr9",
+            "ALTER SCHEMA other RENAME TO scr",
+            "SELECT scr.f()",
+        ],
+    ] {
+        assert_refused(&mut client, steps);
+        assert_eq!(orders(&under), "1000", "{steps:?}");
+    }
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn new_views_do_not_lead_locks_and_drops_to_what_they_show() {
+    let (_under, mut client) = scratch(LOCKS_PERMITTED);
+    for last in [
+        "LOCK TABLE scr.fresh IN ACCESS EXCLUSIVE MODE",
+        "SELECT * FROM scr.fresh FOR UPDATE",
+    ] {
+        let view = "CREATE VIEW scr.fresh AS SELECT * FROM app.orders";
+        assert_refused(&mut client, &[view, last]);
+    }
+    let (under, mut client) = scratch(OWN_ONLY);
+    under
+        .postgres
+        .sql("SET ROLE app; CREATE VIEW app.names AS SELECT id, name FROM app.customers");
+    let before = client.query("SELECT count(*) FROM app.names");
+    assert_eq!(code(&before), "no error");
+    assert_refused(
+        &mut client,
+        &[
+            "CREATE OR REPLACE VIEW app.names AS SELECT id, note AS name FROM scr.w",
+            "DROP TABLE scr.w CASCADE",
+        ],
+    );
+    for step in [
+        "CREATE TABLE scr.old (id int)",
+        "BEGIN",
+        "CREATE TABLE scr.next AS SELECT * FROM scr.old",
+        "DROP TABLE scr.old",
+        "COMMIT",
+    ] {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    under.linegate.assert_unharmed();
+}

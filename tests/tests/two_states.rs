@@ -4,8 +4,8 @@
 //! `STATES_SEED` makes other statements, `STATES_COUNT` more of them.
 
 use linegate_tests::statements::Statements;
-use linegate_tests::under::{Under, code};
-use linegate_tests::{Linegate, Message, Options, Postgres, RawClient};
+use linegate_tests::under::{Under, behind, code};
+use linegate_tests::{Message, Options, RawClient};
 
 const SHAPE: &str = "
 CREATE SCHEMA lab AUTHORIZATION app; SET ROLE app;
@@ -67,8 +67,6 @@ const POLICIES: &str = r#"@id("all") permit (principal in Group::"ci", action, r
     unless { action in [Action::"read_raw", Action::"probe"] };"#;
 
 fn lab() -> Under {
-    let postgres = Postgres::start();
-    postgres.sql(SHAPE);
     let mut more = String::new();
     for (table, column) in LABELLED {
         more.push_str(&format!(
@@ -81,13 +79,7 @@ fn lab() -> Under {
         more,
         ..Options::default()
     };
-    let linegate = Linegate::start_with(&postgres, options);
-    let lease = linegate.lease("workload:ci-runner", &[], "all");
-    Under {
-        postgres,
-        linegate,
-        lease,
-    }
+    behind(options, SHAPE)
 }
 
 fn number(name: &str, default: u64) -> u64 {

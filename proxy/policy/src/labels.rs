@@ -7,6 +7,7 @@
 //! labelled, and `mask_plan` refuses them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use crate::catalog::{Catalog, Column, Reactions, Relation, Test};
 use crate::decide;
@@ -187,6 +188,8 @@ pub struct LabelIndex {
     /// Views that were followed.
     behind: HashMap<u32, behind::Behind>,
     sightings: suspects::Sightings,
+    /// By relation, what shows it: views over it, and relations with rules about it. Found when it is first asked for.
+    shown_by: OnceLock<HashMap<u32, Vec<u32>>>,
 }
 
 impl LabelIndex {

@@ -172,6 +172,11 @@ fn read_parsed(
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
     if let Some(index) = index {
         reactions::add(&mut statement, index);
+    }
+    if let Some(code) = code {
+        recoded::add(&mut statement, code, index);
+    }
+    if let Some(index) = index {
         statement.copy_out = copied::read(text, statements, index, &statement).map(Box::new);
         statement.lineage = Some(lineage::of(statements, index, &statement));
     }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use linegate_policy::Name;
+use linegate_identity::Effects;
+use linegate_policy::{LabelIndex, Name, Statement};
 
 use crate::redirects::ANY;
+use crate::{OPEN_CODE, reactions};
 
 /// Names of functions, operators, types and relations, lower case, behind which something else may run than the catalog tells:
 /// the transaction that is open made, replaced or moved it. `*` stands for every name.
@@ -35,5 +37,27 @@ impl Recoded {
     /// Whether changes of that relation may run it.
     pub(crate) fn is_changed(&self, name: &Name) -> bool {
         !self.changed.is_empty() && self.changed.contains(&name.name.to_lowercase())
+    }
+}
+
+/// Marks a statement that uses such a name, by now also through keys, views and functions that were followed.
+pub(crate) fn add(statement: &mut Statement, code: &Recoded, index: Option<&LabelIndex>) {
+    const NEUTRAL: Effects = Effects::TRANSACTION.with(Effects::SET);
+    if code.is_empty() || statement.opaque.contains(&OPEN_CODE) {
+        return;
+    }
+    let is_any = code.is_any() && !statement.effects.without(NEUTRAL).is_empty();
+    let changes = statement.effects.intersects(reactions::FIRES)
+        && statement.writes.iter().any(|name| code.is_changed(name));
+    let mut named = statement.reads.iter().chain(&statement.writes);
+    let mut called = statement.functions.iter();
+    // Which functions the query of a followed one calls is not kept.
+    let is_followed = |name: &Name| index.is_some_and(|index| index.meanings(name).is_some());
+    if is_any
+        || changes
+        || named.any(|name| code.is_used(&name.name))
+        || called.any(|name| code.is_used(&name.name) || is_followed(name))
+    {
+        statement.opaque.push(OPEN_CODE);
     }
 }

@@ -233,7 +233,10 @@ fn recode(statement: Node<'_>, found: &mut Vec<Name>) {
                 found.extend(names::qualified(plain(create.domainname())));
             }
         }
-        Node::AlterDomainStmt(alter) => found.extend(names::qualified(alter.type_name())),
+        // In columns, views and types that are there already.
+        Node::AlterDomainStmt(_) => found.push(any()),
+        Node::AlterTableStmt(alter) if alter.objtype == ObjectType::OBJECT_TYPE => found.push(any()),
+        Node::RenameStmt(rename) if rename.rename_type == ObjectType::OBJECT_SCHEMA => found.push(any()),
         Node::CreateSchemaStmt(create) => create
             .schema_elts()
             .iter()

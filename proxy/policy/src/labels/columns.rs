@@ -1,6 +1,6 @@
 //! What a reader of statements asks while it follows values: relations by name, what columns carry, what views show.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Entry, LabelIndex, MaskScope, RedactSpec};
 use crate::catalog::{Column, Reactions, Test};
@@ -222,18 +222,25 @@ impl LabelIndex {
     }
 
     /// Views over a relation, and relations with rules about it.
-    pub fn shown_by(&self, oid: u32) -> Vec<u32> {
-        let shows = |entry: &Entry| matches!(entry.kind, b'v' | b'm') || entry.reactions.rules;
-        let over = self.relations.iter();
-        over.filter(|(_, entry)| shows(entry) && entry.sources.contains(&oid))
-            .map(|(oid, _)| *oid)
-            .collect()
+    pub fn shown_by(&self, oid: u32) -> &[u32] {
+        let all = self.shown_by.get_or_init(|| {
+            let shows = |entry: &Entry| matches!(entry.kind, b'v' | b'm') || entry.reactions.rules;
+            let mut all: HashMap<u32, Vec<u32>> = HashMap::new();
+            for (oid, entry) in self.relations.iter().filter(|(_, entry)| shows(entry)) {
+                let sources: BTreeSet<u32> = entry.sources.iter().copied().collect();
+                for source in sources {
+                    all.entry(source).or_default().push(*oid);
+                }
+            }
+            all
+        });
+        all.get(&oid).map_or(&[], Vec::as_slice)
     }
 
     /// What goes or loses something when a relation or a column of it is dropped with CASCADE: what shows it, and relations with
     /// rules about it or foreign keys to it.
     pub fn dependents(&self, oid: u32) -> Vec<u32> {
-        let mut all = self.shown_by(oid);
+        let mut all = self.shown_by(oid).to_vec();
         if let Some(entry) = self.relations.get(&oid) {
             all.extend(entry.reactions.cascades.iter().map(|key| key.relation));
         }

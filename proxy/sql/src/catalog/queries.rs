@@ -43,6 +43,13 @@ SELECT k.contypid
    AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
    AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
+SELECT u.objid
+  FROM pg_catalog.pg_depend u
+  JOIN pg_catalog.pg_type t ON t.oid = u.objid AND t.typtype = 'd'
+ WHERE u.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND u.refobjid >= 16384
+   AND u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+   AND u.refobjid NOT IN (SELECT h.oid FROM harmless h)
+UNION
 SELECT m.oid FROM checked c JOIN (
   SELECT t.oid, t.typbasetype AS part FROM pg_catalog.pg_type t WHERE t.typbasetype <> 0
   UNION ALL SELECT t.oid, t.typelem FROM pg_catalog.pg_type t WHERE t.typelem <> 0
@@ -156,6 +163,7 @@ macro_rules! bodies {
         concat!(
             "SELECT n.nspname, p.proname, p.pronargs,
        CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL
+                 AND p.pronargdefaults = 0
             THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -331,23 +339,26 @@ SELECT c.oid,
   FROM pg_catalog.pg_class c
  WHERE (c.relhastriggers OR c.relhasrules) AND c.oid >= 16384
 UNION ALL
-SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class),
+SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, b.oid, y.polrelid, r.ev_class),
        CASE WHEN y.oid IS NOT NULL THEN 3 WHEN r.oid IS NOT NULL THEN 2 ELSE 1 END, 0
   FROM pg_catalog.pg_depend u
   LEFT JOIN pg_catalog.pg_operator o ON u.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = u.refobjid
-  JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
+  LEFT JOIN pg_catalog.pg_proc p ON p.oid = CASE u.refclassid
        WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN u.refobjid ELSE o.oprcode END
   LEFT JOIN pg_catalog.pg_attrdef f ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = u.objid
   LEFT JOIN pg_catalog.pg_constraint k ON u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = u.objid
        AND k.contype = 'c' AND k.conrelid <> 0
   LEFT JOIN pg_catalog.pg_index i ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.indexrelid = u.objid
+  LEFT JOIN pg_catalog.pg_class b ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND b.oid = u.objid AND b.relkind = 'p'
   LEFT JOIN pg_catalog.pg_policy y ON u.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND y.oid = u.objid
   LEFT JOIN pg_catalog.pg_rewrite r ON u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = u.objid
        AND r.ev_type = '1'
- WHERE u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
-   AND u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, y.polrelid, r.ev_class) IS NOT NULL AND p.oid NOT IN (SELECT h.oid FROM harmless h)
+ WHERE u.refobjid >= 16384 AND COALESCE(f.adrelid, k.conrelid, i.indrelid, b.oid, y.polrelid, r.ev_class) IS NOT NULL
+   AND (u.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+        AND p.oid NOT IN (SELECT h.oid FROM harmless h)
+        OR u.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND u.refobjid IN (SELECT k.oid FROM checked k))
 UNION ALL
-SELECT DISTINCT a.attrelid, 1, 0
+SELECT DISTINCT a.attrelid, 3, 0
   FROM checked k JOIN pg_catalog.pg_attribute a ON a.atttypid = k.oid AND a.attnum > 0"
 );
 
@@ -361,8 +372,20 @@ SELECT k.confrelid, k.conrelid, k.confdeltype, k.confupdtype, c.number, k.confke
 const PATIENCE: &str = "SET lock_timeout = '500ms'";
 
 /// What every role made: system views show no rows of users' tables but statistics, which policy knows by name.
+///
+/// A view that would have to be waited for, since somebody changes it or what it shows, is left out.
 const VIEWS: &str = "\
+WITH locked AS MATERIALIZED (
+SELECT l.relation FROM pg_catalog.pg_locks l
+ WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
+   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+   AND l.relation >= 16384)
 SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
   FROM pg_catalog.pg_class c
- WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384
+ WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND c.oid NOT IN (SELECT l.relation FROM locked l)
+   AND NOT EXISTS (SELECT 1 FROM locked l
+                     JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = l.relation
+                      AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+                     JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
+                    WHERE r.ev_class = c.oid)
  ORDER BY c.oid";

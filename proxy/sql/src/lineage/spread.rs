@@ -10,7 +10,7 @@ use linegate_policy::labels::Meaning;
 use linegate_policy::{Flow, LabelIndex, Statement};
 
 use super::Reader;
-use crate::parse;
+use crate::{parse, walk};
 
 /// Follows every view and function that can be followed, in order of dependency.
 pub fn follow(index: &mut LabelIndex) {
@@ -64,6 +64,14 @@ fn read(body: &str, index: &LabelIndex, in_body: bool) -> Option<(Statement, lin
         return None;
     }
     let tree = parse::parse(body).ok()?;
+    // Operators and types that call somebody's functions.
+    let mut walker = walk::Walker::new(Some(index), None);
+    for node in parse::plain(&tree) {
+        walker.top_level(node).ok()?;
+    }
+    if !walker.finish().opaque.is_empty() {
+        return None;
+    }
     let mut reader = Reader::new(index);
     reader.in_body = in_body;
     reader.text(parse::plain(&tree));

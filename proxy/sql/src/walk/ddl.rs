@@ -69,8 +69,8 @@ impl<'a> Walker<'a> {
                 self.write_all(drop.remove_type, drop.objects());
                 let is_all = drop.behavior == DropBehavior::DROP_CASCADE;
                 if drop.remove_type == ObjectType::OBJECT_SCHEMA && is_all {
-                    let schemas = drop.objects().iter().filter_map(Node::as_str);
-                    schemas.for_each(|schema| self.all_in(schema));
+                    let schemas: BTreeSet<&str> = drop.objects().iter().filter_map(Node::as_str).collect();
+                    schemas.into_iter().for_each(|schema| self.all_in(schema));
                 }
                 if drop.remove_type == ObjectType::OBJECT_EXTENSION {
                     self.opaque(DEPENDENTS); // whatever was made part of it
@@ -492,6 +492,7 @@ impl<'a> Walker<'a> {
     fn alter_table(&mut self, alter: &'a nodes::AlterTableStmt) -> Walked {
         self.defines(Effects::ALTER);
         self.write(alter.relation());
+        let mut cascades = false;
         for node in alter.cmds() {
             let Node::AlterTableCmd(command) = node else {
                 return Err(ReadError::UnknownNode);
@@ -512,8 +513,11 @@ impl<'a> Walker<'a> {
             if command.behavior == DropBehavior::DROP_CASCADE && alter.objtype == ObjectType::OBJECT_TYPE {
                 self.opaque(DEPENDENTS); // typed tables, and columns of the type
             } else if command.behavior == DropBehavior::DROP_CASCADE {
-                self.with_dependents(alter.relation().map(names::relation).into_iter().collect());
+                cascades = true;
             }
+        }
+        if cascades {
+            self.with_dependents(alter.relation().map(names::relation).into_iter().collect());
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use crate::builtins;
 use crate::parse::plain;
 use crate::reactions;
 
+/// `setval` of a sequence that the text does not name.
+const SOME_SEQUENCE: &str = "a sequence whose name is computed";
 /// Longer values of settings are left out: those that matter are words.
 const VALUE_BYTES_MAX: usize = 64;
 
@@ -77,10 +79,13 @@ impl<'a> Walker<'a> {
         if name.name == "setval" {
             self.set_sequence(call);
         }
-        if builtins::carries(&name) && names_a_column(Node::NodeList(call.args())) {
+        // With the catalog at hand, it is known whether a labelled value goes there.
+        if self.index.is_none() && builtins::carries(&name) && names_a_column(Node::NodeList(call.args())) {
             self.opaque(builtins::CARRIES);
         }
         let does = builtins::find(&name, call.args().len());
+        // A type's name may be called like a function, to cast to it.
+        self.uses_name(name.schema.as_deref(), &name.name);
         self.calls(name, does);
     }
 
@@ -132,20 +137,6 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Relations and functions that are named, when all are known.
-    pub(super) fn code_by_name(&mut self) {
-        const NEUTRAL: Effects = Effects::TRANSACTION.with(Effects::SET);
-        let Some(code) = self.code else { return };
-        let found = &self.found;
-        let mut named = found.reads.iter().chain(&found.writes).chain(&found.functions);
-        let is_any = code.is_any() && !found.effects.without(NEUTRAL).is_empty();
-        let changes = found.effects.intersects(reactions::FIRES)
-            && found.writes.iter().any(|name| code.is_changed(name));
-        if is_any || changes || named.any(|name| code.is_used(&name.name)) {
-            self.opaque(crate::OPEN_CODE);
-        }
-    }
-
     fn is_code(&self, name: &str) -> bool {
         self.code.is_some_and(|code| code.is_used(name))
     }
@@ -180,8 +171,21 @@ impl<'a> Walker<'a> {
     fn set_sequence(&mut self, call: &'a nodes::FuncCall) {
         self.does(Effects::UPDATE);
         self.found.bounded = false;
-        let sequence = call.args().first().and_then(regclass);
-        self.write_names(sequence.as_deref().and_then(names::spelled));
+        let sequence = call.args().first();
+        let written = match sequence {
+            // Of a table's column: as much the table's.
+            Some(Node::FuncCall(of))
+                if names::function(of.funcname())
+                    .is_some_and(|name| name.name == "pg_get_serial_sequence") =>
+            {
+                of.args().first().and_then(literal).map(str::to_owned)
+            }
+            sequence => sequence.and_then(regclass),
+        };
+        match written.as_deref().and_then(names::spelled) {
+            Some(name) => self.write_names([name]),
+            None => self.opaque(SOME_SEQUENCE),
+        }
     }
 
     /// A setting's name, its value if the text fixes it, and what changing it is (by default: SET, or ROLE for the

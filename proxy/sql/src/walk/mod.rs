@@ -75,8 +75,7 @@ impl<'a> Walker<'a> {
     }
 
     /// What was found, in order and without duplicates.
-    pub(crate) fn finish(mut self) -> Statement {
-        self.code_by_name();
+    pub(crate) fn finish(self) -> Statement {
         let mut found = self.found;
         let is_disguised = |index| reactions::disguised(&self.steps, &found.reads, index);
         if self.index.is_some_and(is_disguised) {

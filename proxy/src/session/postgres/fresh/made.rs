@@ -63,6 +63,8 @@ struct Led {
     referred: Names,
     /// Relations whose rows may be others'.
     rows: Names,
+    /// Relations that new views show, and that take these along when they are dropped.
+    shown: Names,
     /// Children and partitions with the parents that they came to have.
     parents: Ways,
     /// Tables with those that their new keys refer to.
@@ -153,13 +155,21 @@ impl Fresh {
         catalog: impl FnOnce() -> Option<Arc<CatalogView>>,
     ) -> bool {
         let led = self.led.borrow();
+        let effects = statement.effects.and(judged);
+        let (locks, drops) = (effects.contains(Effects::LOCK), effects.contains(Effects::DROP));
         let own = beside(statement, &statement.leads.rows);
-        if led.rows.is_empty() && own.is_empty() {
+        let own_changes = if locks {
+            beside(statement, &statement.leads.changes)
+        } else {
+            &[]
+        };
+        let is_led_there =
+            !led.rows.is_empty() || locks && !led.changes.is_empty() || drops && !led.shown.is_empty();
+        if !is_led_there && own.is_empty() && own_changes.is_empty() {
             return false;
         }
-        let effects = statement.effects.and(judged);
         // These go from parents to children, and through views.
-        let below = effects.intersects(Effects::DROP.with(Effects::LOCK));
+        let below = locks || drops;
         let reads = if below || effects.intersects(OF_READS) {
             &statement.reads[..]
         } else {
@@ -169,9 +179,14 @@ impl Fresh {
         if reads.is_empty() && writes.is_empty() {
             return false;
         }
-        let own: BTreeSet<&str> = own.iter().map(|name| name.name.as_str()).collect();
+        let own = own.iter().chain(own_changes);
+        let own: BTreeSet<&str> = own.map(|name| name.name.as_str()).collect();
         let is_led = |name: &Name| {
-            led.rows.contains(&name.name) || own.contains(name.name.as_str()) || own.contains(ANY)
+            let name = name.name.as_str();
+            let is_locked = locks && led.changes.contains(name);
+            let is_shown = drops && led.shown.contains(name);
+            let is_own = own.contains(name) || own.contains(ANY);
+            led.rows.contains(name) || is_locked || is_shown || is_own
         };
         let named = || reads.iter().chain(writes);
         let kin = || catalog().map(|view| changing::reached(named(), &view.labels));
@@ -239,6 +254,9 @@ impl Led {
         let leads = &statement.leads;
         let bare = |names: &[Name]| -> Vec<String> { names.iter().map(|name| name.name.clone()).collect() };
         self.rows.spread(bare(&leads.rows), &[]);
+        if statement.effects.contains(Effects::CREATE) && !leads.changes.is_empty() {
+            self.shown.spread(bare(&statement.reads), &[]);
+        }
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
         self.referred.spread(referred, &[&self.parents]);
