@@ -1,9 +1,9 @@
 //! Rows that are larger than linegate holds, under a mask: whether they are shown depends on what is shown of them.
 
 use linegate_tests::shop::{self, SSNS};
-use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
+use linegate_tests::under::{self, Under, assert_nothing_raw, behind, code, say};
 use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync};
-use linegate_tests::{Linegate, Message, Options, Postgres, RawClient};
+use linegate_tests::{Message, Options, RawClient};
 
 /// Bytes of a row that are held.
 const MAX: usize = 1 << 20;
@@ -14,23 +14,16 @@ fn large() -> (Under, RawClient) {
 }
 
 fn limited(policies: &str) -> (Under, RawClient) {
-    let postgres = Postgres::start();
-    postgres.sql(&format!(
+    let texts = format!(
         "SET ROLE app; CREATE TABLE app.large (id int PRIMARY KEY, body text);
          INSERT INTO app.large VALUES (1, repeat('x', {MAX} - 10)), (2, repeat('x', {MAX} + 1)), (3, 'small'), (4, 'small')"
-    ));
+    );
     let options = Options {
         target: "row_bytes_max_mb = 1\nstatement_bytes_max_mb = 1".to_owned(),
         policies: policies.to_owned(),
         ..Options::default()
     };
-    let linegate = Linegate::start_with(&postgres, options);
-    let lease = linegate.lease("workload:ci-runner", &[], "all");
-    let under = Under {
-        postgres,
-        linegate,
-        lease,
-    };
+    let under = behind(options, &texts);
     let client = under.client();
     (under, client)
 }
@@ -187,4 +180,93 @@ fn large_parameters_do_not_go_with_computed_labelled_values() {
     let shows = "SELECT length($1::text), ssn FROM app.customers WHERE id = 1";
     assert_eq!(code(&say(&mut client, &run(shows, MAX + 1))), "no error");
     under.linegate.assert_unharmed();
+}
+
+#[test]
+fn failures_of_what_runs_by_name_count_as_well() {
+    let (under, mut client) = large();
+    // More different words than fit into a text search vector.
+    under.postgres.sql(
+        "SET ROLE app; CREATE TABLE app.words AS
+         SELECT 1 AS id, string_agg(md5(n::text), ' ') AS body FROM generate_series(1, 60000) n",
+    );
+    let columns = "c.ssn || 'x', to_tsvector('simple', w.body) FROM app.customers c, app.words w";
+    let prepare = format!("PREPARE p AS SELECT {columns}");
+    let declare = format!("DECLARE cur CURSOR FOR SELECT {columns}");
+    let hold = declare.replace("CURSOR", "CURSOR WITH HOLD");
+    for step in ["SELECT id FROM app.words", &prepare] {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    for steps in [
+        &[prepare.as_str(), "EXECUTE p"][..],
+        &["BEGIN", &declare, "FETCH ALL FROM cur"],
+        &[&prepare, "EXECUTE p"],
+        &["BEGIN", &hold, "COMMIT"],
+        &["BEGIN", &declare, "FETCH ALL FROM cur"],
+    ] {
+        assert_eq!(fails_at_the_server(&under, steps), "54000", "{steps:?}");
+    }
+    let (_, words) = error_of(&client.query("EXECUTE p")).expect("an error");
+    assert!(words.contains("5 failures for size"), "{words}");
+    under.linegate.assert_unharmed();
+}
+
+/// The SQLSTATE that the last of these ends with, whether or not the session ends with it.
+fn fails_at_the_server(under: &Under, steps: &[&str]) -> String {
+    let mut client = under.client();
+    let (last, first) = steps.split_last().expect("steps");
+    for step in first {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    client.send_query(last);
+    let mut answer = Vec::new();
+    while let Ok(message) = client.read() {
+        if message.tag == b'Z' {
+            break;
+        }
+        answer.push(message);
+    }
+    code(&answer)
+}
+
+#[test]
+fn statements_that_compute_wait_for_those_before_them() {
+    let (_under, mut client) = large();
+    let series = |sql: &str| [parse("", sql), bind("", "", &[], 0), execute("", 0), sync()].concat();
+    // Nothing fails: all of a long pipeline is answered in order.
+    let fine = "SELECT c.ssn || 'x' FROM app.customers c WHERE c.id = 1";
+    client.send_bytes(&series(fine).repeat(20));
+    for _ in 0..20 {
+        assert_eq!(rows(&client.read_to_ready()), [["NULL"]]);
+    }
+    let too_many = format!("SELECT c.ssn || 'x'{} FROM app.customers c", ", 1".repeat(1664));
+    client.send_bytes(&under::query(&too_many).repeat(12));
+    let answers: Vec<String> = (0..12).map(|_| code(&client.read_to_ready())).collect();
+    let at_the_server = answers.iter().filter(|code| *code == "54011").count();
+    assert!((5..=8).contains(&at_the_server), "{answers:?}");
+    assert!(answers.iter().skip(8).all(|code| code == "54000"), "{answers:?}");
+}
+
+#[test]
+fn arguments_that_nobody_can_count_do_not_look_up() {
+    let under = under::under(shop::POLICIES);
+    let mut client = under.client();
+    let prepare =
+        "PREPARE look(text[]) AS SELECT c.id, u.x FROM unnest($1) u(x), app.customers c WHERE c.ssn = u.x";
+    assert_eq!(code(&client.query(prepare)), "no error");
+    for arguments in [
+        "string_to_array('1 2 3', ' ')",
+        "regexp_split_to_array('1 2 3', ' ')",
+        "current_setting('my.list')::text[]",
+        "ARRAY[lower('A')]",
+    ] {
+        let answer = client.query(&format!("EXECUTE look({arguments})"));
+        assert_eq!(code(&answer), "0A000", "{arguments}");
+    }
+    for arguments in ["'{a,b}'", "ARRAY['a', 'b']", "ARRAY['a']::text[]"] {
+        let answer = client.query(&format!("EXECUTE look({arguments})"));
+        assert_eq!(code(&answer), "no error", "{arguments}");
+    }
+    let by_schema = "SELECT id FROM app.customers WHERE ssn = current_schema";
+    assert_eq!(code(&client.query(by_schema)), "42501");
 }

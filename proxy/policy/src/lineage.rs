@@ -66,6 +66,9 @@ pub struct Lineage {
     pub followed: bool,
     /// Somewhere it computes with labelled values, so that how long something is may tell of them.
     pub computes: bool,
+    /// It runs a prepared statement with arguments that the text does not spell out: what they are, and how many values or bytes,
+    /// cannot be told.
+    pub arguments_vary: bool,
     /// It names a relation that the catalog does not hold: reading the catalog again may change this lineage.
     pub strangers: bool,
     /// It changes rows of a relation with triggers of its owner's.

@@ -4,7 +4,7 @@
 use pg_raw_parse::raw::{JsonFormatType, XmlExprOp};
 use pg_raw_parse::{Node, nodes};
 
-use super::expr::{is_json, is_text};
+use super::expr::{is_json, is_text, is_time};
 use super::value::{Escape, Value};
 use super::{Reader, STRANGE_NODE, builtin_name, paths};
 use crate::parse::plain;
@@ -21,7 +21,12 @@ impl Reader<'_> {
                     xml.op,
                     XmlExprOp::IS_XMLCONCAT | XmlExprOp::IS_XMLELEMENT | XmlExprOp::IS_XMLFOREST
                 );
-                (Value::made(&values), !builds)
+                // XML has no word for the end of time.
+                let may_be_endless = values.iter().any(|value| match value {
+                    Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_time),
+                    value => value.is_chosen(),
+                });
+                (Value::made(&values), !builds || may_be_endless)
             }
             Node::XmlSerialize(xml) => (self.value(xml.expr()), true),
             Node::JsonValueExpr(value) => (self.json_value(Some(value)), false),

@@ -4,7 +4,7 @@
 //! Where an operation may fail, or choose, by a labelled value, that is a probe as well: the client sees whether it did.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{A_Expr_Kind, SubLinkType};
+use pg_raw_parse::raw::{A_Expr_Kind, SQLValueFunctionOp, SubLinkType};
 use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::Name;
@@ -16,6 +16,11 @@ use super::value::{Escape, Field, Source, Value};
 use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths, types};
 use crate::parse::plain;
 use crate::walk::names;
+
+/// Whether it is one value for a text; the current schema is as many as the session likes.
+fn is_fixed(function: &nodes::SQLValueFunction) -> bool {
+    function.op != SQLValueFunctionOp::SVFOP_CURRENT_SCHEMA
+}
 
 impl Reader<'_> {
     /// What an expression's value may hold.
@@ -53,10 +58,10 @@ impl Reader<'_> {
             | Node::BitString(_)
             | Node::A_Const(_)
             | Node::ParamRef(_)
-            | Node::SQLValueFunction(_)
             | Node::SetToDefault(_)
             | Node::CurrentOfExpr(_) => Value::CONSTANT,
-            Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
+            Node::SQLValueFunction(function) if is_fixed(function) => Value::CONSTANT,
+            Node::SQLValueFunction(_) | Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
             Node::ColumnRef(column) => self.column_ref(column),
             Node::A_Expr(expr) => self.operator(expr),
             Node::TypeCast(cast) => self.cast(cast),
@@ -573,7 +578,7 @@ pub(super) fn is_json(type_oid: u32) -> bool {
 }
 
 /// date, time, timestamp, timestamptz, timetz and interval.
-fn is_time(type_oid: u32) -> bool {
+pub(super) fn is_time(type_oid: u32) -> bool {
     matches!(type_oid, 1082 | 1083 | 1114 | 1184 | 1186 | 1266)
 }
 

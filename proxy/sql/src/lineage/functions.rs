@@ -77,7 +77,6 @@ const FIRST: &[&str] = &[
     "md5",
     "octet_length",
     "overlay",
-    "pg_column_size",
     "quote_ident",
     "quote_literal",
     "quote_nullable",
@@ -488,6 +487,10 @@ fn is_blanks(node: Node<'_>) -> bool {
         if matches!(constant.val(), Some(ConstValue::String(text)) if text.trim().is_empty()))
 }
 
+fn is_negative(node: Node<'_>) -> bool {
+    matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::Integer(..0))))
+}
+
 fn is_written_number(node: Node<'_>) -> bool {
     matches!(node, Node::A_Const(constant) if matches!(constant.val(), Some(ConstValue::Integer(_))))
 }
@@ -506,6 +509,11 @@ pub(super) fn makes(call: &nodes::FuncCall, arguments: &[Value]) -> bool {
         Some(name) if CUTS.contains(&name) => {
             let mut places = call.args().iter().skip(1);
             let is_padded = matches!(name, "lpad" | "rpad");
+            // A length below zero fails, where there is something to cut.
+            let is_length = |node| matches!(name, "left" | "right") || !is_negative(node);
+            if !call.args().iter().skip(2).all(is_length) {
+                return false;
+            }
             places.next().is_none_or(is_written_number)
                 && places.all(|node| is_written_number(node) || is_padded && lazy::is_plain_text(node))
         }
@@ -514,14 +522,16 @@ pub(super) fn makes(call: &nodes::FuncCall, arguments: &[Value]) -> bool {
     }
 }
 
-/// A pattern of `to_char` that shows a number without multiplying it.
+/// A pattern of `to_char` that shows any number: it neither multiplies it, nor writes it in Roman digits, which small ones have.
 pub(super) fn only_formats(node: Node<'_>) -> bool {
-    match node {
-        Node::A_Const(constant) => {
-            matches!(constant.val(), Some(ConstValue::String(pattern)) if !pattern.contains(['v', 'V']))
-        }
-        _ => false,
-    }
+    let Node::A_Const(constant) = node else {
+        return false;
+    };
+    let Some(ConstValue::String(pattern)) = constant.val() else {
+        return false;
+    };
+    let pattern = pattern.to_ascii_lowercase();
+    !pattern.contains('v') && !pattern.contains("rn")
 }
 
 /// Whether an operator may fail by a pattern, and so tell that the text before it is not NULL.

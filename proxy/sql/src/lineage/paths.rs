@@ -61,14 +61,18 @@ impl Reader<'_> {
     }
 
     /// Whether a document has a key at its top, where that shows nothing but the key.
-    pub(super) fn has_key(&self, document: &Value, key: &Value) -> Value {
+    pub(super) fn has_key(&mut self, document: &Value, key: &Value) -> Value {
         let is_within = |(column, place): (ColumnId, Vec<String>)| {
             let paths = self.index.paths(column).unwrap_or_default();
             let names = |path: &[String]| path.iter().filter(|key| is_name(key)).count();
             paths.iter().any(|path| names(path) <= place.len())
         };
         match self.place(document).map(is_within) {
-            Some(false) if *key == Value::CONSTANT => Value::OTHER,
+            Some(false) if *key == Value::CONSTANT => {
+                // A document that is one text, or an array of texts, has that text for a key.
+                self.found.lookups.extend(document.columns());
+                Value::OTHER
+            }
             _ => Value::computed([document, key, &Value::OTHER]),
         }
     }

@@ -62,6 +62,10 @@ impl Reader<'_> {
             && select.from_clause().len() == 1
             && matches!(select.from_clause().first(), Some(Node::RangeVar(_)));
         let shape = self.targets(plain(select.target_list()), &star);
+        if self.measures && !(self.is_report && select.sort_clause().is_empty()) {
+            // How much memory its rows took to be joined or sorted stands in the plan.
+            self.probe(&Value::of_set(shape.all()));
+        }
         self.is_report = false;
         for key in select.group_clause() {
             self.key(key, &shape);

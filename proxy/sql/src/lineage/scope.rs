@@ -248,7 +248,9 @@ impl Cte {
     }
 }
 
-const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", PLACE];
+/// Where a row is: how many fit on a page tells how long they are.
+const PLACE: &str = "ctid";
 
 impl Reader<'_> {
     /// A column reference that is not a star by itself.
@@ -325,6 +327,9 @@ impl Reader<'_> {
                 None => found,
             };
         }
+        if found.is_none() && name == PLACE {
+            return Some(Value::computed([&self.in_reach()]));
+        }
         if found.is_none() && SYSTEM_COLUMNS.contains(&name) {
             return Some(Value::OTHER);
         }
@@ -368,6 +373,7 @@ impl Reader<'_> {
                     is_function |= self.index.is_user_function(name);
                     value.or(&item.shape.row())
                 }
+                None if item.is_relation && name == PLACE => Value::computed([&item.shape.row()]),
                 None if item.is_relation && SYSTEM_COLUMNS.contains(&name) => Value::OTHER,
                 None => {
                     is_function |= self.index.is_user_function(name);

@@ -85,6 +85,7 @@ impl Reader<'_> {
                 for value in self.values_of(execute.params()) {
                     self.moves(&value);
                 }
+                self.found.arguments_vary |= !execute.params().iter().all(is_written);
                 Answer::SomeRows
             }
             Node::CreateTableAsStmt(create) => {
@@ -197,6 +198,16 @@ fn creates(select: &nodes::SelectStmt) -> bool {
             Some(left) if current.op != SetOperation::SETOP_NONE => current = left,
             _ => return false,
         }
+    }
+}
+
+/// An argument of EXECUTE that the text spells out.
+fn is_written(node: Node<'_>) -> bool {
+    match node {
+        Node::A_Const(_) | Node::ParamRef(_) | Node::None => true,
+        Node::TypeCast(cast) => is_written(cast.arg()),
+        Node::A_ArrayExpr(array) => array.elements().iter().all(is_written),
+        _ => false,
     }
 }
 

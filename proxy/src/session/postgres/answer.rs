@@ -18,6 +18,7 @@ use codecs::postgres::backend::{ErrorFields, ReadyForQuery, TransactionStatus, t
 use codecs::postgres::build::backend as say;
 use codecs::postgres::rows::{Place, Stop, hop};
 use codecs::postgres::{Frame, Limits, PostgresError, Step, frame};
+use linegate_identity::Effects;
 use masking_simd::{Cell, HitCounts};
 
 use self::large_rows::Large;
@@ -32,6 +33,11 @@ use crate::slab::Ingress;
 
 /// Spans up to this size are copied together into one write.
 const GATHER_BYTES_MAX: usize = 16 << 10;
+
+/// Effects of statements that rows may come of.
+const SHOWS: Effects = Effects::SELECT.with(Effects::COPY_OUT).with(Effects::PREPARED);
+/// program_limit_exceeded, out_of_memory, and internal_error, as which the server refuses to allocate: a row or value is too large.
+const NO_ROOM: [&[u8]; 3] = [b"54000", b"53200", b"XX000"];
 
 /// Where the current result stands.
 #[derive(Default)]
@@ -367,14 +373,13 @@ impl Flow {
                 {
                     session.core.record(session.id, entry).await;
                 }
-                if let (tag::ERROR_RESPONSE, Some(asked)) = (frame.tag, &running) {
-                    let fields = ErrorFields::read(payload).ok();
-                    if let Some(sqlstate) = fields.and_then(|fields| fields.get(b'C')) {
-                        session.spending.note_failure(&session, asked, sqlstate);
-                    }
-                    if let Some(words) = session.spending.words(&session, asked.number) {
-                        replacement = Some(words);
-                    }
+                if frame.tag == tag::ERROR_RESPONSE {
+                    self.failed(payload, running.as_deref())?;
+                }
+                if let (tag::ERROR_RESPONSE, Some(asked)) = (frame.tag, &running)
+                    && let Some(words) = session.spending.words(&session, asked.number)
+                {
+                    replacement = Some(words);
                 }
             }
         }
@@ -417,6 +422,27 @@ impl Flow {
                 Ok(())
             }
         }
+    }
+
+    /// What was asked ends with an error.
+    fn failed(&self, payload: &[u8], running: Option<&Asked>) -> std::result::Result<(), Ended> {
+        let fields = ErrorFields::read(payload).ok();
+        let Some(sqlstate) = fields.and_then(|fields| fields.get(b'C')) else {
+            return Ok(());
+        };
+        let session = &self.session;
+        session.spending.note_failure(session, running, sqlstate);
+        let shows = |asked: &&Asked| {
+            asked.touches_mask(session) && asked.effects().intersects(SHOWS) && asked.is_masked(session)
+        };
+        if NO_ROOM.iter().any(|state| *state == sqlstate) && running.filter(shows).is_some() {
+            // As of rows that are too large here: nothing tells whether it was too large for the server already.
+            return Err(self.server_fault(&PostgresError::FrameTooLong {
+                declared: u32::MAX,
+                max: session.limits.frame_bytes_max,
+            }));
+        }
+        Ok(())
     }
 
     /// The end of a result: a refused one ends with linegate's own error instead of its command tag.

@@ -379,6 +379,9 @@ impl Asking {
         parameters: &[Option<Vec<u8>>],
     ) -> Result<Result<Rc<Asked>, Refusal>, Ended> {
         let session = self.session.clone();
+        if session.spending.waits(&session, &asked) {
+            self.settle().await?;
+        }
         let begin = |asked: &Asked| session.spending.begin(&session, asked, parameters);
         let refusal = match &asked.decision.verdict {
             Verdict::Allow => begin(&asked).err(),

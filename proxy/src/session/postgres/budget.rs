@@ -45,6 +45,12 @@ const WATCH: Duration = Duration::from_millis(200);
 /// refuses to allocate.
 const TELLS_SIZES: [&[u8]; 3] = [b"53", b"54", b"XX000"];
 
+/// What runs, or ends, what another statement prepared or declared.
+const BY_NAME: Effects = Effects::PREPARED.with(Effects::TRANSACTION);
+/// Statements that compute with labelled columns and whose answers have not come; more wait for them, so that failures for size
+/// are counted before the next ones are sent.
+const UNANSWERED_MAX: usize = 3;
+
 /// A session's share in its lease's budgets.
 pub struct Spending {
     /// The counters of the lease's family.
@@ -97,6 +103,15 @@ impl Spending {
         Some(Rc::new(self.meter.charges(&all)))
     }
 
+    /// Whether a statement is to wait until those before it are answered.
+    pub fn waits(&self, session: &Session, asked: &Asked) -> bool {
+        let unanswered = || {
+            let pipeline = session.pipeline.borrow();
+            pipeline.sent().filter(|(_, asked)| may_compute(asked)).count()
+        };
+        may_compute(asked) && unanswered() >= UNANSWERED_MAX
+    }
+
     /// Charges a statement that is about to be sent.
     pub fn begin(
         &self,
@@ -134,8 +149,12 @@ impl Spending {
                 return Err(uncountable());
             }
         }
-        if charges.limits(BudgetKind::Oversized) && asked.computes() {
+        if may_compute(asked) {
             charges.may_be_oversized(now).map_err(refusal)?;
+        }
+        let lineage = statement.lineage.as_ref();
+        if lineage.is_some_and(|lineage| lineage.arguments_vary) && self.runs_what_counts() {
+            return Err(uncountable_arguments());
         }
         if charges.limits(BudgetKind::Lookups) {
             self.look_up(session, asked, charges, parameters, now)
@@ -163,8 +182,8 @@ impl Spending {
         now: UnixMillis,
     ) -> Result<(), Exhausted> {
         let prepared = self.prepared.borrow();
-        let by_name = asked.decision.effects.contains(Effects::PREPARED);
-        let by_name = prepared.1.iter().filter(|_| by_name).copied();
+        let is_by_name = asked.decision.effects.contains(Effects::PREPARED);
+        let by_name = prepared.1.iter().filter(|_| is_by_name).copied();
         let columns: BTreeSet<ColumnId> = lookups_of(asked).chain(by_name).collect();
         if columns.is_empty() {
             return Ok(());
@@ -177,7 +196,7 @@ impl Spending {
             value.extend_from_slice(part.unwrap_or_default());
         }
         let base = value.len();
-        for index in 0..values_count(&asked.text, parameters) {
+        for index in 0..values_count(&asked.text, parameters, is_by_name) {
             value.truncate(base);
             value.extend_from_slice(&index.to_le_bytes());
             let digest = lookup_digest(&session.core.shared.boot_key, &value);
@@ -188,12 +207,25 @@ impl Spending {
         Ok(())
     }
 
-    /// The server refuses what was asked: with which SQLSTATE.
-    pub fn note_failure(&self, session: &Session, asked: &Asked, sqlstate: &[u8]) {
-        let Some(charges) = asked.charges.as_ref().filter(|_| asked.computes()) else {
+    /// Whether something that looks labelled columns up, or computes with them, can be run by a name.
+    fn runs_what_counts(&self) -> bool {
+        let prepared = self.prepared.borrow();
+        !prepared.1.is_empty() || prepared.0.limits(BudgetKind::Oversized)
+    }
+
+    /// The server refuses what was asked, or the end of a transaction or series, with that SQLSTATE.
+    pub fn note_failure(&self, session: &Session, asked: Option<&Asked>, sqlstate: &[u8]) {
+        if !TELLS_SIZES.iter().any(|class| sqlstate.starts_with(class)) {
             return;
-        };
-        if TELLS_SIZES.iter().any(|class| sqlstate.starts_with(class)) {
+        }
+        let computes = |charges: &&Rc<Charges>| charges.limits(BudgetKind::Oversized);
+        let own = asked.filter(|asked| may_compute(asked));
+        let own = own.and_then(|asked| asked.charges.as_ref());
+        // A cursor that is held is run when its transaction ends.
+        let ends = asked.is_none_or(|asked| asked.effects().intersects(BY_NAME));
+        let held = || self.meter.charges(&self.prepared.borrow().0);
+        let held = own.is_none().then(|| Rc::new(held())).filter(|_| ends);
+        if let Some(charges) = own.or(held.as_ref()).filter(computes) {
             charges.note_oversized(clock::now());
             tracing::warn!(
                 session = %session.id,
@@ -410,11 +442,28 @@ fn count(taken: &[u8], rows_max: u64, bytes_max: u64) -> (u64, u64, usize) {
     (rows, at as u64, at)
 }
 
+/// Whether it computes with labelled columns, or may do so by a name, and failures for size are counted.
+fn may_compute(asked: &Asked) -> bool {
+    let charges = asked.charges.as_ref();
+    charges.is_some_and(|charges| charges.limits(BudgetKind::Oversized))
+        && (asked.computes() || asked.effects().contains(Effects::PREPARED))
+}
+
 fn lookups_of(asked: &Asked) -> impl Iterator<Item = ColumnId> {
     let lineage = asked.decision.statement.lineage.as_ref();
     lineage
         .into_iter()
         .flat_map(|lineage| lineage.lookups.iter().copied())
+}
+
+/// What is said where EXECUTE has arguments that cannot be counted or measured.
+fn uncountable_arguments() -> Refusal {
+    Refusal {
+        sqlstate: *b"0A000",
+        message: "linegate cannot tell the values of these arguments, and what may run looks up or computes with masked columns"
+            .to_owned(),
+        hint: Some("Write the arguments of EXECUTE out, or bind parameters.".to_owned()),
+    }
 }
 
 /// What is said where changes are limited and cannot be counted.

@@ -59,6 +59,14 @@ fn what_was_chosen_is_shown_and_nothing_more() {
             "~ssn | probe ssn",
         ),
         ("SELECT to_char(length(ssn), '999') FROM app.customers", "~ssn"),
+        (
+            "SELECT to_char(length(ssn), 'FMRN') FROM app.customers",
+            "~ssn | probe ssn",
+        ),
+        (
+            "SELECT substr(to_char(length(ssn), '999'), 1, -1) FROM app.customers",
+            "~ssn | probe ssn",
+        ),
         // A number whose absolute value is none, where nothing was found.
         (
             "SELECT abs(coalesce(nullif(ssn, g), '-9223372036854775808')) FROM app.customers, generate_series(1, 9) g",

@@ -125,7 +125,7 @@ fn null_tests_and_unlabelled_conditions_are_free() {
         ("SELECT DISTINCT name FROM app.customers", "-"),
         (
             "SELECT ssn FROM app.customers WHERE profile->>'plan' = 'pro' AND profile ? 'tags'",
-            "=ssn",
+            "=ssn | lookup profile",
         ),
         (
             "SELECT id FROM app.customers WHERE created_at > now() - interval '1 day'",

@@ -47,7 +47,10 @@ fn columns_as_they_are() {
             "SELECT o.id, c.name FROM app.orders o JOIN app.customers c ON c.id = o.customer_id",
             "- -",
         ),
-        ("SELECT ctid, tableoid, name FROM app.customers", "- - -"),
+        (
+            "SELECT ctid, tableoid, name FROM app.customers",
+            "~email+ssn+card_number+phone+profile - -",
+        ),
         ("SELECT 1, 'ssn', $1, now() FROM app.customers", "- - - -"),
         (
             "SELECT token, name FROM app.api_tokens t JOIN app.customers c ON c.id = t.customer_id",
@@ -289,7 +292,7 @@ fn documents() {
         ("SELECT (profile)::json->>'tax_id' FROM app.customers", "~profile"),
         (
             "SELECT profile ? 'plan', profile ?| ARRAY['a'] FROM app.customers",
-            "- ~profile | probe profile",
+            "- ~profile | lookup profile | probe profile",
         ),
         (
             "SELECT (profile->'tax_id') ? '1' FROM app.customers",

@@ -308,6 +308,15 @@ fn sizes_stand_in_a_plan_that_was_measured() {
             "- | probe ssn",
         ),
         ("EXPLAIN ANALYZE EXECUTE p", "- | unknown"),
+        ("EXPLAIN ANALYZE SELECT ssn FROM app.customers", "-"),
+        (
+            "EXPLAIN ANALYZE SELECT ssn FROM app.customers ORDER BY id",
+            "- | probe ssn",
+        ),
+        (
+            "EXPLAIN ANALYZE SELECT c.ssn FROM app.customers c JOIN app.orders o ON o.customer_id = c.id",
+            "- | probe ssn",
+        ),
     ]);
 }
 

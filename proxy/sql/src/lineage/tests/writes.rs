@@ -163,7 +163,7 @@ fn values_that_leave_their_column() {
         ),
         (
             "EXPLAIN ANALYZE CREATE TABLE t AS SELECT ssn FROM app.customers",
-            "- | moved ssn",
+            "- | probe ssn | moved ssn",
         ),
         (
             "PREPARE p AS INSERT INTO app.audit_log (what) SELECT ssn FROM app.customers",

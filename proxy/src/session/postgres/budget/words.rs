@@ -4,8 +4,9 @@
 use linegate_identity::Effects;
 
 /// At least as many as the values that a column can be compared with: constants of the text, elements of arrays. A text in
-/// which a quote may not be what it seems is counted as if no quote meant anything.
-pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>]) -> u64 {
+/// which a quote may not be what it seems is counted as if no quote meant anything. `by_name`: it runs something else, so that
+/// of which types its arguments are cannot be told.
+pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], by_name: bool) -> u64 {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let unclear = [&b"\\"[..], b"\"", b"--", b"/*", b"$$"]
         .iter()
@@ -21,6 +22,7 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>]) -> u64 {
                 u64::from(quoted || unclear)
             }
             b',' => u64::from(quoted || unclear),
+            _ if by_name && is_blank(byte) => u64::from(quoted || unclear),
             // An escape may be a comma.
             b'\\' => 1,
             b'0'..=b'9' | b'$' => u64::from(!quoted && !is_word(before) && before != b'$'),
@@ -31,9 +33,13 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>]) -> u64 {
     if text.windows(2).any(|two| two.eq_ignore_ascii_case(b"u&")) {
         count = count.max(text.len() as u64 / 4); // the escape may be any character
     }
-    // Spread out, a text search vector has its lexemes between blanks.
-    let spreads = text.windows(6).any(|six| six.eq_ignore_ascii_case(b"unnest"));
-    let is_between = |byte: u8| byte == b',' || spreads && byte == b' ';
+    // A vector of numbers or a text search vector has its elements between blanks, or in binary with a NUL behind each.
+    let has = |word: &[u8]| {
+        text.windows(word.len())
+            .any(|here| here.eq_ignore_ascii_case(word))
+    };
+    let spreads = by_name || [&b"unnest"[..], b"any", b"some"].into_iter().any(has);
+    let is_between = |byte: u8| byte == b',' || spreads && (is_blank(byte) || byte == 0);
     let of_parameters = parameters.iter().flatten().map(|value| {
         let word = |at: usize| Some(u32::from_be_bytes(*value.get(at..)?.first_chunk()?));
         match (word(0), word(4)) {
@@ -47,6 +53,10 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>]) -> u64 {
         }
     });
     (count + of_parameters.sum::<u64>()).max(1)
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// Whether the command tags will tell every row that the text changes: a WITH may change rows that no tag counts.
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn values_are_counted_and_never_too_few() {
-        let count = |text: &str| values_count(text.as_bytes(), &[]);
+        let count = |text: &str| values_count(text.as_bytes(), &[], false);
         assert_eq!(count("SELECT name FROM c WHERE ssn = '536-90-4399'"), 1);
         assert_eq!(count("SELECT name FROM c1 WHERE ssn IN ('a', 'b') OR n = 7"), 3);
         assert_eq!(count("SELECT name FROM c WHERE ssn = ANY ('{a,b,c}')"), 3);
@@ -109,9 +119,15 @@ mod tests {
 
     #[test]
     fn elements_of_array_parameters_are_counted() {
-        let count = |value: &[u8]| values_count(b"WHERE ssn = ANY ($1)", &[Some(value.to_vec())]);
+        let count = |value: &[u8]| values_count(b"WHERE ssn = ANY ($1)", &[Some(value.to_vec())], false);
         assert_eq!(count(b"536-90-4399"), 1);
         assert_eq!(count(b"{a,b,c}"), 3);
+        assert_eq!(count(b"1 2\t3\n4"), 4);
+        assert_eq!(
+            values_count(b"WHERE ssn = $1", &[Some(b"a b c".to_vec())], false),
+            1
+        );
+        assert_eq!(values_count(b"EXECUTE x('1 2 3 4')", &[], true), 4);
         let mut array = Vec::new();
         for word in [1u32, 0, 25, 3, 1] {
             array.extend_from_slice(&word.to_be_bytes());
