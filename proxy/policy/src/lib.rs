@@ -47,6 +47,6 @@ pub use mask_plan::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal};
 pub use problems::{Problem, Told};
 pub use statement::{CopyFormat, CopyOut, Leads, Name, Named, OutputColumn, Statement};
 pub use subject::Subject;
-pub use under_mask::makes_clear_relations;
+pub use under_mask::{keeps_clear_relations, makes_clear_relations};
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};
 pub use window::Moment;

@@ -267,6 +267,36 @@ pub fn makes_clear_relations(statement: &Statement, labels: &LabelIndex, masks: 
         && !labels.has_lost_labels()
 }
 
+/// Whether a definition leaves what an open transaction made as it was: it moves no names or rows, runs no code that is not known,
+/// and names nothing that bears a label.
+pub fn keeps_clear_relations(statement: &Statement, labels: &LabelIndex) -> bool {
+    let Some(lineage) = &statement.lineage else {
+        return false;
+    };
+    let touches = |name: &Name| {
+        labels.touches(&Name {
+            schema: None,
+            name: name.name.clone(),
+        })
+    };
+    statement.count == 1
+        && statement
+            .effects
+            .without(Effects::ALTER.with(Effects::DROP))
+            .is_empty()
+        && statement.opaque.is_empty()
+        && statement
+            .functions
+            .iter()
+            .all(|function| is_known(function, Some(labels)))
+        && lineage.unknown.is_empty()
+        && lineage.touched.is_empty()
+        && statement.leads.keeps_relations()
+        && statement.leads.code.is_empty()
+        && !statement.reads.iter().chain(&statement.writes).any(touches)
+        && !labels.has_lost_labels()
+}
+
 fn carries(function: &Name) -> bool {
     let name = function.name.as_str();
     CARRIERS.contains(&name) || CARRIER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))

@@ -435,7 +435,7 @@ impl Flow {
         let shows = |asked: &&Asked| {
             asked.touches_mask(session) && asked.effects().intersects(SHOWS) && asked.is_masked(session)
         };
-        if NO_ROOM.iter().any(|state| *state == sqlstate) && running.filter(shows).is_some() {
+        if NO_ROOM.contains(&sqlstate) && running.filter(shows).is_some() {
             // As of rows that are too large here: nothing tells whether it was too large for the server already.
             return Err(self.server_fault(&PostgresError::FrameTooLong {
                 declared: u32::MAX,

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use codecs::postgres::backend::{CopyResponse, RowDescription, TransactionStatus};
 use linegate_identity::Effects;
-use linegate_policy::{Name, PlanRefusal, Statement, Verdict, makes_clear_relations};
+use linegate_policy::{Name, PlanRefusal, Statement, Verdict, keeps_clear_relations, makes_clear_relations};
 
 mod made;
 mod reach;
 
-pub use made::{Code, Fresh, OF_ROWS};
+pub use made::{Clarity, Code, Fresh, OF_ROWS};
 
 use super::asked::Asked;
 use super::results::{Kept, Plan, Unseen};
@@ -65,11 +65,17 @@ impl Session {
 
     /// A statement goes to the server: what it makes is seen by this session alone until the transaction ends.
     pub fn note_made(&self, statement: &Statement) {
-        let makes_clear = statement.changes_catalog
-            && self.catalog.latest().is_some_and(|view| {
-                let masks = &self.standing.borrow().masks;
-                makes_clear_relations(statement, &view.labels, masks)
-            });
+        let view = self.catalog.latest().filter(|_| statement.changes_catalog);
+        let clarity = view.map_or(Clarity::Lost, |view| {
+            let masks = &self.standing.borrow().masks;
+            if makes_clear_relations(statement, &view.labels, masks) {
+                Clarity::Made
+            } else if keeps_clear_relations(statement, &view.labels) {
+                Clarity::Kept
+            } else {
+                Clarity::Lost
+            }
+        });
         let kin = || {
             let view = self.catalog.latest();
             let kin = view.map(|view| changing::family(statement.writes.iter(), &view.labels));
@@ -82,7 +88,7 @@ impl Session {
                 .map(|known| known.reactions)
                 .any(|does| does.triggers || does.calls)
         };
-        self.fresh.forwarded(statement, makes_clear, kin, reacts);
+        self.fresh.forwarded(statement, clarity, kin, reacts);
     }
 
     /// Whether a relation of a result that the catalog does not hold, though it was read again after the result was described,

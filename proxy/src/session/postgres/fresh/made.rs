@@ -40,6 +40,17 @@ pub struct Code {
     pub mark: u64,
 }
 
+/// What a definition means for what an open transaction's own relations can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clarity {
+    /// It makes relations that can hold nothing labelled, and changes no other names.
+    Made,
+    /// It moves no names or rows, and has nothing to do with labels.
+    Kept,
+    /// Anything else.
+    Lost,
+}
+
 /// What a session made that nobody else can see yet.
 #[derive(Default)]
 pub struct Fresh {
@@ -82,14 +93,12 @@ struct Led {
 }
 
 impl Fresh {
-    /// A statement goes to the server. `makes_clear`: it makes relations that can hold nothing labelled, and changes no
-    /// other names.
-    /// `kin`: other relations through which those that it writes are reached. `reacts`: whether using a relation calls functions,
+    /// A statement goes to the server. `kin`: other relations through which those that it writes are reached. `reacts`: whether using a relation calls functions,
     /// as the catalog has it.
     pub fn forwarded(
         &self,
         statement: &Statement,
-        makes_clear: bool,
+        clarity: Clarity,
         kin: impl FnOnce() -> Vec<Name>,
         reacts: impl Fn(&Name) -> bool,
     ) {
@@ -115,10 +124,12 @@ impl Fresh {
         led.take(statement);
         led.recode(statement, kin, reacts);
         let mut made = self.made.borrow_mut();
-        if makes_clear && made.len() + statement.writes.len() <= MADE_MAX {
-            made.extend(statement.writes.iter().cloned());
-        } else {
-            self.is_doubtful.set(true);
+        match clarity {
+            Clarity::Made if made.len() + statement.writes.len() <= MADE_MAX => {
+                made.extend(statement.writes.iter().cloned());
+            }
+            Clarity::Kept => {}
+            Clarity::Made | Clarity::Lost => self.is_doubtful.set(true),
         }
     }
 
