@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linegate_tests::shop;
 use linegate_tests::under::{Under, code, under};
-use linegate_tests::wire::rows;
+use linegate_tests::wire::{error_of, rows};
 use linegate_tests::{RawClient, eventually};
 
 /// The shop, and an unlabelled corner of it.
@@ -77,4 +77,20 @@ fn a_lock_on_one_table_takes_no_other_views_away() {
     eventually("the view over the locked table is back", || {
         (code(&client.query("SELECT body FROM app.bodies")) == "no error").then_some(())
     });
+}
+
+#[test]
+fn a_misspelt_column_is_called_by_its_name() {
+    let (_under, mut client) = corner();
+    for (text, name) in [
+        ("SELECT c.nope FROM app.customers c", "c.nope"),
+        ("SELECT id FROM app.customers ORDER BY nope", "nope"),
+        ("SELECT count(nope) FROM app.customers", "nope"),
+    ] {
+        let (sqlstate, message) = error_of(&client.query(text)).expect("an error");
+        assert_eq!(sqlstate, "42703", "{text}");
+        assert!(message.contains(name), "{message}");
+    }
+    let probes = "SELECT id FROM app.customers ORDER BY ssn";
+    assert_eq!(code(&client.query(probes)), "42501");
 }

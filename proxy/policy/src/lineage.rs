@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::statement::Name;
+
 /// A column by the server's own numbers: a rename keeps them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColumnId {
@@ -69,6 +71,8 @@ pub struct Lineage {
     /// It runs a prepared statement with arguments that the text does not spell out: what they are, and how many values or bytes,
     /// cannot be told.
     pub arguments_vary: bool,
+    /// The first column that no relation has which it could be of, with that relation's name in the text if it stands there.
+    pub misnamed: Option<Name>,
     /// It names a relation that the catalog does not hold: reading the catalog again may change this lineage.
     pub strangers: bool,
     /// It changes rows of a relation with triggers of its owner's.

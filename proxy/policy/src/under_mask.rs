@@ -152,7 +152,10 @@ fn followed(
         .iter()
         .find_map(|column| labels.unprobed_label(*column, masks));
     if let Some(label) = probed {
-        return Some(Channel::Probe(label.to_owned()));
+        return Some(match &lineage.misnamed {
+            Some(name) => Channel::Misnamed(name.clone()),
+            None => Channel::Probe(label.to_owned()),
+        });
     }
     let any = any?;
     if effects.contains(Effects::COPY_IN)

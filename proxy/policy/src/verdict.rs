@@ -124,6 +124,8 @@ pub enum Channel {
     Setting(String),
     /// A condition, order, group or choice would look at the values of that label.
     Probe(String),
+    /// A column that the catalog does not hold would have to be a function of labelled values.
+    Misnamed(Name),
 }
 
 impl Reason {
@@ -204,6 +206,9 @@ impl Reason {
             Self::AroundMask(Channel::Probe(_)) => {
                 "Compare the column itself with a complete value, or ask for the policy action probe."
             }
+            Self::AroundMask(Channel::Misnamed(_)) => {
+                "Check the name; a column that was made just now is known in a moment."
+            }
             Self::AroundMask(Channel::Function(_)) => {
                 "Only known built-in functions run while columns are masked."
             }
@@ -229,6 +234,8 @@ impl Reason {
                 | Channel::Opaque(_)
                 | Channel::Server,
             ) => *b"0A000",
+            // undefined_column
+            Self::AroundMask(Channel::Misnamed(_)) => *b"42703",
             // lock_not_available
             Self::NamesMoving => *b"55P03",
             // statement_too_complex
@@ -264,6 +271,7 @@ impl fmt::Display for Channel {
             ),
             Self::Definition(name) => write!(f, "the definition of relation {} must stay", name_shown(name)),
             Self::Setting(name) => write!(f, "setting {} must stay", shown(name)),
+            Self::Misnamed(name) => write!(f, "column {} is not known", name_shown(name)),
             Self::Probe(label) => write!(
                 f,
                 "values of label {} can only be looked up by equality",

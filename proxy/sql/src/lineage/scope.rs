@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use linegate_policy::Name;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
@@ -283,6 +284,9 @@ impl Reader<'_> {
                 Value::CONSTANT // an argument of the function; the caller's arguments are judged at the call
             } else {
                 // A column that the catalog does not know yet, a function in a column's clothes, or an error.
+                if let [Node::String(name)] = fields.as_slice() {
+                    self.misnamed(None, name.sval().unwrap_or_default());
+                }
                 self.in_reach()
             }
         });
@@ -363,7 +367,7 @@ impl Reader<'_> {
     fn qualified(&mut self, relation: &str, name: &str) -> Option<Value> {
         let items = self.items_named(relation);
         let mut found: Option<Value> = None;
-        let mut is_function = false;
+        let (mut is_function, mut is_misnamed) = (false, false);
         let mut probed = Set::new();
         for item in items {
             let value = match item.shape.column(name) {
@@ -378,6 +382,7 @@ impl Reader<'_> {
                 None => {
                     is_function |= self.index.is_user_function(name);
                     // A function of the row (a cast may fail), or a column newer than the catalog.
+                    is_misnamed = true;
                     let row = Value::computed([&item.shape.row()]);
                     probed.extend(row.columns());
                     row
@@ -388,8 +393,18 @@ impl Reader<'_> {
         if is_function {
             self.unknown(DISGUISED);
         }
+        if is_misnamed {
+            self.misnamed(Some(relation), name);
+        }
         self.found.probes.extend(probed);
         found
+    }
+
+    fn misnamed(&mut self, relation: Option<&str>, name: &str) {
+        self.found.misnamed.get_or_insert_with(|| Name {
+            schema: relation.map(str::to_owned),
+            name: name.to_owned(),
+        });
     }
 
     /// A whole row of the items of that name.
