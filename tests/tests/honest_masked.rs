@@ -7,9 +7,17 @@ use linegate_tests::under::{Under, code, under};
 use linegate_tests::wire::{error_of, rows};
 use linegate_tests::{RawClient, eventually};
 
+/// Under a mask, and otherwise free.
+const NOTHING_WAITS: &str = r#"@id("works") permit (principal in Group::"ci", action, resource)
+    unless { action in [Action::"read_raw", Action::"probe"] };"#;
+
 /// The shop, and an unlabelled corner of it.
 fn corner() -> (Under, RawClient) {
-    let under = under(shop::POLICIES);
+    corner_under(shop::POLICIES)
+}
+
+fn corner_under(policies: &str) -> (Under, RawClient) {
+    let under = under(policies);
     under.postgres.sql(
         "SET ROLE app; CREATE TABLE app.notes (id serial PRIMARY KEY, body text); INSERT INTO app.notes (body) VALUES ('a'), ('b');
          CREATE VIEW app.bodies AS SELECT body FROM app.notes; CREATE VIEW app.people AS SELECT id, name FROM app.customers",
@@ -93,4 +101,31 @@ fn a_misspelt_column_is_called_by_its_name() {
     }
     let probes = "SELECT id FROM app.customers ORDER BY ssn";
     assert_eq!(code(&client.query(probes)), "42501");
+}
+
+#[test]
+fn rows_of_the_client_replace_labelled_values() {
+    let (under, mut client) = corner_under(NOTHING_WAITS);
+    under
+        .postgres
+        .sql("ALTER TABLE app.customers ALTER ssn DROP NOT NULL, ALTER card_number DROP NOT NULL, ALTER credit_limit DROP NOT NULL");
+    assert_eq!(code(&client.query("CREATE TABLE app.more (id int)")), "no error");
+    for source in [
+        "SELECT * FROM unnest(ARRAY[9001, 9002], ARRAY['a', 'b'], ARRAY['c', 'd'])",
+        "SELECT * FROM (VALUES (9001, 'a', 'c')) v(id, name, email)",
+        "SELECT id + 9000, body, body FROM app.notes",
+    ] {
+        let upsert = format!(
+            "INSERT INTO app.customers (id, name, email) {source} ON CONFLICT (id) DO UPDATE SET email = excluded.email"
+        );
+        assert_eq!(code(&client.query(&upsert)), "no error", "{source}");
+    }
+    for stolen in [
+        "INSERT INTO app.notes (id, body) SELECT id, ssn FROM app.customers ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+        "INSERT INTO app.customers (id, name) SELECT id, ssn FROM app.customers ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        "INSERT INTO app.customers (id, name, ssn) VALUES (1, 'a', 'b') ON CONFLICT (id) DO UPDATE SET name = customers.ssn",
+        "INSERT INTO app.customers AS excluded (id, name) SELECT 1, 'a' FROM app.notes ON CONFLICT (id) DO UPDATE SET name = excluded.ssn",
+    ] {
+        assert_ne!(code(&client.query(stolen)), "no error", "{stolen}");
+    }
 }

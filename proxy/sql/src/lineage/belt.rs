@@ -21,6 +21,9 @@ use crate::parse::plain;
 use crate::walk::children::any_below;
 use crate::walk::names;
 
+/// The row that an INSERT proposes, in its ON CONFLICT clause.
+const PROPOSED: &str = "excluded";
+
 /// Rounds after which names that lead to names must have settled.
 const ROUNDS_MAX: usize = 64;
 
@@ -237,16 +240,19 @@ impl Belt {
         let named = counted.iter().filter(|(name, _)| *name != VALUES_NAME);
         let items: usize = named.map(|(_, (times, _))| times).sum();
         self.is_single = others.into_inner() == 0 && items <= 1;
+        // Where nothing else goes by that name, it is the row that an INSERT proposes, which is followed from where it comes.
+        let is_proposed = !counted.contains_key(PROPOSED);
         self.certain = counted
             .into_iter()
             .filter(|(_, (times, is_relation))| *times == 1 && *is_relation)
             .map(|(name, _)| name)
+            .chain(is_proposed.then(|| PROPOSED.to_owned()))
             .collect();
         self.direct = direct.into_inner();
         self.derived = derived.into_inner();
         self.rows = rows.into_inner();
         // Rows of the relation that a statement changes.
-        self.rows.extend(["excluded", "new", "old"].map(str::to_owned));
+        self.rows.extend([PROPOSED, "new", "old"].map(str::to_owned));
         self.functions = functions.into_inner();
         self.all = Rc::new(all.into_inner());
     }
