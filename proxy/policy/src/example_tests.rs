@@ -222,6 +222,19 @@ fn the_example_agents_work_on_a_budget() {
     let unbounded = decided(&engine, &alone, "!update", &[], &["app.orders"]);
     assert_ne!(unbounded.verdict, Verdict::Allow);
     assert!(unbounded.budget.is_empty() || matches!(unbounded.verdict, Verdict::Hold(_)));
+    for (effects, reads, writes) in [
+        ("select", &["app.orders"][..], &[][..]),
+        ("create", &[], &["app.made"]),
+    ] {
+        let mut opaque = statement(effects, reads, writes);
+        opaque.opaque = vec!["a function body"];
+        let found = decide(&engine, &alone, Some(&index()), &MaskScope::default(), &opaque);
+        assert!(
+            matches!(found.verdict, Verdict::Deny(Reason::Forbidden { .. })),
+            "{effects}: {:?}",
+            found.verdict
+        );
+    }
     let deep = subject(&engine, "workload:ci-runner > a > b > c > helper");
     assert!(matches!(
         decided(&engine, &deep, "select", &["app.orders"], &[]).verdict,
