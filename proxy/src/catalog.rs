@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use linegate_policy::{Catalog, LabelIndex};
@@ -28,8 +29,10 @@ mod reading;
 use reading::Side;
 
 const REFRESH: Duration = Duration::from_secs(30);
-/// After a reading that lacks something.
+/// When a reading that lacks something is followed by another.
 const AGAIN: Duration = Duration::from_secs(2);
+/// The same where the one before lacked something too.
+const AGAIN_LATER: Duration = Duration::from_secs(10);
 /// What initdb makes has a smaller OID (`FirstNormalObjectId`).
 const OURS_FROM: u32 = 16384;
 /// A side connection that was not used for so long is closed, so that it stands in nobody's way.
@@ -150,11 +153,16 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
             if lacks_views(&catalog) {
                 // Somebody is changing them, or what they show: all is read again soon.
                 catalog.version = None;
-                let (shared, wish) = (shared.clone(), wish.clone());
-                rt::spawn(async move {
-                    rt::sleep(AGAIN).await;
-                    shared.wish_catalog(&wish.target, &wish.database);
-                });
+                if !cell.awaits_views.swap(true, Ordering::AcqRel) {
+                    let lacked = before.as_ref().is_some_and(|view| view.version.is_none());
+                    let wait = if lacked { AGAIN_LATER } else { AGAIN };
+                    let (shared, cell, wish) = (shared.clone(), cell.clone(), wish.clone());
+                    rt::spawn(async move {
+                        rt::sleep(wait).await;
+                        cell.awaits_views.store(false, Ordering::Release);
+                        shared.wish_catalog(&wish.target, &wish.database);
+                    });
+                }
             }
             let earlier = before.as_ref().map(|view| &view.labels);
             let (mut labels, warnings) = LabelIndex::resolve_after(&catalog, &target.labels, earlier);

@@ -68,6 +68,8 @@ pub struct CatalogCell {
     under_way: AtomicU64,
     failed: AtomicU64,
     wished: AtomicBool,
+    /// It lacks views, and will be read again for them.
+    pub awaits_views: AtomicBool,
     checks_wanted: AtomicU64,
     checks_done: AtomicU64,
     changed_at: AtomicU64,

@@ -270,3 +270,37 @@ fn arguments_that_nobody_can_count_do_not_look_up() {
     let by_schema = "SELECT id FROM app.customers WHERE ssn = current_schema";
     assert_eq!(code(&client.query(by_schema)), "42501");
 }
+
+#[test]
+fn portals_that_were_bound_before_do_not_run_when_there_is_no_room_left() {
+    let (under, mut client) = large();
+    // Nested more deeply than the server's stack is high.
+    under
+        .postgres
+        .sql("SET ROLE app; CREATE TABLE app.deep AS SELECT repeat('[', 200000) AS body");
+    let sql = "SELECT c.ssn || 'x', d.body::json FROM app.customers c, app.deep d";
+    assert_eq!(
+        code(&client.query("SELECT length(body) FROM app.deep")),
+        "no error"
+    );
+    assert_eq!(code(&client.query("BEGIN")), "no error");
+    for portal in 0..8 {
+        let bound = say(
+            &mut client,
+            &[parse("", sql), bind(&portal.to_string(), "", &[], 0), sync()],
+        );
+        assert_eq!(code(&bound), "no error");
+    }
+    assert_eq!(code(&client.query("SAVEPOINT s")), "no error");
+    let mut answers = Vec::new();
+    for portal in 0..8 {
+        answers.push(code(&say(
+            &mut client,
+            &[execute(&portal.to_string(), 0), sync()],
+        )));
+        assert_eq!(code(&client.query("ROLLBACK TO s")), "no error");
+    }
+    let expected: Vec<&str> = [vec!["54001"; 5], vec!["54000"; 3]].concat();
+    assert_eq!(answers, expected);
+    under.linegate.assert_unharmed();
+}

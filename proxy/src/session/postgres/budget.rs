@@ -112,6 +112,13 @@ impl Spending {
         may_compute(asked) && unanswered() >= UNANSWERED_MAX
     }
 
+    /// Whether what computes with labelled columns may fail for size once more.
+    pub fn may_run(&self, asked: &Asked) -> Result<(), Refusal> {
+        let charges = asked.charges.as_ref().filter(|_| may_compute(asked));
+        let room = charges.map_or(Ok(()), |charges| charges.may_be_oversized(clock::now()));
+        room.map_err(refusal)
+    }
+
     /// Charges a statement that is about to be sent.
     pub fn begin(
         &self,
@@ -149,9 +156,7 @@ impl Spending {
                 return Err(uncountable());
             }
         }
-        if may_compute(asked) {
-            charges.may_be_oversized(now).map_err(refusal)?;
-        }
+        self.may_run(asked)?;
         let lineage = statement.lineage.as_ref();
         if lineage.is_some_and(|lineage| lineage.arguments_vary) && self.runs_what_counts() {
             return Err(uncountable_arguments());

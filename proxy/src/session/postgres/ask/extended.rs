@@ -213,6 +213,14 @@ impl Asking {
         }
         let is_same = known.is_some_and(|known| Rc::ptr_eq(&known, &asked));
         let asked = if was_cleared {
+            // It was bound when there was room still.
+            if self.session.spending.waits(&self.session, &asked) {
+                self.settle().await?;
+            }
+            if let Err(refusal) = self.session.spending.may_run(&asked) {
+                self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+                return Ok(());
+            }
             if !is_same {
                 self.note_what_runs(&asked);
             }
