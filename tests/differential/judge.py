@@ -39,7 +39,7 @@ OF_CATALOG = {
 NOT_NOW = {"execute", "call", "unreadable", "function-call", "server", "replication"}
 SEQUENCE_FUNCTIONS = {"nextval", "currval", "setval", "lastval"}
 # Functions that look at a relation's definition or size, and lock it for that.
-LOOKS = ("pg_get_", "pg_partition_", "pg_relation_size", "pg_total_relation_size", "pg_table_size", "pg_indexes_size")
+LOOKS = ("satisfies_hash_partition", "pg_get_", "pg_partition_", "pg_relation_size", "pg_total_relation_size", "pg_table_size", "pg_indexes_size")
 SHARED = {"AccessShareLock", "RowShareLock"}
 OF_ROWS = set("rvmfpS")
 
@@ -220,7 +220,8 @@ def judge(seen, reading):
             add("row type", oid, " ".join(sorted(held)))
         elif not scanned and held <= {"AccessShareLock"} and effects & {"create", "alter"} and not effects & {"select", "execute"}:
             add("row type", oid, " ".join(sorted(held)))
-        elif not written and not scanned and held <= {"AccessShareLock"} and printed:
+        elif not written and printed and (not scanned and held <= {"AccessShareLock"}
+                                          or sequence(oid) and held <= {"AccessShareLock", "RowExclusiveLock"}):
             add("definition or size looked at", oid, " ".join(sorted(held)))
         else:
             add("relation not named", oid, " ".join(sorted(held)) or "scanned")

@@ -305,6 +305,8 @@ class Session:
             again = judge.union(again, reader.read(earlier["text"], bare=False)) if earlier else whole
         elif "prepared" in reading["effects"] and not reading["defines"]:
             again = judge.union(again, whole)
+            for earlier in list(self.named.values()):
+                again = judge.union(again, reader.read(earlier["text"], bare=False))
         return judge.judge(seen, again)
 
 

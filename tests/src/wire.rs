@@ -313,9 +313,17 @@ pub fn c_string(text: &str) -> Vec<u8> {
 
 /// Parse, without parameter types.
 pub fn parse(name: &str, sql: &str) -> Vec<u8> {
+    parse_typed(name, sql, &[])
+}
+
+/// Parse, with its parameters' types by number.
+pub fn parse_typed(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
     let mut body = c_string(name);
     body.extend_from_slice(&c_string(sql));
-    body.extend_from_slice(&[0, 0]);
+    body.extend_from_slice(&u16::try_from(types.len()).expect("few").to_be_bytes());
+    for number in types {
+        body.extend_from_slice(&number.to_be_bytes());
+    }
     framed(b'P', &body)
 }
 

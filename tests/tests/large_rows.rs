@@ -112,6 +112,31 @@ fn nor_of_a_row_of_copy() {
 }
 
 #[test]
+fn what_a_redaction_is_made_of_does_not_count() {
+    let (under, mut client) = limited(shop::POLICIES);
+    let mut shown = Vec::new();
+    for options in [
+        "FORMAT csv, QUOTE '4', DELIMITER '|'",
+        "FORMAT csv, QUOTE '9', DELIMITER '|'",
+        "DELIMITER '|'",
+    ] {
+        // Where a quote is doubled or not, the row has the same room.
+        let text = format!(
+            "COPY (SELECT b.body, c.card_number, c.ssn, c.id FROM app.large b, app.customers c WHERE b.id = 1) TO STDOUT ({options})"
+        );
+        let answer = client.query(&text);
+        assert_eq!(code(&answer), "no error", "{options}");
+        assert_nothing_raw(options, &answer);
+        shown.push(answer.iter().filter(|message| message.tag == b'd').count());
+    }
+    assert!(
+        shown[0] > 1 && shown.iter().all(|count| *count == shown[0]),
+        "{shown:?}"
+    );
+    under.linegate.assert_unharmed();
+}
+
+#[test]
 fn behind_a_cut_nobody_looks_at_rows() {
     let (_under, mut client) =
         limited(&shop::POLICIES.replace("@id(\"ci-works\")", "@id(\"ci-works\") @budget_rows(\"1/hour\")"));

@@ -11,46 +11,43 @@ use super::frame::{FrameSize, HEADER_BYTES, Limits};
 pub enum Keep {
     /// All of it; these count together.
     Shown,
-    /// All of it, for something else to be made of it; these count together, apart from those that are shown.
+    /// All of it, for something else to be made of it, up to [`SOURCE_BYTES_MAX`]; a larger cell becomes NULL. Each counts for
+    /// itself: what is beside it must not tell how long it is.
     Source,
     /// Whether it is NULL; a cell that is not becomes an empty one.
     Null,
 }
 
-/// How much was kept.
+/// Bytes of a cell that something else is made of, in rows that outgrow a buffer.
+pub const SOURCE_BYTES_MAX: usize = 64 << 10;
+
+/// How much is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     shown: usize,
-    sources: usize,
     max: u32,
 }
 
 impl Room {
     pub(crate) fn new(max: u32) -> Self {
-        Self {
-            shown: 0,
-            sources: 0,
-            max,
-        }
+        Self { shown: 0, max }
     }
 
-    /// Takes so many bytes of a cell; whether they are kept.
-    pub(crate) fn take(&mut self, keep: Keep, bytes: usize) -> Result<bool, PostgresError> {
-        let count = match keep {
-            Keep::Shown => &mut self.shown,
-            Keep::Source => &mut self.sources,
-            Keep::Null => return Ok(false),
-        };
-        *count = count.saturating_add(bytes);
-        if *count > self.max as usize {
+    /// Takes so many bytes of a cell that is shown.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), PostgresError> {
+        self.shown = self.shown.saturating_add(bytes);
+        if self.shown > self.max as usize {
             return Err(PostgresError::FrameTooLong {
-                declared: u32::try_from(*count).unwrap_or(u32::MAX),
+                declared: u32::try_from(self.shown).unwrap_or(u32::MAX),
                 max: self.max,
             });
         }
-        Ok(true)
+        Ok(())
     }
 }
+
+/// The length of a cell that is NULL.
+const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +148,17 @@ impl Cells {
             }
             bytes => usize::try_from(bytes).map_err(|_| PostgresError::CellLength { column })?,
         };
-        self.is_kept = self.room.take(self.keeps[usize::from(column)], bytes)?;
-        out.extend_from_slice(if self.is_kept { &length } else { &[0; 4] });
+        let (is_kept, length) = match self.keeps[usize::from(column)] {
+            Keep::Shown => {
+                self.room.take(bytes)?;
+                (true, length)
+            }
+            Keep::Source if bytes <= SOURCE_BYTES_MAX => (true, length),
+            Keep::Source => (false, NULL),
+            Keep::Null => (false, [0; 4]),
+        };
+        self.is_kept = is_kept;
+        out.extend_from_slice(&length);
         self.cell_left = bytes;
         self.walk = Walk::Cell;
         if bytes == 0 {
@@ -265,10 +271,15 @@ mod tests {
             let too_long = row(&[Some(b"123456"), Some(&dropped), Some(b"")]);
             let fits = row(&[Some(b"12345"), Some(&dropped), Some(b"12345")]);
             let error = PostgresError::FrameTooLong { declared: 6, max: 5 };
-            assert_eq!(sieved(&too_long, 0, 5), Err(error.clone()));
+            assert_eq!(sieved(&too_long, 0, 5), Err(error));
             assert!(sieved(&fits, 0, 5).is_ok());
-            let source = row(&[Some(b""), Some(&dropped), Some(b"123456")]);
-            assert_eq!(sieved(&source, 0, 5), Err(error), "sources are bounded as well");
+            let largest = vec![b'x'; SOURCE_BYTES_MAX];
+            let source = row(&[Some(b"12345"), Some(&dropped), Some(&largest)]);
+            let kept = row(&[Some(b"12345"), Some(b""), Some(&largest)]);
+            assert_eq!(sieved(&source, 0, 5), Ok(kept), "sources count for themselves");
+            let source = row(&[Some(b""), Some(&dropped), Some(&vec![b'x'; SOURCE_BYTES_MAX + 1])]);
+            let kept = row(&[Some(b""), Some(b""), None]);
+            assert_eq!(sieved(&source, 0, 5), Ok(kept));
         }
     }
 

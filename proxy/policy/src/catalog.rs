@@ -112,11 +112,21 @@ pub struct Catalog {
     pub user_functions: HashSet<String>,
     /// Lower-case names of operators and types whose use calls such a function.
     pub calling: HashSet<String>,
+    /// The types among them, by OID.
+    pub calling_types: HashSet<u32>,
+    /// Event triggers run beside definitions.
+    pub event_triggers: bool,
     /// The functions behind those names, as far as they could be read.
     pub functions: Vec<Function>,
     /// Functions of extensions that are known to compute with their arguments only: schema and lower-case name. Their names
     /// are not among `user_functions`.
     pub extension_functions: HashSet<(String, String)>,
+    /// Pairs of an object and what goes along when it is dropped with CASCADE, beside what views, rules, foreign keys and children
+    /// tell. A relation is its OID, any other object its own OID beside that of its catalog in the upper half.
+    pub dependents: Vec<(u64, u64)>,
+    /// Objects beside tables and views whose names are looked up along the search path: schema, name and what they are, as in
+    /// `dependents`; an index is its table.
+    pub objects: Vec<(String, String, u64)>,
     /// What the server's catalogs looked like when they were read: another answer to the same question means a change.
     pub version: Option<String>,
 }

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::statement::Name;
 use crate::subject::Subject;
 
+mod along;
 mod behind;
 mod columns;
 mod functions;
@@ -183,8 +184,11 @@ pub struct LabelIndex {
     by_name: HashMap<String, Vec<u32>>,
     user_functions: HashSet<String>,
     calling: HashSet<String>,
+    calling_types: HashSet<u32>,
+    event_triggers: bool,
     extension_functions: HashSet<(String, String)>,
     functions: HashMap<String, Vec<functions::Entry>>,
+    along: along::Along,
     /// Views that were followed.
     behind: HashMap<u32, behind::Behind>,
     sightings: suspects::Sightings,
@@ -215,8 +219,11 @@ impl LabelIndex {
             document_paths: labels.iter().map(|label| label.paths.clone()).collect(),
             user_functions: catalog.user_functions.clone(),
             calling: catalog.calling.clone(),
+            calling_types: catalog.calling_types.clone(),
+            event_triggers: catalog.event_triggers,
             extension_functions: catalog.extension_functions.clone(),
             functions: functions::by_name(&catalog.functions),
+            along: along::Along::of(catalog),
             ..Self::default()
         };
         let mut by_oid = HashMap::new();

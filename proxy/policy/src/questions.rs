@@ -25,6 +25,17 @@ const OF_BOTH: Effects = Effects::LOCK
     .with(Effects::GRANT)
     .with(Effects::EXPLAIN);
 
+/// What happens to indexes, types, functions and the like as well, which are found along the search path as tables are.
+const OF_OBJECTS: Effects = Effects::ALTER
+    .with(Effects::DROP)
+    .with(Effects::MAINTENANCE)
+    .with(Effects::GRANT);
+
+/// What a foreign key does to the table that it refers to: it is locked against writes, and has triggers from then on.
+const OF_REFERENCES: Effects = Effects::ALTER.with(Effects::LOCK);
+/// Stands for every name among what foreign keys refer to.
+const ANY: &str = "*";
+
 /// What happens to relations behind those that are named as well: LOCK TABLE and FOR UPDATE of a view lock what it shows, VACUUM
 /// goes through partitions.
 const REACHES_BELOW: Effects = Effects::LOCK.with(Effects::MAINTENANCE);
@@ -68,6 +79,8 @@ pub(crate) struct Tables {
     /// What is locked along with what is named: what views show, and children and partitions.
     shown: Vec<Resource>,
     locked: Vec<Resource>,
+    /// What is changed, locked or tended along with what is named, with the effects that policies must not forbid by relation.
+    beside: Vec<(Effects, Resource)>,
     pub(crate) entities: HashMap<EntityUid, Entity>,
 }
 
@@ -85,31 +98,32 @@ impl Tables {
             below: Vec::new(),
             shown: Vec::new(),
             locked: Vec::new(),
+            beside: Vec::new(),
             entities: HashMap::new(),
         };
         for name in statement.reads.iter().chain(&statement.writes) {
             if tables.by_name.contains_key(name) {
                 continue;
             }
-            let mut meant: Vec<(String, String)> = Vec::new();
-            if let Some(labels) = labels {
-                meant.extend(
-                    labels
-                        .candidates(name)
-                        .map(|(schema, name)| (schema.to_owned(), name.to_owned())),
-                );
-            }
-            if meant.is_empty() {
-                meant.push((
-                    name.schema.clone().unwrap_or_else(|| "?".to_owned()),
-                    name.name.clone(),
-                ));
-            }
-            let mut resources = Vec::with_capacity(meant.len());
-            for (schema, table) in meant {
-                resources.push(tables.add(engine, subject, labels, schema, table)?);
-            }
+            let resources = tables.meant(engine, subject, labels, (name, statement.effects))?;
             tables.by_name.insert(name.clone(), resources);
+        }
+        let effects = OF_REFERENCES.and(subject.refused_by_relation);
+        let referred = statement.leads.referred.iter().filter(|name| name.name != ANY);
+        for name in referred.filter(|_| !effects.is_empty()) {
+            let resources = tables.meant(engine, subject, labels, (name, effects))?;
+            tables
+                .beside
+                .extend(resources.into_iter().map(|resource| (effects, resource)));
+        }
+        if let Some(labels) = labels {
+            for (effects, relations) in along(statement, labels, subject.refused_by_relation) {
+                for known in relations.into_iter().filter_map(|oid| labels.known_by_oid(oid)) {
+                    let (schema, name) = (known.schema.to_owned(), known.name.to_owned());
+                    let resource = tables.add(engine, subject, Some(labels), schema, name)?;
+                    tables.beside.push((effects, resource));
+                }
+            }
         }
         if let Some(labels) = labels.filter(|_| subject.refused_by_relation.intersects(OF_READS)) {
             tables.behind = tables.look_behind(engine, subject, labels, (&statement.reads, Through::All))?;
@@ -131,6 +145,33 @@ impl Tables {
                 tables.look_behind(engine, subject, labels, (&statement.writes, Through::Tables))?;
         }
         Some(tables)
+    }
+
+    /// What a name may mean to a statement with these effects.
+    fn meant(
+        &mut self,
+        engine: &Engine,
+        subject: &Subject,
+        labels: Option<&LabelIndex>,
+        (name, effects): (&Name, Effects),
+    ) -> Option<Vec<Resource>> {
+        let mut meant: Vec<(String, String)> = Vec::new();
+        if let Some(labels) = labels {
+            let relations = labels.candidates(name);
+            meant.extend(relations.map(|(schema, name)| (schema.to_owned(), name.to_owned())));
+            if name.schema.is_none() && effects.intersects(OF_OBJECTS) {
+                let schemas = labels.schemas_of_objects(name);
+                meant.extend(schemas.map(|schema| (schema.to_owned(), name.name.clone())));
+            }
+        }
+        if meant.is_empty() {
+            let schema = name.schema.clone().unwrap_or_else(|| "?".to_owned());
+            meant.push((schema, name.name.clone()));
+        }
+        let found = meant
+            .into_iter()
+            .map(|(schema, table)| self.add(engine, subject, labels, schema, table));
+        found.collect()
     }
 
     /// One relation as an entity.
@@ -205,6 +246,44 @@ impl Tables {
     }
 }
 
+/// Relations that something happens to along with what a statement names, with the effects of it that are forbidden of some
+/// relations: tables of indexes, columns of types, partitions that indexes are made for, all where nothing is named.
+fn along(statement: &Statement, labels: &LabelIndex, refused: Effects) -> Vec<(Effects, BTreeSet<u32>)> {
+    let mut found = Vec::new();
+    let with_partitions = |mut relations: BTreeSet<u32>| {
+        let parts: Vec<u32> = relations
+            .iter()
+            .flat_map(|oid| labels.relations_behind(*oid))
+            .collect();
+        relations.extend(parts);
+        relations
+    };
+    let effects = statement.effects;
+    // Of an index, a type or statistics that go or change, the table changes.
+    let changes = match effects.intersects(Effects::ALTER.with(Effects::DROP)) {
+        true => Effects::ALTER,
+        false => Effects::NONE,
+    };
+    let of_objects = changes.with(effects.and(Effects::MAINTENANCE)).and(refused);
+    if !of_objects.is_empty() {
+        let relations = statement
+            .writes
+            .iter()
+            .flat_map(|name| labels.relations_with(name));
+        found.push((of_objects, with_partitions(relations.collect())));
+    }
+    if effects.and(refused).contains(Effects::CREATE) {
+        let written = statement.writes.iter().flat_map(|name| labels.known(name));
+        let partitioned = written.filter(|known| known.kind == b'p').map(|known| known.oid);
+        found.push((Effects::CREATE, with_partitions(partitioned.collect())));
+    }
+    let names_nothing = statement.reads.is_empty() && statement.writes.is_empty();
+    if effects.and(refused).contains(Effects::MAINTENANCE) && names_nothing {
+        found.push((Effects::MAINTENANCE, labels.tables().collect()));
+    }
+    found
+}
+
 /// One question: an action on a resource.
 pub(crate) struct Question {
     pub(crate) action: EntityUid,
@@ -272,6 +351,20 @@ pub(crate) fn questions(
             effect: None,
             resource,
         }));
+    }
+    // Nobody need be permitted to do this, but must not be forbidden to.
+    for (effects, resource) in &tables.beside {
+        for (effect, name) in Effects::NAMES
+            .iter()
+            .filter(|(effect, _)| effects.contains(*effect))
+        {
+            found.push(Question {
+                action: engine.nouns.action(*effect)?.clone(),
+                asked: name,
+                effect: None,
+                resource: resource.clone(),
+            });
+        }
     }
     for column in columns {
         let uid = column.entity.uid();

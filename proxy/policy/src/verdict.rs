@@ -61,6 +61,8 @@ pub enum Reason {
     NamesMoving,
     /// The open transaction has led changes elsewhere, and where this one ends up cannot be told before it ends.
     BehindTransaction,
+    /// The session has changed where names without a schema are made, and a policy refuses making things by their schema.
+    SchemaUnknown,
     /// A policy refuses labelled columns, and which of them it uses cannot be told.
     ColumnsUnknown,
     /// It runs something by a name, which was prepared under other policies and is not known any more.
@@ -158,6 +160,9 @@ impl Reason {
                 "what this changes cannot be told before the open transaction ends, which has made views, triggers, keys or the like"
                     .to_owned()
             }
+            Self::SchemaUnknown => {
+                "search_path was changed, so where this would be made is not known, and a policy looks at schemas".to_owned()
+            }
             Self::ColumnsUnknown => {
                 "a policy refuses labelled columns and this statement cannot be followed".to_owned()
             }
@@ -214,6 +219,7 @@ impl Reason {
             }
             Self::CatalogMissing | Self::CatalogNeeded | Self::NamesMoving => "Try again in a moment.",
             Self::BehindTransaction => "Commit first.",
+            Self::SchemaUnknown => "Write the schema.",
             Self::Exhausted(exhausted) => exhausted.hint(),
             Self::TooManyRelations => "Split the statement.",
             Self::NameUnknown => "Prepare or declare it again, under a new name.",

@@ -7,6 +7,7 @@
 
 use linegate_identity::Effects;
 use linegate_policy::Name;
+use pg_raw_parse::Node;
 
 /// What calling a function adds to its statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ const fn does(effects: Effects, opaque: &'static str) -> Option<Builtin> {
     })
 }
 
+/// Values of any type, whose checks may be somebody's code.
+pub const OF_ANY_TYPE: &str = "a function that takes the name or number of a type";
 const RUNS_TEXT: &str = "a function that runs query text";
 const READS_ALL: &str = "a function that reads whole relations";
 const READS_PAGES: &str = "a function that reads storage pages";
@@ -49,6 +52,41 @@ pub fn carries(name: &Name) -> bool {
         "set_config" | "setval" | "setseed" | "pg_notify" | "pg_logical_emit_message"
     ) || name.starts_with("pg_advisory_")
         || name.starts_with("pg_try_advisory_")
+}
+
+/// The words of SQL/JSON and MERGE that servers before PostgreSQL 16 or 17 read as functions' names.
+pub fn keywords(node: Node<'_>) -> &'static [&'static str] {
+    match node {
+        Node::JsonParseExpr(_) => &["json"],
+        Node::JsonScalarExpr(_) => &["json_scalar"],
+        Node::JsonSerializeExpr(_) => &["json_serialize"],
+        Node::JsonFuncExpr(_) => &["json_exists", "json_query", "json_value"],
+        Node::JsonObjectConstructor(_) => &["json_object"],
+        Node::JsonArrayConstructor(_) | Node::JsonArrayQueryConstructor(_) => &["json_array"],
+        Node::JsonObjectAgg(_) => &["json_objectagg"],
+        Node::JsonArrayAgg(_) => &["json_arrayagg"],
+        Node::MergeSupportFunc(_) => &["merge_action"],
+        _ => &[],
+    }
+}
+
+/// Whether the function makes a value of a type that an argument names: the type's checks run.
+pub fn takes_type(name: &Name) -> bool {
+    matches!(
+        name.name.as_str(),
+        "array_in"
+            | "array_recv"
+            | "domain_in"
+            | "domain_recv"
+            | "multirange_in"
+            | "multirange_recv"
+            | "pg_input_error_info"
+            | "pg_input_is_valid"
+            | "range_in"
+            | "range_recv"
+            | "record_in"
+            | "record_recv"
+    )
 }
 
 /// What a call of `name` with that many arguments adds, if it is more than a value.

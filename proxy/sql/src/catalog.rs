@@ -18,6 +18,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+mod goes_along;
 mod queries;
 
 pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW};
@@ -129,11 +130,13 @@ impl Loader {
             (9, 2) => self.extension_function(&row),
             (10, 1) => self.version(&row),
             (11, 3) => self.builtin(&row),
-            (12, 2) => self.calling(&row),
+            (12, 3) => self.calling(&row),
+            (13, 2) => self.dependent(&row),
+            (14, 3) => self.object(&row),
             (BODIES_AT, _) => Ok(()),
-            (14, 2) => self.view(&row),
-            (15, 4) => self.body(&row),
-            (0..=15, count) => Err(CatalogError::Cells { query_index, count }),
+            (16, 2) => self.view(&row),
+            (17, 4) => self.body(&row),
+            (0..=17, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -284,7 +287,29 @@ impl Loader {
 
     fn calling(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
         row.room(self.catalog.calling.len(), FUNCTIONS_MAX)?;
+        if row.cells[0] == Some(b"e") {
+            self.catalog.event_triggers = true;
+            return Ok(());
+        }
+        let oid = row.number(2)?;
+        if oid > 0 {
+            self.catalog.calling_types.insert(oid);
+        }
         self.catalog.calling.insert(row.name(1)?.to_lowercase());
+        Ok(())
+    }
+
+    fn dependent(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.dependents.len(), SOURCES_MAX)?;
+        self.catalog.dependents.push((row.number(0)?, row.number(1)?));
+        Ok(())
+    }
+
+    fn object(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.objects.len(), FUNCTIONS_MAX)?;
+        self.catalog
+            .objects
+            .push((row.name(0)?, row.name(1)?, row.number(2)?));
         Ok(())
     }
 
@@ -478,13 +503,16 @@ mod tests {
         feed(&mut loader, 11, &["150020", "lower(text)", "fis-i"]).unwrap();
         feed(&mut loader, 11, &["150020", "lo_get(oid)", "fvs-i"]).unwrap();
         feed(&mut loader, 11, &["150020", "Novel(text)", "fis-i"]).unwrap();
-        feed(&mut loader, 12, &["o", "=~="]).unwrap();
-        feed(&mut loader, 12, &["t", "Mood"]).unwrap();
-        feed(&mut loader, 14, &["300", "SELECT 1"]).unwrap();
-        loader.row(14, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 15, &["app", "f", "2", "SELECT $1"]).unwrap();
+        feed(&mut loader, 12, &["o", "=~=", "0"]).unwrap();
+        feed(&mut loader, 12, &["t", "Mood", "20007"]).unwrap();
+        feed(&mut loader, 12, &["e", "tells", "0"]).unwrap();
+        feed(&mut loader, 13, &["200", "300"]).unwrap();
+        feed(&mut loader, 14, &["app", "t_pkey", "200"]).unwrap();
+        feed(&mut loader, 16, &["300", "SELECT 1"]).unwrap();
+        loader.row(16, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 17, &["app", "f", "2", "SELECT $1"]).unwrap();
         loader
-            .row(15, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .row(17, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {
@@ -504,6 +532,8 @@ mod tests {
         assert_eq!(tests, [(false, &[0, 2][..], &[0, 2][..]), (true, &[1, 3], &[3])]);
         assert_eq!(catalog.version.as_deref(), Some("c:1"));
         assert!(catalog.calling.contains("=~=") && catalog.calling.contains("mood"));
+        assert!(catalog.calling_types == [20007].into() && catalog.event_triggers);
+        assert!(catalog.dependents == [(200, 300)] && catalog.objects.len() == 1);
         assert!(
             catalog
                 .extension_functions
@@ -529,8 +559,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 16, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 16 })
+            feed(&mut loader, 18, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 18 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {

@@ -37,6 +37,20 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     if fires && !statement.opaque.contains(&FUNCTION) {
         statement.opaque.push(FUNCTION);
     }
+    let shapes = Effects::ALTER.with(Effects::DROP).with(Effects::TRUNCATE);
+    let tends = shapes.with(Effects::MAINTENANCE);
+    let is_systems_own = |name: &Name| match name.schema.as_deref() {
+        Some("pg_catalog" | "information_schema") => statement.effects.intersects(shapes),
+        Some("pg_toast") => statement.effects.intersects(tends),
+        Some(_) => false,
+        None => {
+            let mut known = index.known(name);
+            statement.effects.intersects(shapes) && known.any(|known| known.schema == "pg_catalog")
+        }
+    };
+    if statement.writes.iter().any(is_systems_own) && !statement.opaque.contains(&CATALOG_ROWS) {
+        statement.opaque.push(CATALOG_ROWS);
+    }
     // Whoever locks the server's own catalogs stops everybody who changes shapes, and whoever waits for a reading of them.
     let is_systems = |name: &Name| index.known(name).any(|known| known.oid < OURS_FROM);
     if statement.effects.contains(Effects::LOCK) && statement.writes.iter().any(is_systems) {
@@ -180,7 +194,7 @@ fn is_somebodys(name: &Name, index: &LabelIndex) -> bool {
     let is_new = || !linegate_policy::builtins::is_listed(&name.name) && !index.is_extension_function(name);
     // The server's own that are refused under a mask say for themselves what they do.
     (index.is_user_function(&name.name) || is_new())
-        && !linegate_policy::builtins::is_refused(&name.name)
+        && (!linegate_policy::builtins::is_refused(&name.name) || index.has_function_beside(name))
         && name
             .schema
             .as_deref()

@@ -378,6 +378,7 @@ fn sessions_roles_and_servers() {
         ("VACUUM FULL t", "maintenance writes t"),
         ("ANALYZE", "maintenance"),
         ("REINDEX TABLE t", "maintenance writes t"),
+        ("REINDEX SCHEMA s", "maintenance writes s"),
         ("CLUSTER t USING i", "maintenance writes t"),
         ("CHECKPOINT", "maintenance"),
         ("REFRESH MATERIALIZED VIEW m", "maintenance writes m"),
@@ -428,7 +429,7 @@ fn sessions_roles_and_servers() {
         ("DROP PUBLICATION p", "drop+replication writes p catalog"),
         (
             "CREATE SUBSCRIPTION s CONNECTION 'host=h password=p' PUBLICATION q",
-            "replication writes s secret",
+            "replication writes s opaque what a publisher sends secret",
         ),
         (
             "SELECT * FROM dblink('host=h', 'SELECT 1') t(a int)",

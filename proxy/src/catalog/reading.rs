@@ -32,6 +32,7 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "1"),
     ("default_transaction_isolation", "'read committed'"),
     ("default_transaction_deferrable", "off"),
+    ("jit", "off"),
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),

@@ -4,7 +4,7 @@
 
 use super::{BINARY_HEADER, CopyFormat, CopyPlace, CopyShape, invalid};
 use crate::postgres::error::PostgresError;
-use crate::postgres::sieve::{Cells, Keep, Room};
+use crate::postgres::sieve::{Cells, Keep, Room, SOURCE_BYTES_MAX};
 
 /// Where in a cell the last byte was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ struct Line {
     column: usize,
     /// What a cell begins with, as much as tells whether it is NULL.
     first: Vec<u8>,
+    /// Bytes of the cell so far.
+    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +58,7 @@ impl CopySieve {
                 within: Within::Start,
                 column: 0,
                 first: Vec::new(),
+                bytes: 0,
             }),
         };
         Self {
@@ -127,11 +130,19 @@ impl Line {
             Within::Quote if byte == shape.quote && shape.quote == shape.escape => Within::Quoted,
             Within::Quote => return Err(invalid("what follows a quoted cell")),
         };
-        let keep = self.keep()?;
-        if self.room.take(keep, 1)? {
-            out.push(byte);
-        } else if self.first.len() <= shape.null.len() {
-            self.first.push(byte);
+        self.bytes += 1;
+        match self.keep()? {
+            Keep::Shown => {
+                self.room.take(1)?;
+                out.push(byte);
+            }
+            Keep::Source if self.bytes <= SOURCE_BYTES_MAX => out.push(byte),
+            Keep::Source if self.bytes == SOURCE_BYTES_MAX + 1 => {
+                out.truncate(out.len() - SOURCE_BYTES_MAX);
+                out.extend_from_slice(&shape.null);
+            }
+            Keep::Null if self.first.len() <= shape.null.len() => self.first.push(byte),
+            Keep::Source | Keep::Null => {}
         }
         Ok(())
     }
@@ -151,6 +162,7 @@ impl Line {
             }
         }
         self.first.clear();
+        self.bytes = 0;
         self.within = Within::Start;
         self.column += 1;
         Ok(())
@@ -284,7 +296,24 @@ mod tests {
         for dropped in ["", "x", &"x".repeat(1000)] {
             assert!(fits(&format!("123\t{dropped}\t123\n")));
             assert!(!fits(&format!("1234\t{dropped}\t\n")));
-            assert!(!fits(&format!("\t{dropped}\t1234\n")));
+            assert!(
+                fits(&format!("\t{dropped}\t1234\n")),
+                "sources count for themselves"
+            );
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_too_large_is_null_whatever_is_beside_it() {
+        let (fits, not) = ("x".repeat(SOURCE_BYTES_MAX), "x".repeat(SOURCE_BYTES_MAX + 9));
+        for format in [CopyFormat::Text, CopyFormat::Csv] {
+            let shape = shape(format);
+            let delimiter = char::from(shape.delimiter);
+            let row = |cell: &str| format!("a{delimiter}b{delimiter}{cell}\n").into_bytes();
+            let kept = |cell: &str| sieved(&shape, &row(cell), 0, 3).expect("a row");
+            assert!(kept(&fits).ends_with(b"xx\n"));
+            let null = [&[shape.delimiter][..], &shape.null, b"\n"].concat();
+            assert!(kept(&not).ends_with(&null) && kept(&not).len() < 12, "{format:?}");
         }
     }
 

@@ -237,14 +237,47 @@ impl LabelIndex {
         all.get(&oid).map_or(&[], Vec::as_slice)
     }
 
-    /// What goes or loses something when a relation or a column of it is dropped with CASCADE: what shows it, and relations with
-    /// rules about it or foreign keys to it.
+    /// What goes or loses something when a relation or a column of it is dropped with CASCADE: what shows it, relations with
+    /// rules about it or foreign keys to it, and what depends on it by types, functions, sequences and row policies.
     pub fn dependents(&self, oid: u32) -> Vec<u32> {
         let mut all = self.shown_by(oid).to_vec();
         if let Some(entry) = self.relations.get(&oid) {
             all.extend(entry.reactions.cascades.iter().map(|key| key.relation));
         }
+        all.extend(self.goes_along(oid));
         all
+    }
+
+    /// Relations that have something of a relation's row type, its sequences or what else depends on it, but for views, rules and
+    /// foreign keys.
+    pub fn goes_along(&self, oid: u32) -> Vec<u32> {
+        self.along.with(u64::from(oid))
+    }
+
+    /// Schemas of objects of that name beside tables and views: indexes, types, functions and the like.
+    pub fn schemas_of_objects<'n>(&'n self, name: &'n Name) -> impl Iterator<Item = &'n str> {
+        self.along.named(name).map(|(schema, _)| schema)
+    }
+
+    /// Whether somebody defined a function of that name outside of `pg_catalog`.
+    pub fn has_function_beside(&self, name: &Name) -> bool {
+        const FUNCTIONS: u64 = 1255; // pg_proc
+        let mut named = self.along.named(name);
+        named.any(|(schema, object)| object >> 32 == FUNCTIONS && schema != "pg_catalog")
+    }
+
+    /// Relations that such an object is part of, or that have columns of it or something else that depends on it.
+    pub fn relations_with(&self, name: &Name) -> BTreeSet<u32> {
+        self.along.with_named(name)
+    }
+
+    /// Tables and materialized views that are not the server's own.
+    pub fn tables(&self) -> impl Iterator<Item = u32> {
+        const OURS_FROM: u32 = 16384; // FirstNormalObjectId
+        let holds_rows = |kind: u8| matches!(kind, b'r' | b'p' | b'm');
+        let all = self.relations.iter();
+        all.filter(move |(oid, entry)| **oid >= OURS_FROM && holds_rows(entry.kind))
+            .map(|(oid, _)| *oid)
     }
 
     /// Views and materialized views whose query can be followed now: derived, with a body, and over nothing that is itself

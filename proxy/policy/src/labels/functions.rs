@@ -43,6 +43,21 @@ pub(super) fn by_name(functions: &[Function]) -> HashMap<String, Vec<Entry>> {
 }
 
 impl LabelIndex {
+    /// Whether event triggers run beside definitions.
+    pub fn has_event_triggers(&self) -> bool {
+        self.event_triggers
+    }
+
+    /// Whether values of that type are checked or made by a function that somebody defined.
+    pub fn is_calling_type(&self, oid: u32) -> bool {
+        self.calling_types.contains(&oid)
+    }
+
+    /// Whether there is such a type.
+    pub fn has_calling_types(&self) -> bool {
+        !self.calling_types.is_empty()
+    }
+
     /// Whether a function of that name exists outside `pg_catalog`.
     pub fn is_user_function(&self, name: &str) -> bool {
         self.user_functions.contains(&name.to_lowercase())

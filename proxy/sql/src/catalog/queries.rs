@@ -2,6 +2,8 @@
 //! Source: PostgreSQL manual, "System Catalogs": pg_class, pg_attribute, pg_rewrite, pg_depend, pg_inherits, pg_index, pg_proc,
 //! pg_extension; "System Columns" for xmin.
 
+use super::goes_along::{DEPENDENTS, OBJECTS};
+
 /// Functions of extensions that compute with their arguments only: compiled code that ships with the server, and what citext
 /// says in SQL.
 macro_rules! harmless {
@@ -217,13 +219,15 @@ pub const QUERIES: &[&str] = &[
     VERSION,
     NOTHING,
     CALLING,
+    DEPENDENTS,
+    OBJECTS,
     PATIENCE,
     VIEWS,
     bodies!(of_others!()),
 ];
 
 /// The first query that may fail without making the catalog useless; within one view none can run after it.
-pub const BODIES_AT: usize = 13;
+pub const BODIES_AT: usize = 15;
 
 /// In place of a query that is only asked about what the server brought along.
 const NOTHING: &str = "SELECT 1 LIMIT 0";
@@ -272,7 +276,11 @@ UNION ALL SELECT 'o', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalo
 UNION ALL SELECT 'f', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
   FROM pg_catalog.pg_cast t WHERE t.oid >= 16384
 UNION ALL SELECT 't', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
-  FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype IN ('d', 'r', 'm')
+  FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype <> 'c' AND t.typcategory <> 'A'
+UNION ALL SELECT 'b', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_event_trigger t
+UNION ALL SELECT 's', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_statistic_ext t
+UNION ALL SELECT 'l', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
+  FROM pg_catalog.pg_collation t WHERE t.oid >= 16384
 UNION ALL SELECT 'e', t.xmin::pg_catalog.text::pg_catalog.int8, t.objid::pg_catalog.int8
   FROM pg_catalog.pg_depend t WHERE t.deptype = 'e'
 ) x GROUP BY x.kind ) y";
@@ -295,7 +303,7 @@ UNION ALL SELECT 'x', t.xmin::pg_catalog.text::pg_catalog.int8, t.indexrelid::pg
 
 /// Operators (o), and types (t) that call somebody's functions where they are used: domains by their checks, somebody's types by
 /// casts to them. An operator that shares its name with one of the server's own is told by its schema as well: without, the name
-/// says nothing.
+/// says nothing. Event triggers (e), but for the one that `linegate role` prints.
 const CALLING: &str = concat!(
     "WITH RECURSIVE harmless AS MATERIALIZED (",
     harmless!(),
@@ -303,19 +311,27 @@ const CALLING: &str = concat!(
     checked!(),
     "
 SELECT 'o', CASE WHEN o.oprname IN (SELECT b.oprname FROM pg_catalog.pg_operator b WHERE b.oid < 16384)
-            THEN pg_catalog.concat(n.nspname, '.', o.oprname) ELSE o.oprname END
+            THEN pg_catalog.concat(n.nspname, '.', o.oprname) ELSE o.oprname END, 0::pg_catalog.oid
   FROM pg_catalog.pg_operator o
   JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
   JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
  WHERE o.oid >= 16384 AND p.oid >= 16384 AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
-SELECT 't', t.typname
+SELECT 't', t.typname, t.oid
   FROM pg_catalog.pg_cast c
   JOIN pg_catalog.pg_type t ON t.oid = c.casttarget AND t.oid >= 16384
   JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
  WHERE c.oid >= 16384 AND p.oid >= 16384 AND p.oid NOT IN (SELECT h.oid FROM harmless h)
 UNION
-SELECT 't', t.typname FROM checked k JOIN pg_catalog.pg_type t ON t.oid = k.oid"
+SELECT 't', t.typname, t.oid FROM checked k JOIN pg_catalog.pg_type t ON t.oid = k.oid
+UNION
+SELECT 'e', e.evtname, 0
+  FROM pg_catalog.pg_event_trigger e
+  JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+ WHERE e.evtenabled <> 'D' AND e.evtevent <> 'login'
+   AND NOT (p.proname = 'linegate_catalog_changed' AND l.lanname = 'plpgsql' AND p.proconfig IS NULL AND NOT p.prosecdef
+            AND p.prosrc ~ '^\\s*BEGIN PERFORM pg_catalog[.]pg_notify[(]''[^'']*'', ''''[)]; END\\s*$')"
 );
 
 /// Generated columns with the columns that their expressions read.

@@ -10,7 +10,6 @@ use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::Reader;
 use super::builtin_name;
-use super::from::listed;
 use super::value::{Source, Value};
 use crate::parse::plain;
 use linegate_policy::ColumnId;
@@ -28,7 +27,8 @@ impl Reader<'_> {
             Node::A_Expr(expr) => self.comparison(node, expr),
             Node::SubLink(link) if link.sub_link_type == SubLinkType::ANY_SUBLINK && is_equality(link) => {
                 let left = self.value(link.testexpr());
-                let rows = listed(self.query(link.subselect()));
+                let rows = self.query(link.subselect());
+                let rows = self.listed(rows);
                 match (&left, &rows.rest) {
                     (_, None) if rows.has_loose_labels() => {
                         self.probe(&left);
@@ -140,11 +140,18 @@ impl Reader<'_> {
         }
     }
 
+    /// Counts values that a labelled column may be compared with and that the text does not spell out.
+    pub(super) fn count_computed<'v>(&mut self, values: impl IntoIterator<Item = &'v Value>) {
+        let computed = values.into_iter().filter(|value| **value == Value::COMPUTED);
+        let count = u32::try_from(computed.count()).unwrap_or(u32::MAX);
+        self.found.computed_constants = self.found.computed_constants.saturating_add(count);
+    }
+
     /// Two values compared for equality in a condition.
     pub(super) fn equal(&mut self, one: &Value, two: &Value) {
         let is_measured = |column: &ColumnId| self.index.type_oid(*column).is_some_and(compares_sizes);
         // Rows of both sides may have to be sorted, and come in that order.
-        let is_joined = |other: &Value| !matches!(other, Value::Clean(Source::Constant));
+        let is_joined = |other: &Value| !other.is_constant();
         let sorts = |column: &ColumnId| self.index.type_oid(*column).is_none_or(may_be_sorted);
         let columns: Vec<ColumnId> = one.columns().into_iter().chain(two.columns()).collect();
         if columns.iter().any(is_measured)
@@ -159,13 +166,15 @@ impl Reader<'_> {
         match (one, two) {
             (Value::Exactly(column), Value::Clean(source))
             | (Value::Clean(source), Value::Exactly(column))
-                if matches!(source, Source::Constant | Source::Listed) =>
+                if matches!(source, Source::Constant | Source::Computed | Source::Listed) =>
             {
+                self.count_computed([one, two]);
                 self.found.lookups.insert(*column);
             }
             (Value::OneOf(columns), Value::Clean(source)) | (Value::Clean(source), Value::OneOf(columns))
-                if matches!(source, Source::Constant | Source::Listed) =>
+                if matches!(source, Source::Constant | Source::Computed | Source::Listed) =>
             {
+                self.count_computed([one, two]);
                 self.found.lookups.extend(columns.iter());
             }
             (Value::Exactly(_) | Value::OneOf(_), Value::Exactly(_) | Value::OneOf(_)) => {

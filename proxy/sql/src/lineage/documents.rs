@@ -4,7 +4,7 @@
 use pg_raw_parse::raw::{JsonFormatType, XmlExprOp};
 use pg_raw_parse::{Node, nodes};
 
-use super::expr::{is_json, is_text, is_time};
+use super::expr::{are_times, is_json, is_text, is_time};
 use super::value::{Escape, Value};
 use super::{Reader, STRANGE_NODE, builtin_name, paths};
 use crate::parse::plain;
@@ -22,9 +22,11 @@ impl Reader<'_> {
                     XmlExprOp::IS_XMLCONCAT | XmlExprOp::IS_XMLELEMENT | XmlExprOp::IS_XMLFOREST
                 );
                 // XML has no word for the end of time.
-                let may_be_endless = values.iter().any(|value| match value {
-                    Value::Exactly(column) => self.index.type_oid(*column).is_some_and(is_time),
-                    value => value.is_chosen(),
+                let is_endless = |kind: u32| is_time(kind) || are_times(kind);
+                let may_be_endless = values.iter().any(|value| {
+                    let mut columns = value.columns().into_iter();
+                    let of_time = columns.any(|column| self.index.type_oid(column).is_none_or(is_endless));
+                    of_time || value.is_chosen()
                 });
                 (Value::made(&values), !builds || may_be_endless)
             }

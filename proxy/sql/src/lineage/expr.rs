@@ -9,11 +9,11 @@ use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::Name;
 
-use super::from::listed;
 use super::query::last_star;
 use super::scope::Shape;
 use super::value::{Escape, Field, Source, Value};
 use super::{DISGUISED, Reader, STRANGE_NODE, builtin_name, functions, lazy, paths, types};
+use crate::builtins;
 use crate::parse::plain;
 use crate::walk::names;
 
@@ -49,6 +49,10 @@ impl Reader<'_> {
     }
 
     fn value_here(&mut self, node: Node<'_>) -> Value {
+        let is_somebodys = |name: &&str| self.index.is_user_function(name);
+        if builtins::keywords(node).iter().any(is_somebodys) {
+            return self.anything(STRANGE_NODE);
+        }
         match node {
             Node::None
             | Node::String(_)
@@ -60,7 +64,7 @@ impl Reader<'_> {
             | Node::ParamRef(_)
             | Node::SetToDefault(_)
             | Node::CurrentOfExpr(_) => Value::CONSTANT,
-            Node::SQLValueFunction(function) if is_fixed(function) => Value::CONSTANT,
+            Node::SQLValueFunction(function) if is_fixed(function) => Value::COMPUTED,
             Node::SQLValueFunction(_) | Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
             Node::ColumnRef(column) => self.column_ref(column),
             Node::A_Expr(expr) => self.operator(expr),
@@ -191,7 +195,10 @@ impl Reader<'_> {
         if matches!(value, Value::Clean(_)) {
             // A type that somebody made may compare as it likes.
             return if types::is_built_in(kind) {
-                value
+                match value.is_constant() && types::goes_by_settings(kind) {
+                    true => Value::COMPUTED,
+                    false => value,
+                }
             } else {
                 Value::OTHER
             };
@@ -287,7 +294,8 @@ impl Reader<'_> {
     }
 
     fn sub_link(&mut self, link: &nodes::SubLink) -> Value {
-        let rows = listed(self.query(link.subselect()));
+        let rows = self.query(link.subselect());
+        let rows = self.listed(rows);
         match link.sub_link_type {
             SubLinkType::EXISTS_SUBLINK => Value::OTHER,
             SubLinkType::EXPR_SUBLINK | SubLinkType::MULTIEXPR_SUBLINK if rows.fields.len() > 1 => rows.row(),
@@ -542,7 +550,8 @@ impl Reader<'_> {
         }
         let is_fixed = arguments
             .iter()
-            .all(|argument| matches!(argument, Value::Clean(Source::Constant | Source::Listed)));
+            .all(|argument| argument.is_constant() || *argument == Value::Clean(Source::Listed));
+        self.count_computed(arguments);
         let mut all = Value::computed(arguments).columns();
         self.found.exposed.extend(&all);
         for meaning in self.index.meanings(name).unwrap_or_default() {
@@ -578,6 +587,11 @@ pub(super) fn is_json(type_oid: u32) -> bool {
 }
 
 /// date, time, timestamp, timestamptz, timetz and interval.
+/// Arrays of them.
+pub(super) fn are_times(type_oid: u32) -> bool {
+    matches!(type_oid, 1115 | 1182 | 1183 | 1185 | 1187 | 1270)
+}
+
 pub(super) fn is_time(type_oid: u32) -> bool {
     matches!(type_oid, 1082 | 1083 | 1114 | 1184 | 1186 | 1266)
 }

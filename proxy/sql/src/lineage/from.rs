@@ -140,7 +140,8 @@ impl Reader<'_> {
         let is_beside = std::mem::take(&mut self.is_beside_outer);
         let was_outer = self.is_outer;
         self.is_outer |= select.lateral && is_beside;
-        let mut shape = listed(self.query(select.subquery()));
+        let rows = self.query(select.subquery());
+        let mut shape = self.listed(rows);
         (self.is_outer, self.is_beside_outer) = (was_outer, is_beside);
         if let (Some(hidden), Some(level)) = (hidden, self.levels.last_mut()) {
             *level = hidden;
@@ -294,6 +295,15 @@ impl Reader<'_> {
             is_relation: false,
             is_renamed: false,
         });
+        shape
+    }
+
+    /// What a query yields, as rows: what was one constant may be many now.
+    pub(super) fn listed(&mut self, mut shape: Shape) -> Shape {
+        for field in shape.fields.iter_mut().filter(|field| field.value.is_constant()) {
+            self.count_computed([&field.value]);
+            field.value = Value::Clean(Source::Listed);
+        }
         shape
     }
 
@@ -458,16 +468,6 @@ pub(super) fn called(range: &nodes::RangeFunction) -> Option<&str> {
 /// A call as `name(…)`: not CAST, COALESCE or a keyword, some of which are names for older servers.
 fn is_plain_call(node: Node<'_>) -> bool {
     matches!(node, Node::FuncCall(call) if call.funcformat == CoercionForm::COERCE_EXPLICIT_CALL)
-}
-
-/// What a query yields, as rows: what was one constant may be many now.
-pub(super) fn listed(mut shape: Shape) -> Shape {
-    for field in &mut shape.fields {
-        if field.value == Value::CONSTANT {
-            field.value = Value::Clean(Source::Listed);
-        }
-    }
-    shape
 }
 
 /// The columns of both.

@@ -531,7 +531,8 @@ pub(super) fn only_formats(node: Node<'_>) -> bool {
         return false;
     };
     let pattern = pattern.to_ascii_lowercase();
-    !pattern.contains('v') && !pattern.contains("rn")
+    // Shifted digits, Roman numerals and ordinals fail by the number.
+    !pattern.contains('v') && !pattern.contains("rn") && !pattern.contains("th")
 }
 
 /// Whether an operator may fail by a pattern, and so tell that the text before it is not NULL.

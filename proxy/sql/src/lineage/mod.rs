@@ -39,6 +39,7 @@ use std::collections::BTreeSet;
 pub(crate) use self::condition::is_listed;
 use crate::reactions;
 use crate::walk::children::any_below;
+use linegate_identity::Effects;
 use linegate_policy::lineage::DISGUISED;
 use linegate_policy::{ColumnId, LabelIndex, Lineage, Name, Statement};
 use pg_raw_parse::Node;
@@ -63,6 +64,12 @@ const EXPRESSION_IN_FROM: &str = "an expression in FROM that is no function call
 const STRANGE_NODE: &str = "an expression that is not known here";
 const PREPARED_EXPLAINED: &str = "the plan of a prepared statement";
 const PREPARED_KEPT: &str = "rows of a prepared statement, kept";
+/// What event triggers run beside.
+const DEFINES: Effects = Effects::CREATE
+    .with(Effects::ALTER)
+    .with(Effects::DROP)
+    .with(Effects::GRANT)
+    .with(Effects::MAINTENANCE);
 const SHADOWS: &str = "a domain, a collation, or a built-in type's name";
 const DERIVED: &str = "a view that could not be followed";
 
@@ -80,6 +87,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         .chain(changed.clone())
         .any(|name| index.known(name).next().is_none());
     reader.found.fires_triggers = changed.into_iter().any(|name| reactions::fires(name, index));
+    reader.found.fires_triggers |= statement.effects.intersects(DEFINES) && index.has_event_triggers();
     reader.found.through_definitions = statement.runs.is_some()
         || names().any(|name| {
             index

@@ -5,11 +5,12 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::SetOperation;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::from::{beside, listed};
+use super::from::beside;
 use super::scope::{Cte, Item, Shape};
 use super::value::{Field, Source, Value};
 use super::{Reader, STRANGE_NODE, TOO_DEEP, builtin_name};
 use crate::parse::plain;
+use crate::walk::children::any_below;
 
 /// Rounds after which the columns of recursive queries must have settled.
 const ROUNDS_MAX: usize = 16;
@@ -60,7 +61,9 @@ impl Reader<'_> {
             && select.window_clause().is_empty()
             && select.distinct_clause().is_empty()
             && select.from_clause().len() == 1
-            && matches!(select.from_clause().first(), Some(Node::RangeVar(_)));
+            && matches!(select.from_clause().first(), Some(Node::RangeVar(_)))
+            // A query in a condition is joined as well.
+            && !(self.measures && any_below(select.where_clause(), |node| matches!(node, Node::SubLink(_))));
         let shape = self.targets(plain(select.target_list()), &star);
         if self.measures && !(self.is_report && select.sort_clause().is_empty()) {
             // How much memory its rows took to be joined or sorted stands in the plan.
@@ -222,7 +225,8 @@ impl Reader<'_> {
             for (at, node) in row.iter().enumerate() {
                 is_even &= !last_star(node) && (index == 0 || row.len() == columns.len());
                 let mut value = self.value(node);
-                if rows > 1 && value == Value::CONSTANT {
+                if rows > 1 && value.is_constant() {
+                    self.count_computed([&value]);
                     value = Value::Clean(Source::Listed);
                 }
                 match columns.get_mut(at) {
@@ -278,7 +282,8 @@ impl Reader<'_> {
         }
         let mut shape: Option<Shape> = None;
         for arm in arms.into_iter().rev() {
-            let next = listed(self.select(arm));
+            let next = self.select(arm);
+            let next = self.listed(next);
             shape = Some(match shape {
                 None => next,
                 Some(before) => {
@@ -381,7 +386,7 @@ impl Reader<'_> {
 
     /// A WITH query's columns under their names, with those that SEARCH and CYCLE add.
     fn named_cte(&mut self, cte: &nodes::CommonTableExpr, shape: Shape) -> Shape {
-        let mut shape = listed(shape).renamed(cte.aliascolnames());
+        let mut shape = self.listed(shape).renamed(cte.aliascolnames());
         let mut added = Vec::new();
         if let Some(search) = cte.search_clause() {
             added.push(search.search_seq_column());

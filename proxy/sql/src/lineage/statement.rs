@@ -3,7 +3,7 @@
 
 use linegate_policy::{ColumnId, Flow};
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::SetOperation;
+use pg_raw_parse::raw::{AlterTableType, SetOperation};
 use pg_raw_parse::{Node, nodes};
 
 use super::belt::Belt;
@@ -25,6 +25,25 @@ enum Answer {
 }
 
 impl Reader<'_> {
+    /// What a column refers to is looked up by every row that leaves it out.
+    fn refers_by_default(&mut self, relation: Option<&nodes::RangeVar>) {
+        let name = relation.map(names::relation);
+        for known in name.iter().flat_map(|name| self.index.known(name)) {
+            let referenced = self.index.references_from(known.oid);
+            self.found
+                .probes
+                .extend(referenced.into_iter().map(|(_, referenced)| referenced));
+        }
+    }
+
+    /// A query is kept, to be run by whoever reads it: what it compares with must not be another value each time.
+    fn keeps_lookups(&mut self) {
+        if self.found.computed_constants > 0 {
+            let looked_up: Vec<ColumnId> = self.found.lookups.iter().copied().collect();
+            self.found.probes.extend(looked_up);
+        }
+    }
+
     /// Follows every statement of a text.
     pub(super) fn text(&mut self, statements: &NodeList) {
         self.found.followed = true;
@@ -58,6 +77,14 @@ impl Reader<'_> {
                     return Answer::Rows(shape);
                 }
                 self.moves(&Value::of_set(shape.all()));
+                Answer::Nothing
+            }
+            Node::AlterTableStmt(alter) => {
+                self.found.followed = false;
+                let sets = |node| matches!(node, Node::AlterTableCmd(command) if command.subtype == AlterTableType::AT_ColumnDefault);
+                if alter.cmds().iter().any(sets) {
+                    self.refers_by_default(alter.relation());
+                }
                 Answer::Nothing
             }
             Node::InsertStmt(insert) => rows_if(self.query(node), insert.returning_clause()),
@@ -96,6 +123,7 @@ impl Reader<'_> {
                         let shape = self.query(query);
                         self.selects -= 1;
                         self.moves(&Value::of_set(shape.all()));
+                        self.keeps_lookups();
                     }
                 }
                 Answer::Nothing
@@ -105,6 +133,7 @@ impl Reader<'_> {
                 let shape = self.query(view.query());
                 self.selects -= 1;
                 self.moves(&Value::of_set(shape.all()));
+                self.keeps_lookups();
                 Answer::Nothing
             }
             Node::CopyStmt(copy) if !copy.is_from => self.copy_out(copy),

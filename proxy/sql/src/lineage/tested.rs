@@ -113,11 +113,12 @@ impl Reader<'_> {
             let is_one = numbers.is_some_and(|numbers| {
                 let mut written = numbers.iter().filter(|(number, _)| *number == column);
                 written.all(|(_, value)| {
-                    value
-                        .is_some_and(|value| matches!(value, Value::Clean(Source::Constant | Source::Listed)))
+                    let is_listed = |value: &&Value| **value == Value::Clean(Source::Listed);
+                    value.is_some_and(|value| value.is_constant() || is_listed(&value))
                 })
             });
             if is_value && is_one {
+                self.count_computed(numbers.into_iter().flatten().filter_map(|(_, value)| *value));
                 self.found.lookups.insert(referenced);
             } else {
                 self.found.probes.insert(referenced);

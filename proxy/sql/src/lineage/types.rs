@@ -91,6 +91,17 @@ pub(super) fn is_built_in(kind: &nodes::TypeName) -> bool {
     !kind.pct_type && builtin_name(plain(kind.names())).is_some_and(is_built_in_name)
 }
 
+/// Whether what a literal of the type means, or how it is written, goes by settings, the clock or the catalog.
+pub(super) fn goes_by_settings(kind: &nodes::TypeName) -> bool {
+    let name = builtin_name(plain(kind.names()));
+    name.is_some_and(|name| {
+        matches!(
+            name.trim_start_matches('_'),
+            "date" | "time" | "timetz" | "timestamp" | "timestamptz" | "interval" | "money"
+        ) || name.starts_with("reg")
+    })
+}
+
 fn is_built_in_name(name: &str) -> bool {
     BUILT_IN.binary_search(&name).is_ok()
 }

@@ -14,6 +14,8 @@ pub(super) type Set = BTreeSet<ColumnId>;
 pub(super) enum Source {
     /// The text or its parameters: one value a statement.
     Constant,
+    /// Computed of nothing but those, and what settings and the clock say: one value, which may be another each time.
+    Computed,
     /// A VALUES list: as many values as the text holds.
     Listed,
     /// A column of a table that lasts.
@@ -110,6 +112,7 @@ impl Field {
 
 impl Value {
     pub(super) const CONSTANT: Self = Self::Clean(Source::Constant);
+    pub(super) const COMPUTED: Self = Self::Clean(Source::Computed);
     pub(super) const STORED: Self = Self::Clean(Source::Stored);
     pub(super) const OTHER: Self = Self::Clean(Source::Other);
 
@@ -152,6 +155,11 @@ impl Value {
         }
     }
 
+    /// Whether it is one value, of nothing but the text, its parameters, settings and the clock.
+    pub(super) fn is_constant(&self) -> bool {
+        matches!(self, Self::Clean(Source::Constant | Source::Computed))
+    }
+
     /// Whether only being NULL or not can be learnt from a NULL test: nothing was computed.
     pub(super) fn is_plain(&self) -> bool {
         match self {
@@ -176,6 +184,7 @@ impl Value {
             return self.clone();
         }
         match (self, other) {
+            (one, two) if one.is_constant() && two.is_constant() => Self::COMPUTED,
             (Self::Clean(_), Self::Clean(_)) => Self::OTHER,
             _ => {
                 let mut all = self.columns();
@@ -209,11 +218,11 @@ impl Value {
         let mut all = Set::new();
         let mut is_constant = true;
         for value in from {
-            is_constant &= *value == Self::CONSTANT;
+            is_constant &= value.is_constant();
             value.add_columns(&mut all);
         }
         match all.is_empty() {
-            true if is_constant => Self::CONSTANT,
+            true if is_constant => Self::COMPUTED,
             _ => Self::of_set(all),
         }
     }

@@ -8,7 +8,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{CmdType, MergeMatchKind};
 use pg_raw_parse::{Node, nodes};
 
-use super::from::{beside, listed};
+use super::from::beside;
 use super::query::last_star;
 use super::scope::{Item, Shape};
 use super::tested::{self, Written};
@@ -70,7 +70,10 @@ impl Reader<'_> {
         let target = self.target(insert.relation());
         let source = match insert.select_stmt() {
             Node::None => Shape::default(),
-            source => listed(self.query(source)),
+            source => {
+                let rows = self.query(source);
+                self.listed(rows)
+            }
         };
         let columns: Vec<Option<String>> = if insert.cols().is_empty() {
             target
@@ -304,7 +307,15 @@ impl Reader<'_> {
                 }
                 written.push((name, Some(value)));
             } else {
-                // A part of a value.
+                // A part of a value: whether it fits there goes by what is there.
+                let field = target
+                    .shape
+                    .fields
+                    .iter()
+                    .find(|field| field.name.as_deref() == column.name());
+                if let Some(there) = field.map(|field| field.value.clone()) {
+                    self.probe(&there);
+                }
                 self.moves(&value);
                 written.push((name, None));
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use linegate_identity::Effects;
 use linegate_policy::Name;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{DropBehavior, GrantTargetType, ObjectType};
+use pg_raw_parse::raw::{AlterTableType, DropBehavior, GrantTargetType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
 use super::{Walked, Walker, names};
@@ -21,6 +21,8 @@ const DOMAIN: &str = "every column of a domain";
 const ADDS_CHECK: u32 = b'C' as u32;
 const SETS_NOT_NULL: u32 = b'O' as u32;
 const VALIDATES: u32 = b'V' as u32;
+/// A subscription writes to whatever relations the publisher names.
+const PUBLISHED: &str = "what a publisher sends";
 const DEPENDENTS: &str = "what depends on what is dropped";
 const CATALOG_CODE: &str = "a user-defined operator, aggregate or cast";
 
@@ -70,7 +72,12 @@ impl<'a> Walker<'a> {
                 let is_all = drop.behavior == DropBehavior::DROP_CASCADE;
                 if drop.remove_type == ObjectType::OBJECT_SCHEMA && is_all {
                     let schemas: BTreeSet<&str> = drop.objects().iter().filter_map(Node::as_str).collect();
-                    schemas.into_iter().for_each(|schema| self.all_in(schema));
+                    let names: Vec<Name> = schemas
+                        .into_iter()
+                        .flat_map(|schema| self.names_in(schema))
+                        .collect();
+                    self.write_names(names.iter().cloned());
+                    self.with_dependents(names);
                 }
                 if drop.remove_type == ObjectType::OBJECT_EXTENSION {
                     self.opaque(DEPENDENTS); // whatever was made part of it
@@ -162,10 +169,9 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// What happens to a schema happens to the relations in it.
-    fn all_in(&mut self, schema: &str) {
-        let names = self.index.map(|index| index.names_in(schema));
-        self.write_names(names.into_iter().flatten());
+    /// The relations in a schema: what happens to it happens to them.
+    pub(super) fn names_in(&self, schema: &str) -> Vec<Name> {
+        self.index.map(|index| index.names_in(schema)).unwrap_or_default()
     }
 
     /// Definitions that bring in code, and those on types and operators.
@@ -226,7 +232,11 @@ impl<'a> Walker<'a> {
                 self.defines(Effects::CREATE);
                 if matches!(
                     define.kind,
-                    ObjectType::OBJECT_AGGREGATE | ObjectType::OBJECT_OPERATOR
+                    ObjectType::OBJECT_AGGREGATE
+                        | ObjectType::OBJECT_OPERATOR
+                        | ObjectType::OBJECT_TSPARSER
+                        | ObjectType::OBJECT_TSTEMPLATE
+                        | ObjectType::OBJECT_TYPE
                 ) {
                     self.opaque(CATALOG_CODE);
                 }
@@ -420,10 +430,12 @@ impl<'a> Walker<'a> {
                 self.acts(Effects::REPLICATION, alter.pubname())
             }
             Node::CreateSubscriptionStmt(create) => {
+                self.opaque(PUBLISHED);
                 self.found.carries_secret = true;
                 self.acts(Effects::REPLICATION, create.subname())
             }
             Node::AlterSubscriptionStmt(alter) => {
+                self.opaque(PUBLISHED);
                 self.found.carries_secret = true;
                 self.acts(Effects::REPLICATION, alter.subname())
             }
@@ -492,7 +504,7 @@ impl<'a> Walker<'a> {
     fn alter_table(&mut self, alter: &'a nodes::AlterTableStmt) -> Walked {
         self.defines(Effects::ALTER);
         self.write(alter.relation());
-        let mut cascades = false;
+        let (mut cascades, mut is_reshaped) = (false, false);
         for node in alter.cmds() {
             let Node::AlterTableCmd(command) = node else {
                 return Err(ReadError::UnknownNode);
@@ -510,6 +522,12 @@ impl<'a> Walker<'a> {
                 }
                 definition => self.visit(definition)?,
             }
+            if matches!(
+                command.subtype,
+                AlterTableType::AT_DropColumn | AlterTableType::AT_AlterColumnType
+            ) {
+                is_reshaped = true;
+            }
             if command.behavior == DropBehavior::DROP_CASCADE && alter.objtype == ObjectType::OBJECT_TYPE {
                 self.opaque(DEPENDENTS); // typed tables, and columns of the type
             } else if command.behavior == DropBehavior::DROP_CASCADE {
@@ -518,8 +536,23 @@ impl<'a> Walker<'a> {
         }
         if cascades {
             self.with_dependents(alter.relation().map(names::relation).into_iter().collect());
+        } else if is_reshaped {
+            self.with_rows(alter.relation());
         }
         Ok(())
+    }
+
+    /// Columns of a relation's row type lose what the relation loses.
+    fn with_rows(&mut self, reshaped: Option<&'a nodes::RangeVar>) {
+        let Some(index) = self.index else { return };
+        let name = reshaped.map(names::relation);
+        let known = name.iter().flat_map(|name| index.known(name));
+        let relations: Vec<u32> = known.flat_map(|known| index.goes_along(known.oid)).collect();
+        let found = relations.into_iter().filter_map(|oid| index.known_by_oid(oid));
+        self.found.writes.extend(found.map(|known| Name {
+            schema: Some(known.schema.to_owned()),
+            name: known.name.to_owned(),
+        }));
     }
 
     /// CASCADE: what shows these relations goes with them, and what has a foreign key to them loses it.
@@ -556,10 +589,12 @@ impl<'a> Walker<'a> {
     fn rename(&mut self, rename: &'a nodes::RenameStmt) {
         if rename.rename_type == ObjectType::OBJECT_SCHEMA {
             self.opaque(SCHEMA); // all of it goes by other names
-            rename
-                .subname()
-                .into_iter()
-                .for_each(|schema| self.all_in(schema));
+            let names = rename.subname().map(|schema| self.names_in(schema));
+            self.write_names(names.into_iter().flatten());
+        }
+        if rename.rename_type == ObjectType::OBJECT_ATTRIBUTE && rename.behavior == DropBehavior::DROP_CASCADE
+        {
+            self.opaque(DEPENDENTS); // typed tables
         }
         let renamed = self.alter_object(rename.rename_type, rename.relation(), rename.object());
         if names::is_relation(rename.rename_type)

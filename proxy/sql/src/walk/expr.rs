@@ -56,15 +56,21 @@ pub(super) fn constant(node: Node<'_>) -> Option<String> {
     }
 }
 
-/// The text of a constant that names a relation, under any cast.
+/// The text of a constant that names a relation, also as a `regclass`.
 fn regclass(mut node: Node<'_>) -> Option<String> {
     loop {
         match node {
-            Node::TypeCast(cast) => node = cast.arg(),
+            Node::TypeCast(cast) if cast.type_name().is_some_and(is_regclass) => node = cast.arg(),
             Node::NamedArgExpr(named) => node = named.arg(),
             node => return literal(node).map(str::to_owned),
         }
     }
+}
+
+fn is_regclass(kind: &nodes::TypeName) -> bool {
+    let name = names::function(plain(kind.names()));
+    kind.array_bounds().is_empty()
+        && name.is_some_and(|name| name.schema.is_none() && name.name == "regclass")
 }
 
 impl<'a> Walker<'a> {
@@ -83,10 +89,25 @@ impl<'a> Walker<'a> {
         if self.index.is_none() && builtins::carries(&name) && names_a_column(Node::NodeList(call.args())) {
             self.opaque(builtins::CARRIES);
         }
+        let may_check = self.index.is_none_or(LabelIndex::has_calling_types)
+            || self.code.is_some_and(|code| !code.is_empty());
+        if may_check && builtins::takes_type(&name) {
+            self.opaque(builtins::OF_ANY_TYPE);
+        }
         let does = builtins::find(&name, call.args().len());
         // A type's name may be called like a function, to cast to it.
         self.uses_name(name.schema.as_deref(), &name.name);
         self.calls(name, does);
+    }
+
+    /// What an older server reads as a call of a function of that name.
+    pub(super) fn keywords(&mut self, node: Node<'a>) {
+        for name in builtins::keywords(node) {
+            if self.index.is_some_and(|index| index.is_user_function(name)) {
+                self.found.functions.push(names::bare(name));
+            }
+            self.uses_name(None, name);
+        }
     }
 
     /// Names after a dot: `x.f` and `(x).f` call f(x) where x has no such column. Functions that are not harmless count as

@@ -165,6 +165,19 @@ impl<'a> Walker<'a> {
                     self.uses(plain(kind.names()));
                     children(node, &mut self.work)?;
                 }
+                Node::JsonParseExpr(_)
+                | Node::JsonScalarExpr(_)
+                | Node::JsonSerializeExpr(_)
+                | Node::JsonFuncExpr(_)
+                | Node::JsonObjectConstructor(_)
+                | Node::JsonArrayConstructor(_)
+                | Node::JsonArrayQueryConstructor(_)
+                | Node::JsonObjectAgg(_)
+                | Node::JsonArrayAgg(_)
+                | Node::MergeSupportFunc(_) => {
+                    self.keywords(node);
+                    children(node, &mut self.work)?;
+                }
                 // These carry scope or targets and are taken apart by their statements, never met from outside.
                 Node::WithClause(_)
                 | Node::CommonTableExpr(_)

@@ -83,6 +83,7 @@ pub(crate) fn spelled(text: &str) -> Option<Name> {
     let mut parts: Vec<String> = Vec::new();
     let mut rest = text.trim();
     loop {
+        let is_quoted = rest.starts_with('"');
         let part = match rest.strip_prefix('"') {
             Some(mut quoted) => {
                 let mut part = String::new();
@@ -108,8 +109,9 @@ pub(crate) fn spelled(text: &str) -> Option<Name> {
                 part.trim().to_lowercase()
             }
         };
-        let is_number = part.starts_with(|first: char| first.is_ascii_digit());
-        if part.is_empty() || is_number {
+        // A number of an object may have a sign, and blanks before it.
+        let is_name = part.starts_with(|first: char| first.is_alphabetic() || first == '_');
+        if part.is_empty() || !is_quoted && !is_name {
             return None;
         }
         parts.push(part);

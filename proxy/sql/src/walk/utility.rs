@@ -2,7 +2,7 @@
 //! Source: PostgreSQL manual, "SQL Commands".
 
 use linegate_identity::Effects;
-use pg_raw_parse::raw::{DiscardMode, ObjectType, TransactionStmtKind, VariableSetKind};
+use pg_raw_parse::raw::{DiscardMode, ObjectType, ReindexObjectType, TransactionStmtKind, VariableSetKind};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::{Walked, Walker, expr, names};
@@ -102,7 +102,12 @@ impl<'a> Walker<'a> {
             Node::ReindexStmt(reindex) => {
                 self.does(Effects::MAINTENANCE);
                 self.write(reindex.relation());
-                self.write_names(reindex.name().map(names::bare));
+                // A schema's, or the whole database's.
+                let name = reindex
+                    .name()
+                    .filter(|_| reindex.kind == ReindexObjectType::REINDEX_OBJECT_SCHEMA);
+                let relations = name.map(|schema| self.names_in(schema)).unwrap_or_default();
+                self.write_names(relations.into_iter().chain(name.map(names::bare)));
             }
             Node::RefreshMatViewStmt(refresh) => {
                 self.does(Effects::MAINTENANCE);

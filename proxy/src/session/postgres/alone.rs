@@ -181,8 +181,10 @@ pub fn abandon(session: Rc<Session>) {
 fn uses(asked: &Asked, names: &Names) -> bool {
     match (&asked.named, &asked.by_name) {
         (Some(run), _) => names.concern(&run.decision.statement),
-        // One of several; what is not known at all was never prepared.
-        (None, Some(ran)) => !ran.texts.is_empty() || !ran.more.is_empty(),
+        // One of several, or what the text prepares itself; what is not known at all was never prepared.
+        (None, Some(ran)) => {
+            !ran.texts.is_empty() || !ran.more.is_empty() || names.concern(&asked.decision.statement)
+        }
         (None, None) => names.concern(&asked.decision.statement),
     }
 }

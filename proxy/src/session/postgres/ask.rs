@@ -196,8 +196,15 @@ impl Asking {
         }
         match message {
             Message::Query { text } => self.query(text, whole).await,
-            Message::Parse { name, text, .. } => match self.kept([name]) {
-                Some([name]) => self.parse(name, text, whole).await,
+            Message::Parse {
+                name,
+                text,
+                parameter_types,
+            } => match self.kept([name]) {
+                Some([name]) => {
+                    let types_call = self.session.types_call(parameter_types).await;
+                    self.parse(name, (text, types_call), whole).await
+                }
                 None => Ok(()),
             },
             Message::Bind {
@@ -409,7 +416,9 @@ impl Asking {
         // Policy or the time may have changed while it waited: what is refused now does not run. Nor does what its names
         // have come to mean since.
         let approved = asked;
-        let asked = session.asked(approved.text.clone(), approved.is_read).await;
+        let asked = session
+            .asked(approved.text.clone(), approved.is_read, approved.types_call)
+            .await;
         let asked = asked.running(approved.number);
         let (then, now) = (&approved.decision.statement, &asked.decision.statement);
         let changing = &session.catalog.changing;
@@ -444,7 +453,7 @@ impl Asking {
     }
 
     async fn decide(&self, text: &[u8]) -> Rc<Asked> {
-        self.session.asked(Rc::from(text), true).await
+        self.session.asked(Rc::from(text), true, false).await
     }
 
     /// What an allowed statement leaves behind in the session.
@@ -461,6 +470,8 @@ impl Asking {
         session.remember(asked, None);
         for statement in asked.statements() {
             session.lexing.forwarded(statement);
+            let moves_path = super::deciding::moves_path(statement);
+            session.path_moved.set(session.path_moved.get() || moves_path);
             session.parting.forwarded(statement);
             session.note_made(statement);
         }

@@ -31,6 +31,8 @@ pub struct Asked {
     pub by_name: Option<Rc<ByName>>,
     /// The text was read; else the server may read it in another way, whenever it is decided again.
     pub is_read: bool,
+    /// A parameter was declared of a type whose values somebody's code checks.
+    pub types_call: bool,
     /// What the session was allowed and saw masked when it was decided.
     pub standing: Arc<Standing>,
     /// How many changes of shapes had been sent when it was last found to mean what was decided.
@@ -124,6 +126,7 @@ impl Asked {
             named: newer.named.clone(),
             by_name: newer.by_name.clone(),
             is_read: newer.is_read,
+            types_call: newer.types_call,
             standing: newer.standing.clone(),
             mark: newer.mark.clone(),
         })
@@ -141,6 +144,7 @@ impl Asked {
             named: self.named.clone(),
             by_name: self.by_name.clone(),
             is_read: self.is_read,
+            types_call: self.types_call,
             standing: self.standing.clone(),
             mark: self.mark.clone(),
         })
@@ -160,6 +164,7 @@ impl Asked {
             named: None,
             by_name: None,
             is_read: true,
+            types_call: false,
             standing: Arc::new(Standing::for_tests()),
             mark: Cell::new(0),
         }

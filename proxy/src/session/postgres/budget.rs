@@ -51,14 +51,26 @@ const BY_NAME: Effects = Effects::PREPARED.with(Effects::TRANSACTION);
 /// are counted before the next ones are sent.
 const UNANSWERED_MAX: usize = 3;
 
+/// What was prepared or declared, all of it together: which of it a name runs need not be known.
+#[derive(Default)]
+struct Prepared {
+    budget: Budget,
+    /// Columns that it looks up.
+    lookups: BTreeSet<ColumnId>,
+    /// The most values that one of them compares these with and does not spell out.
+    computed: u32,
+}
+
 /// A session's share in its lease's budgets.
 pub struct Spending {
     /// The counters of the lease's family.
     pub meter: Arc<BudgetMeter>,
     /// Rows that the open transaction changed.
     changes: RefCell<Changes>,
-    /// What prepared statements and cursors are charged to, and the columns they look up: EXECUTE and FETCH are charged so.
-    prepared: RefCell<(Budget, BTreeSet<ColumnId>)>,
+    /// What EXECUTE and FETCH are charged to.
+    prepared: RefCell<Prepared>,
+    /// Look-ups whose values may be others each time.
+    varied: Cell<u64>,
     /// The statement that ran last was refused after it ran: it must be undone.
     pub failed: Cell<bool>,
     /// A transaction block that must not commit, and nobody has told the server yet.
@@ -82,6 +94,7 @@ impl Spending {
             meter,
             changes: RefCell::default(),
             prepared: RefCell::default(),
+            varied: Cell::new(0),
             failed: Cell::new(false),
             doomed: Cell::new(false),
             unsettled: Cell::new(false),
@@ -95,11 +108,11 @@ impl Spending {
     /// Where a statement is charged; nothing for most.
     pub fn charges(&self, budget: &Budget, effects: Effects) -> Option<Rc<Charges>> {
         let prepared = self.prepared.borrow();
-        if !effects.contains(Effects::PREPARED) || prepared.0.is_empty() {
+        if !effects.contains(Effects::PREPARED) || prepared.budget.is_empty() {
             return (!budget.is_empty()).then(|| Rc::new(self.meter.charges(budget)));
         }
         let mut all = budget.clone();
-        all.join(&prepared.0);
+        all.join(&prepared.budget);
         Some(Rc::new(self.meter.charges(&all)))
     }
 
@@ -174,8 +187,9 @@ impl Spending {
     /// The statement can be run again by a name.
     pub fn keep(&self, asked: &Asked) {
         let mut prepared = self.prepared.borrow_mut();
-        prepared.0.join(&asked.decision.budget);
-        prepared.1.extend(lookups_of(asked));
+        prepared.budget.join(&asked.decision.budget);
+        prepared.lookups.extend(lookups_of(asked));
+        prepared.computed = prepared.computed.max(computed_constants(asked));
     }
 
     fn look_up(
@@ -188,20 +202,38 @@ impl Spending {
     ) -> Result<(), Exhausted> {
         let prepared = self.prepared.borrow();
         let is_by_name = asked.decision.effects.contains(Effects::PREPARED);
-        let by_name = prepared.1.iter().filter(|_| is_by_name).copied();
+        let by_name = prepared.lookups.iter().filter(|_| is_by_name).copied();
         let columns: BTreeSet<ColumnId> = lookups_of(asked).chain(by_name).collect();
         if columns.is_empty() {
             return Ok(());
         }
+        let runs = &asked.decision.statement.runs;
+        let runs_anew = is_by_name && !matches!(runs, Some(Named::Cursor(_)));
+        // What goes by settings may be another value for each row that a cursor comes to.
+        let also_computed = if is_by_name { prepared.computed } else { 0 };
+        let computed = u64::from(computed_constants(asked).saturating_add(also_computed));
+        let texts = asked.by_name.iter().flat_map(|ran| &ran.texts);
+        let texts = texts.filter(|_| runs_anew).map(|text| Some(&text[..]));
+        let settings = session.lexing.values_go_by();
+        let varies = computed > 0 || settings.is_none();
+        self.varied.set(self.varied.get() + u64::from(varies));
+        let time = [session.id.to_string(), self.varied.get().to_string()].concat();
+        let time = varies.then_some(time.as_bytes());
         let mut value = Vec::new();
-        let parts = [Some(session.database.as_bytes()), Some(&asked.text)];
-        for part in parts.into_iter().chain(parameters.iter().map(Option::as_deref)) {
+        let parts = [
+            Some(session.database.as_bytes()),
+            Some(&asked.text),
+            settings.as_deref(),
+            time,
+        ];
+        let parameters_sent = parameters.iter().map(Option::as_deref);
+        for part in parts.into_iter().chain(parameters_sent).chain(texts) {
             value.push(u8::from(part.is_some()));
             value.extend_from_slice(&(part.map_or(0, <[u8]>::len) as u64).to_le_bytes());
             value.extend_from_slice(part.unwrap_or_default());
         }
         let base = value.len();
-        for index in 0..values_count(&asked.text, parameters, is_by_name) {
+        for index in 0..values_count(&asked.text, parameters, is_by_name) + computed {
             value.truncate(base);
             value.extend_from_slice(&index.to_le_bytes());
             let digest = lookup_digest(&session.core.shared.boot_key, &value);
@@ -212,10 +244,21 @@ impl Spending {
         Ok(())
     }
 
+    /// Charges what a portal compares with anew each time that it goes on.
+    pub fn goes_on(&self, session: &Session, asked: &Asked) -> Result<(), Refusal> {
+        let limits = |charges: &&Rc<Charges>| charges.limits(BudgetKind::Lookups);
+        match asked.charges.as_ref().filter(limits) {
+            Some(charges) if computed_constants(asked) > 0 => self
+                .look_up(session, asked, charges, &[], clock::now())
+                .map_err(refusal),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether something that looks labelled columns up, or computes with them, can be run by a name.
     fn runs_what_counts(&self) -> bool {
         let prepared = self.prepared.borrow();
-        !prepared.1.is_empty() || prepared.0.limits(BudgetKind::Oversized)
+        !prepared.lookups.is_empty() || prepared.budget.limits(BudgetKind::Oversized)
     }
 
     /// The server refuses what was asked, or the end of a transaction or series, with that SQLSTATE.
@@ -228,7 +271,7 @@ impl Spending {
         let own = own.and_then(|asked| asked.charges.as_ref());
         // A cursor that is held is run when its transaction ends.
         let ends = asked.is_none_or(|asked| asked.effects().intersects(BY_NAME));
-        let held = || self.meter.charges(&self.prepared.borrow().0);
+        let held = || self.meter.charges(&self.prepared.borrow().budget);
         let held = own.is_none().then(|| Rc::new(held())).filter(|_| ends);
         if let Some(charges) = own.or(held.as_ref()).filter(computes) {
             charges.note_oversized(clock::now());
@@ -452,6 +495,12 @@ fn may_compute(asked: &Asked) -> bool {
     let charges = asked.charges.as_ref();
     charges.is_some_and(|charges| charges.limits(BudgetKind::Oversized))
         && (asked.computes() || asked.effects().contains(Effects::PREPARED))
+}
+
+/// Values that labelled columns are compared with and that the text does not spell out.
+fn computed_constants(asked: &Asked) -> u32 {
+    let lineage = asked.decision.statement.lineage.as_ref();
+    lineage.map_or(0, |lineage| lineage.computed_constants)
 }
 
 fn lookups_of(asked: &Asked) -> impl Iterator<Item = ColumnId> {

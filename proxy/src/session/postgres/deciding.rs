@@ -6,17 +6,34 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use linegate_identity::Effects;
 use linegate_policy::{Budget, Decision, Reason, Statement, Verdict};
 
 use super::asked::Asked;
-use super::fresh::OF_ROWS;
+use super::fresh::{Code, OF_ROWS};
 use super::{CATALOG_POLL, CATALOG_WAIT, Decided, Session, lexing};
 use crate::clock;
 use crate::policy_service::Standing;
 use crate::rt::sync::Soon;
 use crate::shared::CatalogView;
 
+/// Apart from the same text's without such types.
+const OF_TYPES: u64 = 0x9e37_79b9_7f4a_7c15;
+/// What initdb makes has a smaller OID (`FirstNormalObjectId`).
+const OURS_FROM: u32 = 16384;
+
 impl Session {
+    /// Whether a value of one of these types is checked by somebody's code, or may be: the open transaction made some.
+    pub async fn types_call(&self, types: impl Iterator<Item = u32>) -> bool {
+        let somebodys: Vec<u32> = types.filter(|oid| *oid >= OURS_FROM).collect();
+        if somebodys.is_empty() || !self.relies_on_catalog() {
+            return false;
+        }
+        let view = self.next_catalog_view(self.catalog.change()).await;
+        let calls = |oid: u32| view.as_ref().is_none_or(|view| view.labels.is_calling_type(oid));
+        self.fresh.code().is_some() || somebodys.into_iter().any(calls)
+    }
+
     /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
     /// such a session waits until the changes that are known now are shown; what comes later belongs to later statements.
     /// For others any will do, until it is known that they change rows: what that does to other relations is in the catalog
@@ -60,8 +77,9 @@ impl Session {
     }
 
     /// Decides a statement with what is in force now, all of it from one version of the policies. Where the session would not
-    /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable.
-    pub async fn decide(&self, text: &[u8], may_read: bool) -> Decided {
+    /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable; where parameters' types call
+    /// somebody's code, as running that.
+    pub async fn decide(&self, text: &[u8], may_read: bool, types_call: bool) -> Decided {
         let mut may_precede = may_read;
         let mut waits_since: Option<Instant> = None;
         let change = self.catalog.change();
@@ -95,10 +113,13 @@ impl Session {
                 continue; // policies were loaded while it waited
             }
             let standing = self.standing.borrow().clone();
-            let epoch = self.epoch(&standing, catalog.as_deref());
+            let mut epoch = self.epoch(&standing, catalog.as_deref());
             let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
-            let code = self.fresh.code().filter(|_| self.relies_on_catalog());
+            let mut code = self.fresh.code().filter(|_| self.relies_on_catalog());
+            if types_call {
+                (code, epoch) = (Some(Arc::new(Code::any())), epoch ^ OF_TYPES);
+            }
             if let Some(decision) = self.core.decide(epoch, &standing, catalog, code, text).await {
                 let statement = &decision.statement;
                 let is_hidden = is_read && self.relies_on_catalog() && self.is_led_elsewhere(statement);
@@ -126,6 +147,8 @@ impl Session {
                     Arc::new(refused(Reason::NamesMoving)) // nobody knows what its names will mean
                 } else if is_hidden {
                     Arc::new(refused(Reason::BehindTransaction))
+                } else if is_read && self.is_unplaced(&decision.statement) {
+                    Arc::new(refused(Reason::SchemaUnknown))
                 } else if is_late {
                     Arc::new(refused(Reason::CatalogNeeded))
                 } else {
@@ -174,11 +197,28 @@ impl Session {
         named.filter_map(known).flatten().collect()
     }
 
+    /// Whether something is made without a schema that policies may look at, where the session has moved `search_path`.
+    fn is_unplaced(&self, statement: &Statement) -> bool {
+        let has_moved = self.path_moved.get() || moves_path(statement);
+        let is_made = || {
+            statement.effects.contains(Effects::CREATE)
+                && statement.writes.iter().any(|name| name.schema.is_none())
+        };
+        let is_judged = || {
+            let judged = self.standing.borrow().subject.judged_by_relation();
+            judged.contains(Effects::CREATE)
+        };
+        has_moved && is_made() && is_judged()
+    }
+
     /// Whether another session has changed what it names since it was decided, or is changing it: the last look before it is
     /// sent. Whoever changes names from then on finds it in the pipeline.
     pub fn has_moved(&self, asked: &Asked) -> bool {
         if !self.relies_on_catalog() {
             return false;
+        }
+        if asked.statements().any(|statement| self.is_unplaced(statement)) {
+            return true;
         }
         let changing = &self.catalog.changing;
         let now = changing.sent();
@@ -248,6 +288,12 @@ impl Session {
         first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)
     }
+}
+
+/// Whether it changes, or may change, where names without a schema are looked up and made.
+pub(super) fn moves_path(statement: &Statement) -> bool {
+    let mut settings = statement.settings.iter();
+    settings.any(|setting| setting.starts_with("search_path") || setting == "*" || setting == "all")
 }
 
 /// What a session that policy would not open any more is told of every statement.

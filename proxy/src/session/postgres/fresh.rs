@@ -38,8 +38,8 @@ const COPY_TRIES: u32 = 8;
 impl Session {
     /// Decides a statement; again with a new catalog where it names what the catalog does not hold and this session did not
     /// just make.
-    pub async fn decide_known(&self, text: &[u8], may_read: bool) -> Decided {
-        let decided = self.decide(text, may_read).await;
+    pub async fn decide_known(&self, text: &[u8], may_read: bool, types_call: bool) -> Decided {
+        let decided = self.decide(text, may_read, types_call).await;
         let statement = &decided.decision.statement;
         let has_strangers = statement
             .lineage
@@ -60,7 +60,7 @@ impl Session {
             self.catalog.mark_stale(); // without a catalog, nothing is allowed
             self.wish_catalog();
         }
-        self.decide(text, may_read).await
+        self.decide(text, may_read, types_call).await
     }
 
     /// A statement goes to the server: what it makes is seen by this session alone until the transaction ends.
@@ -347,7 +347,9 @@ async fn confirmed(
 
 /// The statement as it would be decided now, if it would still be sent.
 async fn again(session: &Session, asked: &Asked) -> Option<Rc<Asked>> {
-    let newer = session.asked(asked.text.clone(), asked.is_read).await;
+    let newer = session
+        .asked(asked.text.clone(), asked.is_read, asked.types_call)
+        .await;
     let stands = match (&newer.decision.verdict, &asked.decision.verdict) {
         (Verdict::Allow, _) | (Verdict::Hold(_), Verdict::Hold(_)) => true,
         (Verdict::Deny(_) | Verdict::Hold(_), _) => false,

@@ -7,7 +7,7 @@
 //! statement that may change them and the ReadyForQuery that tells. A third, `server_encoding`, is the database's own and
 //! never changes: where it is not UTF8, statements with names beyond ASCII cannot be read.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use codecs::postgres::backend::ParameterStatus;
 use linegate_identity::Effects;
@@ -27,7 +27,24 @@ pub struct Lexing {
     was_foreign: Cell<bool>,
     /// Something was forwarded that may change a setting, and no ReadyForQuery has come since.
     is_open: Cell<bool>,
+    values: Values,
 }
+
+/// The settings by which a literal means another value, as last reported.
+#[derive(Default)]
+struct Values {
+    reported: RefCell<[Vec<u8>; REPORTED.len()]>,
+    /// One of them may be another by now: something was forwarded that may change it, and no ReadyForQuery has come since.
+    is_open: Cell<bool>,
+    /// One that the server does not report was changed.
+    is_unknown: Cell<bool>,
+}
+
+/// Those that the server reports, and the beginning of the names of those that it does not.
+const REPORTED: [&str; 3] = ["timezone", "datestyle", "intervalstyle"];
+const UNREPORTED: &str = "lc_";
+/// Bytes of a value that are told apart; zones are shorter.
+const VALUE_BYTES_MAX: usize = 512;
 
 impl Lexing {
     /// Whether text reads here as it does at the server.
@@ -45,8 +62,20 @@ impl Lexing {
         self.foreign_encoding.get() || self.foreign_strings.get()
     }
 
+    /// What literals mean goes by these settings' values. `None` where they are not known now.
+    pub fn values_go_by(&self) -> Option<Vec<u8>> {
+        let is_known = !self.values.is_open.get() && !self.values.is_unknown.get();
+        is_known.then(|| self.values.reported.borrow().join(&0))
+    }
+
     /// Takes a report; answers with the setting when it has just become foreign.
     pub fn reported(&self, status: &ParameterStatus<'_>) -> Option<&'static str> {
+        let name = String::from_utf8_lossy(status.name).to_ascii_lowercase();
+        if let Some(place) = REPORTED.iter().position(|known| *known == name) {
+            let value = &status.value[..status.value.len().min(VALUE_BYTES_MAX)];
+            self.values.reported.borrow_mut()[place] = value.to_vec();
+            return None;
+        }
         let value = String::from_utf8_lossy(status.value);
         let (cell, name) = match status.name {
             b"client_encoding" => (&self.foreign_encoding, "client_encoding"),
@@ -68,11 +97,25 @@ impl Lexing {
         if self.was_foreign.get() || may_change(statement) {
             self.is_open.set(true);
         }
+        let names = statement.settings.iter();
+        for name in names.map(|setting| setting.split('=').next().unwrap_or_default()) {
+            let is_any = name == "*" || name == "all";
+            if is_any || REPORTED.contains(&name) {
+                self.values.is_open.set(true);
+            }
+            if is_any || name.starts_with(UNREPORTED) {
+                self.values.is_unknown.set(true);
+            }
+        }
+        if !statement.opaque.is_empty() {
+            self.values.is_open.set(true);
+        }
     }
 
     /// ReadyForQuery, with nothing else on its way to the server: whatever changed has been reported.
     pub fn settled(&self) {
         self.is_open.set(false);
+        self.values.is_open.set(false);
     }
 }
 

@@ -238,6 +238,8 @@ pub struct Session {
     pub ended: RefCell<Option<Ended>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
     pub prepared_touched: Cell<bool>,
+    /// Names without a schema may be looked up and made elsewhere than where the administrator has it.
+    pub path_moved: Cell<bool>,
     /// What it prepared and declared, by name.
     pub names: Names,
     /// What it made in the open transaction, and when it asked for the catalog.

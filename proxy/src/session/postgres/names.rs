@@ -52,6 +52,8 @@ struct Meaning {
     text: Option<Rc<[u8]>>,
     /// It waited for a person, and ran.
     was_held: bool,
+    /// Somebody's code checks a parameter.
+    types_call: bool,
     /// What it was allowed under.
     rules: Rules,
     /// Of what the protocol prepared and SQL could not have: it does more than read and change rows.
@@ -129,14 +131,23 @@ impl Names {
                     same.declared.extend(others);
                     same.declared.truncate(DECLARED_MAX);
                     same.was_held &= meaning.was_held;
+                    same.types_call |= meaning.types_call;
                     same.more = meaning.more.or(same.more.take());
                 } else if meanings.len() < TEXTS_MAX {
                     meanings.push(meaning);
                 } else {
-                    self.lose(Lost {
-                        by_any_name: true,
-                        ..lost
-                    });
+                    // By that name, anything may run.
+                    let was_held = meaning.was_held || meanings.iter().any(|known| known.was_held);
+                    let unknown = meanings.iter().position(|known| known.text.is_none());
+                    let place = unknown.unwrap_or(TEXTS_MAX - 1);
+                    if let Some(place) = meanings.get_mut(place) {
+                        place.text = None;
+                        place.was_held = was_held || place.rules != meaning.rules;
+                        place.rules = meaning.rules;
+                        place.more = meaning.more.or(place.more.take());
+                        place.declared.extend(meaning.declared);
+                        place.declared.truncate(DECLARED_MAX);
+                    }
                 }
             }
             None if has_room => drop(known.insert(name.clone(), vec![meaning])),
@@ -190,6 +201,14 @@ impl Names {
         self.lost
             .get()
             .is_none_or(|lost| is_known && !lost.by_any_name || !lost.is_risky && lost.rules == rules)
+    }
+
+    /// Whether a statement may have been prepared by that name, or by any, that is not known.
+    fn may_be_lost(&self, name: Option<&Named>) -> bool {
+        let is_known = name.is_some_and(|name| self.known.borrow().contains_key(name));
+        let is_statements = !matches!(name, Some(Named::Cursor(_)));
+        let lost = self.lost.get().filter(|_| is_statements);
+        lost.is_some_and(|lost| !is_known || lost.by_any_name)
     }
 
     /// The one text behind a name.
@@ -307,6 +326,7 @@ impl Session {
         let meaning = |is_one: bool, more| Meaning {
             text: (is_one && asked.is_read).then(|| asked.text.clone()),
             was_held,
+            types_call: asked.types_call,
             rules,
             more,
             declared: Vec::new(),
@@ -362,6 +382,11 @@ impl Session {
         let first = work.first().cloned();
         let mut seen: HashSet<Named> = HashSet::new();
         let anything = || Arc::new(super::refused(Reason::NameUnknown));
+        // What is not known cannot be decided by what its names mean now, as the server will read them.
+        let must_know = self.relies_on_catalog();
+        let may_run = |name: Option<&Named>| {
+            self.names.may_run_unknown(name, rules) && !(must_know && self.names.may_be_lost(name))
+        };
         loop {
             if std::mem::take(&mut any) {
                 work.extend(self.names.known.borrow().keys().cloned());
@@ -369,7 +394,7 @@ impl Session {
                 ran.by_name
                     .more
                     .extend(self.names.may_do_more(None).then(anything));
-                if !self.names.may_run_unknown(None, rules) {
+                if !may_run(None) {
                     ran.add(&Verdict::Deny(Reason::NameUnknown));
                 }
             }
@@ -377,7 +402,7 @@ impl Session {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            if !self.names.may_run_unknown(Some(&name), rules) {
+            if !may_run(Some(&name)) {
                 ran.add(&Verdict::Deny(Reason::NameUnknown));
             }
             let more = self.names.may_do_more(Some(&name)).then(anything);
@@ -389,13 +414,14 @@ impl Session {
                 ran.by_name.more.extend(meaning.more);
                 let Some(text) = meaning.text else {
                     ran.by_name.is_partly_unknown = true;
-                    if meaning.was_held || meaning.rules != rules {
+                    let is_cursor = matches!(name, Named::Cursor(_));
+                    if meaning.was_held || meaning.rules != rules || must_know && !is_cursor {
                         ran.add(&Verdict::Deny(Reason::NameUnknown));
                     }
                     continue;
                 };
                 ran.by_name.texts.push(text.clone());
-                let decision = self.decide(&text, true).await.decision;
+                let decision = self.decide(&text, true, meaning.types_call).await.decision;
                 let statement = &decision.statement;
                 if !is_more && (statement.changes_catalog || !statement.settings.is_empty()) {
                     ran.by_name.more.push(decision.clone()); // a function that it calls
@@ -431,8 +457,8 @@ impl Session {
 
     /// A text as it is decided now, with what it runs by name. `may_read` is false for text that the server read in another
     /// way than it would be read here.
-    pub async fn asked(&self, text: Rc<[u8]>, may_read: bool) -> Rc<Asked> {
-        let decided = self.decide_known(&text, may_read).await;
+    pub async fn asked(&self, text: Rc<[u8]>, may_read: bool, types_call: bool) -> Rc<Asked> {
+        let decided = self.decide_known(&text, may_read, types_call).await;
         let ran = self.ran(&decided.decision).await;
         let runs_by_name = !matches!(runs(&decided.decision.statement), Runs::Nothing);
         let decision = ran.apply(decided.decision);
@@ -441,6 +467,7 @@ impl Session {
             text,
             epoch: decided.epoch,
             is_read: decided.is_read,
+            types_call,
             may_show_label: decision.touches(self.prepared_touched.get()),
             charges: self.spending.charges(&decision.budget, decision.effects),
             decision,
@@ -461,7 +488,7 @@ impl Session {
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return asked.clone();
         }
-        self.asked(asked.text.clone(), asked.is_read)
+        self.asked(asked.text.clone(), asked.is_read, asked.types_call)
             .await
             .running(asked.number)
     }

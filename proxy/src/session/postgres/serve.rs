@@ -171,7 +171,7 @@ async fn open(
         level: level(target.config.record),
     };
     core.record(id, entry).await;
-    let statements = settings.count();
+    let (statements, path_moved) = (settings.count(), settings.move_path());
     settings.record(core, id).await;
     target.sessions.fetch_add(1, Ordering::Relaxed);
     let meter = {
@@ -214,6 +214,7 @@ async fn open(
             parting,
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
+            path_moved: Cell::new(path_moved),
             names: Names::default(),
             fresh: Fresh::default(),
             lexing: Lexing::default(),

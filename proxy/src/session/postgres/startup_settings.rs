@@ -104,6 +104,12 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether names without a schema are looked up elsewhere than where the administrator has it.
+    pub fn move_path(&self) -> bool {
+        let mut names = self.pairs.iter().map(|(name, _)| name);
+        names.any(|name| name.eq_ignore_ascii_case("search_path"))
+    }
+
     /// How many statements these count as.
     pub fn count(&self) -> u64 {
         self.decided.len() as u64

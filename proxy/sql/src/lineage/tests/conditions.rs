@@ -1,6 +1,6 @@
 //! Look-ups and probes.
 
-use super::check;
+use super::{check, index, lineage};
 
 #[test]
 fn look_ups_by_equality() {
@@ -459,4 +459,47 @@ fn operations_that_fail_by_the_value_are_probes() {
         ),
         ("SELECT JSON_ARRAY(ssn) FROM app.customers", "~ssn"),
     ]);
+}
+
+#[test]
+fn values_that_the_text_does_not_spell_out_are_counted() {
+    for (text, count) in [
+        ("SELECT upper(name), now() FROM app.customers WHERE ssn = $1", 0),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN ('a', $2, 'b'::text)",
+            0,
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY (ARRAY['a', 'b'])",
+            0,
+        ),
+        ("SELECT id FROM app.customers WHERE ssn = lower('A')", 1),
+        ("SELECT id FROM app.customers WHERE ssn = current_catalog", 1),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN (current_catalog, 'a' || 'b', 'c')",
+            2,
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = '2000-01-01'::timestamptz::text",
+            1,
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = '1259'::regclass::text",
+            1,
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = (SELECT to_char(now(), 'tz'))",
+            1,
+        ),
+        (
+            "SELECT c.id FROM app.customers c, (VALUES (upper('a')), ('b'), (upper('c'))) v(x) WHERE c.ssn = v.x",
+            2,
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN (SELECT upper('a') UNION ALL SELECT upper('b'))",
+            2,
+        ),
+    ] {
+        assert_eq!(lineage(&index(), text).computed_constants, count, "{text}");
+    }
 }

@@ -28,7 +28,12 @@ const PARAMETERS_TOO_LARGE: &str =
 impl Asking {
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
     /// parameters are known.
-    pub(super) async fn parse(&mut self, name: &[u8], text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+    pub(super) async fn parse(
+        &mut self,
+        name: &[u8],
+        (text, types_call): (&[u8], bool),
+        whole: &[u8],
+    ) -> Result<(), Ended> {
         if !self.session.pipeline.borrow().has_room(text.len()) {
             let message = "linegate: this session has too many prepared statements, or too long ones";
             self.refuse_extended(b"54000", message, Some("Close some (DEALLOCATE, or Close)."));
@@ -42,7 +47,7 @@ impl Asking {
             }
         }
         let _heeding = Heeding::of(&self.session);
-        let asked = self.decide(text).await;
+        let asked = self.session.asked(Rc::from(text), true, types_call).await;
         if let Some(refusal) = self.session.undecided.refusal() {
             self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             return Ok(());
@@ -217,7 +222,9 @@ impl Asking {
             if self.session.spending.waits(&self.session, &asked) {
                 self.settle().await?;
             }
-            if let Err(refusal) = self.session.spending.may_run(&asked) {
+            let spending = &self.session.spending;
+            let charged = spending.may_run(&asked);
+            if let Err(refusal) = charged.and_then(|()| spending.goes_on(&self.session, &asked)) {
                 self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
                 return Ok(());
             }

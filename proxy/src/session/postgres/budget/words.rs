@@ -55,14 +55,18 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], by_name:
     (count + of_parameters.sum::<u64>()).max(1)
 }
 
+/// A blank, or a byte of what may be one beyond ASCII.
 fn is_blank(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == 0x0b
+    byte.is_ascii_whitespace() || byte == 0x0b || byte >= 0x80
 }
 
 /// Whether the command tags will tell every row that the text changes: a WITH may change rows that no tag counts.
 pub(super) fn is_countable(text: &[u8], count: u32, effects: Effects) -> bool {
     if count > 1 && effects.intersects(Effects::TRANSACTION.with(Effects::COPY_IN)) {
         return false; // parts of it commit before they are counted
+    }
+    if effects.contains(Effects::COPY_OUT) {
+        return false; // the tag of what COPY runs stays with the server
     }
     let words = text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_' && *byte < 0x80);
     // The tag of what EXPLAIN runs stays with the server.
@@ -123,6 +127,7 @@ mod tests {
         assert_eq!(count(b"536-90-4399"), 1);
         assert_eq!(count(b"{a,b,c}"), 3);
         assert_eq!(count(b"1 2\t3\n4"), 4);
+        assert!(count("1\u{2003}2\u{3000}3".as_bytes()) >= 3);
         assert_eq!(
             values_count(b"WHERE ssn = $1", &[Some(b"a b c".to_vec())], false),
             1

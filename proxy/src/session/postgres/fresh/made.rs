@@ -40,6 +40,15 @@ pub struct Code {
     pub mark: u64,
 }
 
+impl Code {
+    /// Whatever is used may run something else.
+    pub fn any() -> Self {
+        let mut names = Recoded::default();
+        names.used.insert(ANY.to_owned());
+        Self { names, mark: 0 }
+    }
+}
+
 /// What a definition means for what an open transaction's own relations can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clarity {

@@ -13,6 +13,7 @@ fn meaning(text: &Rc<[u8]>, was_held: bool, rules: Rules) -> Meaning {
     Meaning {
         text: Some(text.clone()),
         was_held,
+        types_call: false,
         rules,
         more: None,
         declared: Vec::new(),
@@ -79,7 +80,10 @@ fn a_name_with_too_many_texts_is_unknown_like_text_that_was_not_read() {
         let text = text(&format!("SELECT {number}"));
         names.learn(&prepared("a"), meaning(&text, false, NOW));
     }
-    assert!(!names.may_run_unknown(Some(&prepared("a")), LATER));
+    let meanings = names.meanings(&prepared("a"));
+    assert!(meanings.len() == TEXTS_MAX && meanings.iter().any(|one| one.text.is_none()));
+    names.learn(&prepared("a"), meaning(&text("SELECT 0"), false, LATER));
+    assert!(names.exact(&prepared("a")).is_none());
     let names = Names::default();
     names.learn(&prepared("a"), meaning(&text("SELECT 1"), false, NOW));
     names.lose(lost(true));

@@ -1,0 +1,107 @@
+//! What goes along with what is dropped, and where objects are that are no relations.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::catalog::Catalog;
+use crate::statement::Name;
+
+/// The catalog's dependencies and objects by what is asked about.
+#[derive(Debug, Default)]
+pub(super) struct Along {
+    takes: HashMap<u64, Vec<u64>>,
+    /// Schema and object by name.
+    objects: HashMap<String, Vec<(String, u64)>>,
+}
+
+impl Along {
+    pub(super) fn of(catalog: &Catalog) -> Self {
+        let mut along = Self::default();
+        for (given, taken) in &catalog.dependents {
+            along.takes.entry(*given).or_default().push(*taken);
+        }
+        for (schema, name, object) in &catalog.objects {
+            let named = along.objects.entry(name.clone()).or_default();
+            named.push((schema.clone(), *object));
+        }
+        along
+    }
+
+    /// Relations that go or lose something with that object, through whatever is no relation.
+    pub(super) fn with(&self, object: u64) -> Vec<u32> {
+        let mut work = vec![object];
+        let mut seen: BTreeSet<u64> = work.iter().copied().collect();
+        let mut relations = Vec::new();
+        while let Some(object) = work.pop() {
+            for taken in self.takes.get(&object).into_iter().flatten() {
+                if !seen.insert(*taken) {
+                    continue;
+                }
+                match u32::try_from(*taken) {
+                    Ok(relation) => relations.push(relation),
+                    Err(_) => work.push(*taken),
+                }
+            }
+        }
+        relations
+    }
+
+    /// Objects that a name may mean, with their schemas.
+    pub(super) fn named<'n>(&'n self, name: &'n Name) -> impl Iterator<Item = (&'n str, u64)> {
+        let all = self.objects.get(&name.name).into_iter().flatten();
+        let is_meant = |schema: &String| name.schema.as_ref().is_none_or(|own| own == schema);
+        all.filter(move |(schema, _)| is_meant(schema))
+            .map(|(schema, object)| (schema.as_str(), *object))
+    }
+
+    /// Relations that an object of that name is part of, or that have something of it.
+    pub(super) fn with_named(&self, name: &Name) -> BTreeSet<u32> {
+        let of = |(_, object)| match u32::try_from(object) {
+            Ok(relation) => vec![relation],
+            Err(_) => self.with(object),
+        };
+        self.named(name).flat_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_between_relations_are_gone_through() {
+        const DOMAIN: u64 = (1247 << 32) + 7;
+        const FUNCTION: u64 = (1255 << 32) + 7;
+        let along = Along::of(&Catalog {
+            dependents: vec![
+                (1, DOMAIN),
+                (DOMAIN, FUNCTION),
+                (FUNCTION, DOMAIN),
+                (FUNCTION, 2),
+                (1, 3),
+                (3, 4),
+            ],
+            objects: vec![("safe".into(), "i".into(), 3), ("app".into(), "i".into(), DOMAIN)],
+            ..Catalog::default()
+        });
+        let mut found = along.with(1);
+        found.sort_unstable();
+        assert_eq!(found, [2, 3], "what those take along is theirs to tell");
+        assert_eq!(along.with(3), [4]);
+        assert!(along.with(4).is_empty());
+        let name = |schema: Option<&str>, name: &str| Name {
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        let schemas = |name: &Name| {
+            along
+                .named(name)
+                .map(|(schema, _)| schema.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(schemas(&name(None, "i")), ["safe", "app"]);
+        assert!(schemas(&name(None, "j")).is_empty());
+        assert_eq!(along.with_named(&name(Some("safe"), "i")), [3].into());
+        assert_eq!(along.with_named(&name(Some("app"), "i")), [2].into());
+        assert_eq!(along.with_named(&name(None, "i")), [2, 3].into());
+    }
+}

@@ -1,0 +1,308 @@
+//! A schema that policies close for a principal who may work beside it, and may do nothing that cannot be looked into: nothing
+//! of what is in it goes, changes or is locked along with what the principal may change.
+
+use linegate_tests::under::{Under, behind, code, query, say};
+use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
+use linegate_tests::{Options, RawClient};
+
+const POLICIES: &str = r#"
+@id("everything") permit (principal, action, resource);
+@id("safe-stays") forbid (principal, action in [
+    Action::"insert", Action::"update", Action::"delete", Action::"truncate", Action::"create", Action::"alter", Action::"drop",
+    Action::"lock", Action::"maintenance", Action::"copy-in"], resource)
+when { resource is Table && resource.schema == "safe" };
+@id("nothing-opaque") forbid (principal, action, resource) when { context.opaque };
+"#;
+
+const FIXTURE: &str = r#"
+CREATE SCHEMA scr AUTHORIZATION app; CREATE SCHEMA safe AUTHORIZATION app; CREATE SCHEMA lone AUTHORIZATION app;
+CREATE SCHEMA adm;
+SET ROLE app;
+CREATE TABLE scr.w (id int PRIMARY KEY, note text); CREATE INDEX wi ON scr.w (note);
+CREATE VIEW scr.v AS SELECT * FROM scr.w;
+CREATE TABLE safe.typed (a int, r scr.w, rr scr.w[]); CREATE TABLE safe.shown (r scr.v);
+CREATE TABLE scr.s (id serial, x int); CREATE TABLE safe.counted (b int DEFAULT nextval('scr.s_id_seq'));
+CREATE TABLE scr.friends (id int);
+CREATE TABLE safe.orders (id int PRIMARY KEY, what text, person int); CREATE INDEX oi ON safe.orders (what);
+CREATE STATISTICS safe.st ON what, person FROM safe.orders;
+CREATE POLICY friends ON safe.orders USING (person IN (SELECT id FROM scr.friends));
+INSERT INTO safe.orders SELECT i, 'x', i FROM generate_series(1, 200) i;
+CREATE SEQUENCE safe.sq;
+CREATE TYPE safe.en AS ENUM ('a', 'b'); CREATE DOMAIN safe.dom AS int; CREATE TYPE safe.comp AS (a int, b int);
+CREATE TYPE scr.en2 AS ENUM ('a', 'b'); CREATE DOMAIN scr.dom2 AS int; CREATE TYPE scr.comp2 AS (a int, x int);
+CREATE TABLE safe.types (d scr.dom2, e scr.en2, c scr.comp2);
+CREATE TYPE scr.own AS ENUM ('a');
+CREATE TABLE scr.pt (a int, b int) PARTITION BY LIST (a); CREATE TABLE safe.p1 PARTITION OF scr.pt FOR VALUES IN (1);
+CREATE INDEX pti ON scr.pt (b);
+CREATE TABLE scr.lone (id int PRIMARY KEY, c scr.own);
+CREATE FUNCTION safe.touch() RETURNS int LANGUAGE sql AS 'SELECT 1';
+RESET ROLE;
+CREATE FUNCTION adm.told(int) RETURNS boolean LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO safe.orders VALUES (100000 + $1, ''told'', 0); RETURN true; END';
+CREATE DOMAIN adm.chk AS int CHECK (adm.told(value));
+GRANT USAGE ON SCHEMA adm TO app; GRANT ALL ON ALL TABLES IN SCHEMA safe TO app;
+CREATE FUNCTION adm.pg_column_size(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM adm.told($1); RETURN 1; END';
+"#;
+
+fn closed() -> (Under, RawClient) {
+    let options = Options {
+        policies: POLICIES.to_owned(),
+        ..Options::default()
+    };
+    let under = behind(options, FIXTURE);
+    let client = under.client();
+    (under, client)
+}
+
+#[track_caller]
+fn all(client: &mut RawClient, expected: &str, statements: &[&str]) {
+    for statement in statements {
+        client.query("BEGIN");
+        let found = code(&client.query(statement));
+        client.query("ROLLBACK");
+        assert_eq!(found, expected, "{statement}");
+    }
+}
+
+#[test]
+fn what_goes_along_is_asked_about() {
+    let (under, mut client) = closed();
+    all(
+        &mut client,
+        "42501",
+        &[
+            "DROP TABLE scr.w CASCADE",
+            "DROP VIEW scr.v CASCADE",
+            "ALTER TABLE scr.w DROP COLUMN note",
+            "ALTER TABLE scr.w DROP COLUMN note CASCADE",
+            "DROP TABLE scr.s CASCADE",
+            "ALTER TABLE scr.s DROP COLUMN id CASCADE",
+            "DROP TABLE scr.friends CASCADE",
+            "ALTER TYPE scr.en2 RENAME VALUE 'a' TO 'q'",
+            "ALTER TYPE scr.comp2 DROP ATTRIBUTE x",
+            "ALTER DOMAIN scr.dom2 SET DEFAULT 7",
+            "DROP INDEX scr.pti",
+            "REINDEX INDEX scr.pti",
+            "CREATE INDEX ON scr.pt (a)",
+            "CREATE TABLE scr.x (o int REFERENCES safe.orders)",
+            "ALTER TABLE scr.lone ADD FOREIGN KEY (id) REFERENCES safe.orders",
+            "ANALYZE",
+        ],
+    );
+    for alone in ["VACUUM", "REINDEX SCHEMA safe"] {
+        assert_eq!(code(&client.query(alone)), "42501", "{alone}");
+    }
+    assert_eq!(code(&client.query("REINDEX SCHEMA lone")), "no error");
+    all(
+        &mut client,
+        "no error",
+        &[
+            "DROP TABLE scr.lone CASCADE",
+            "ALTER TABLE scr.lone DROP COLUMN c",
+            "ALTER TABLE scr.friends ADD COLUMN note text",
+            "DROP INDEX scr.wi",
+            "REINDEX INDEX scr.wi",
+            "CREATE INDEX ON scr.w (note)",
+            "CREATE TABLE scr.x (o int REFERENCES scr.lone)",
+            "ALTER TYPE scr.own RENAME VALUE 'a' TO 'q'",
+            "ANALYZE scr.w",
+            "CREATE TABLE scr.made AS SELECT id FROM safe.orders",
+        ],
+    );
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn names_without_a_schema_are_those_of_every_schema() {
+    let (under, mut client) = closed();
+    all(&mut client, "no error", &["CREATE TEMP TABLE fresh (a int)"]);
+    client.query("SET search_path = safe");
+    all(
+        &mut client,
+        "42501",
+        &[
+            "DROP INDEX oi",
+            "ALTER INDEX oi RENAME TO oj",
+            "REINDEX INDEX oi",
+            "DROP STATISTICS st",
+            "DROP FUNCTION touch()",
+            "ALTER TYPE en RENAME VALUE 'a' TO 'q'",
+            "ALTER DOMAIN dom SET DEFAULT 7",
+            "ALTER TYPE comp DROP ATTRIBUTE b",
+            "CREATE TABLE brandnew (a int)",
+            "CREATE TABLE w (a int)",
+            "CREATE VIEW brandnew AS SELECT 1",
+            "SELECT 1 AS a INTO brandnew",
+            "CREATE TABLE brandnew AS SELECT 1",
+            "CREATE TYPE brandnew AS ENUM ('a')",
+        ],
+    );
+    all(
+        &mut client,
+        "no error",
+        &[
+            "CREATE TABLE scr.brandnew (a int)",
+            "CREATE TEMP TABLE fresh (a int)",
+        ],
+    );
+    let at_once = client.query("RESET search_path; SET search_path = safe; CREATE TABLE brandnew (a int)");
+    assert_eq!(code(&at_once), "42501");
+    // Prepared before the path was moved.
+    let mut late = under.client();
+    let parsed = say(
+        &mut late,
+        &[parse("made", "CREATE TABLE brandnew (a int)"), sync()],
+    );
+    assert_eq!(code(&parsed), "no error");
+    late.query("SET search_path = safe");
+    let run = say(&mut late, &[bind("", "made", &[], 0), execute("", 0), sync()]);
+    assert_ne!(code(&run), "no error");
+    let found = under
+        .postgres
+        .sql("SELECT count(*) FROM pg_class WHERE relname = 'brandnew'");
+    assert_eq!(found, "0");
+}
+
+#[test]
+fn a_sequence_is_set_by_a_written_name_only() {
+    let (under, mut client) = closed();
+    let number = under.postgres.sql("SELECT 'safe.sq'::regclass::oid");
+    client.query("SET search_path = safe");
+    for name in [
+        "'safe.sq'".to_owned(),
+        "'sq'".to_owned(),
+        format!("'+{number}'::int::oid::regclass"),
+        format!("'  +{number}'"),
+        "'sqx'::varchar(2)::text::regclass".to_owned(),
+        "'s' || 'q'".to_owned(),
+    ] {
+        let found = code(&client.query(&format!("SELECT setval({name}, 77)")));
+        assert_eq!(found, "42501", "{name}");
+    }
+    assert_eq!(under.postgres.sql("SELECT last_value FROM safe.sq"), "1");
+    assert_eq!(
+        code(&client.query("SELECT setval('scr.s_id_seq'::regclass, 5)")),
+        "no error"
+    );
+}
+
+#[test]
+fn checks_of_types_that_a_number_names_are_somebodys_code() {
+    let (under, mut client) = closed();
+    let number: u32 = under
+        .postgres
+        .sql("SELECT 'adm.chk'::regtype::oid")
+        .parse()
+        .expect("a number");
+    let own: u32 = under
+        .postgres
+        .sql("SELECT 'scr.own'::regtype::oid")
+        .parse()
+        .expect("a number");
+    let declared = |client: &mut RawClient, oid: u32, value: &str| {
+        let messages = [
+            parse_typed("", "SELECT $1", &[oid]),
+            bind("", "", &[value], 0),
+            execute("", 0),
+            sync(),
+        ];
+        code(&say(client, &messages))
+    };
+    assert_eq!(declared(&mut client, number, "1"), "42501");
+    assert_eq!(declared(&mut client, own, "a"), "no error");
+    assert_eq!(declared(&mut client, 23, "1"), "no error");
+    for call in [
+        format!("domain_in('2', {number}, -1)"),
+        format!("array_in('{{3}}', {number}, -1)"),
+        "adm.pg_column_size(4)".to_owned(),
+        "5::adm.chk".to_owned(),
+    ] {
+        let found = code(&client.query(&format!("SELECT {call} IS NULL")));
+        assert_eq!(found, "42501", "{call}");
+    }
+    let told = under
+        .postgres
+        .sql("SELECT count(*) FROM safe.orders WHERE id > 100000");
+    assert_eq!(told, "0");
+}
+
+#[test]
+fn what_is_not_kept_of_prepared_statements_does_not_run_by_name() {
+    let (under, mut client) = closed();
+    client.query("CREATE TABLE scr.x1 (id int); CREATE VIEW scr.vv AS SELECT * FROM scr.x1");
+    let long = format!("DELETE FROM scr.vv WHERE id IN (1{})", ",1".repeat(40_000));
+    assert_eq!(
+        code(&client.query(&format!("PREPARE long AS {long}"))),
+        "no error"
+    );
+    for number in 0..300 {
+        client.query(&format!("PREPARE n{number} AS SELECT 1"));
+    }
+    client.query("PREPARE late AS DELETE FROM scr.vv WHERE id = 1");
+    for number in 0..10 {
+        client.query("DEALLOCATE ALL");
+        client.query(&format!(
+            "PREPARE again AS DELETE FROM scr.vv WHERE id = {number} + 1"
+        ));
+    }
+    client.query(&format!("PREPARE long AS {long}"));
+    client.query("PREPARE late AS DELETE FROM scr.vv WHERE id = 1");
+    let swapped = client.query("CREATE OR REPLACE VIEW scr.vv AS SELECT id FROM safe.orders");
+    assert_eq!(code(&swapped), "no error");
+    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    for run in [
+        "EXECUTE long",
+        "EXECUTE late",
+        "EXECUTE again",
+        "EXPLAIN ANALYZE EXECUTE late",
+    ] {
+        assert_eq!(code(&client.query(run)), "42501", "{run}");
+    }
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM safe.orders"), "200");
+    // Under one name as often as one likes, as long as what it stands for can be told.
+    let mut other = under.client();
+    for _ in 0..20 {
+        assert_eq!(code(&other.query("PREPARE s AS SELECT 1; ")), "no error");
+        assert_eq!(code(&other.query("EXECUTE s")), "no error");
+        other.query("DEALLOCATE s");
+    }
+}
+
+#[test]
+fn a_view_waits_for_what_a_text_prepares_and_runs() {
+    let (under, mut client) = closed();
+    client.query("CREATE TABLE scr.x1 (id int); CREATE VIEW scr.vv AS SELECT * FROM scr.x1");
+    let mut other = under.client();
+    client.send_bytes(
+        &[
+            query("SELECT pg_sleep(1)"),
+            query("PREPARE s AS DELETE FROM scr.vv WHERE id = 1; EXECUTE s"),
+        ]
+        .concat(),
+    );
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    other.query("CREATE OR REPLACE VIEW scr.vv AS SELECT id FROM safe.orders");
+    client.read_to_ready();
+    client.read_to_ready();
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM safe.orders"), "200");
+}
+
+#[test]
+fn event_triggers_are_triggers() {
+    let (under, mut client) = closed();
+    let policies = format!(
+        "{POLICIES}\n@id(\"no-triggers\") forbid (principal, action, resource) when {{ context.fires_triggers }};
+         @id(\"marker\") forbid (principal, action == Action::\"notify\", resource);"
+    );
+    under.reload(&policies, || {
+        code(&under.client().query("NOTIFY marker")) == "42501"
+    });
+    assert_eq!(code(&client.query("CREATE TABLE scr.one (a int)")), "no error");
+    under.postgres.sql(
+        "CREATE FUNCTION adm.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM adm.told(7); END';
+         CREATE EVENT TRIGGER told ON ddl_command_end EXECUTE FUNCTION adm.on_ddl()",
+    );
+    linegate_tests::eventually("the event trigger is known", || {
+        (code(&client.query("CREATE TABLE IF NOT EXISTS scr.one (a int)")) == "42501").then_some(())
+    });
+}

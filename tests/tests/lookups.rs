@@ -1,0 +1,165 @@
+//! What a look-up of a labelled column costs: every value that it may be compared with, each time that this may be another one.
+
+use linegate_tests::RawClient;
+use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
+use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
+
+/// Values that may be looked up.
+const ROOM: usize = 20;
+/// `000-00-0007` by the clock and the settings.
+const BY_ZONE: &str = "to_char(timestamptz '2000-01-01', 'tz')";
+
+fn masked() -> (Under, RawClient) {
+    let policies = format!(
+        "@id(\"on-a-budget\") @budget_lookups(\"{ROOM}\")
+         permit (principal in Group::\"ci\", action, resource) unless {{ action in [Action::\"read_raw\", Action::\"probe\"] }};"
+    );
+    let under = under::under(&policies);
+    let client = under.client();
+    (under, client)
+}
+
+/// Asks until there is no room; how often that went well.
+#[track_caller]
+fn until_refused(client: &mut RawClient, mut ask: impl FnMut(&mut RawClient, usize) -> String) -> usize {
+    for number in 0..ROOM * 3 {
+        match ask(client, number).as_str() {
+            "54000" => return number,
+            "no error" => {}
+            other => panic!("number {number}: {other}"),
+        }
+    }
+    panic!("all {} were let through", ROOM * 3);
+}
+
+#[test]
+fn the_same_value_is_paid_for_once() {
+    let (_under, mut client) = masked();
+    for _ in 0..ROOM * 3 {
+        for text in [
+            "SELECT id FROM app.customers WHERE ssn = '000-00-0001'",
+            "SELECT upper(name), now() FROM app.customers WHERE ssn = '000-00-0001'::text",
+        ] {
+            assert_eq!(code(&client.query(text)), "no error", "{text}");
+        }
+        client.query("SET statement_timeout = '1min'");
+    }
+}
+
+#[test]
+fn what_settings_decide_is_another_value_each_time() {
+    let (_under, mut client) = masked();
+    let well = until_refused(&mut client, |client, number| {
+        client.query(&format!("SET TimeZone = '<000-00-{number:04}>0'"));
+        code(&client.query(&format!("SELECT id FROM app.customers WHERE ssn = {BY_ZONE}")))
+    });
+    assert!(well <= ROOM, "{well}");
+
+    // A literal that goes by them.
+    let (under, mut client) = masked();
+    under.postgres.sql("SELECT 1");
+    let well = until_refused(&mut client, |client, number| {
+        client.query(&format!("SET TimeZone = '<x>{}'", number % 24));
+        code(&client.query("SELECT id FROM app.customers WHERE ssn = '000-00-0001'"))
+    });
+    assert!(well <= ROOM, "{well}");
+}
+
+#[test]
+fn what_is_computed_of_names_alone_is_counted() {
+    let (_under, mut client) = masked();
+    let values = vec!["upper(current_catalog)"; ROOM + 1].join(", ");
+    let many = format!("SELECT id FROM app.customers WHERE ssn IN ({values})");
+    assert_eq!(code(&client.query(&many)), "54000");
+    let rows = vec!["(upper(current_catalog))"; ROOM + 1].join(", ");
+    let many = format!("SELECT c.id FROM app.customers c, (VALUES {rows}) v(x) WHERE c.ssn = v.x");
+    assert_eq!(code(&client.query(&many)), "54000");
+}
+
+#[test]
+fn what_a_name_stands_for_now_counts() {
+    let (_under, mut client) = masked();
+    let well = until_refused(&mut client, |client, number| {
+        client.query("DEALLOCATE ALL");
+        let prepared =
+            format!("PREPARE p(text) AS SELECT id FROM app.customers WHERE ssn = $1 || '{number}'");
+        match code(&client.query(&prepared)).as_str() {
+            "no error" => code(&client.query("EXECUTE p('000-00-000')")),
+            refused => refused.to_owned(),
+        }
+    });
+    assert!(well <= ROOM, "{well}");
+}
+
+#[test]
+fn a_cursor_pays_for_each_step() {
+    let (_under, mut client) = masked();
+    client.query("BEGIN");
+    let declared = client.query(&format!(
+        "DECLARE c CURSOR FOR SELECT id FROM app.customers, generate_series(1, 100) WHERE ssn = {BY_ZONE}"
+    ));
+    assert_eq!(code(&declared), "no error");
+    let well = until_refused(&mut client, |client, number| {
+        client.query(&format!("SET TimeZone = '<000-00-{number:04}>0'"));
+        code(&client.query("FETCH 1 FROM c"))
+    });
+    assert!(well <= ROOM, "{well}");
+
+    let (_under, mut client) = masked();
+    client.query("BEGIN");
+    let text = format!("SELECT id FROM app.customers, generate_series(1, 100) WHERE ssn = {BY_ZONE}");
+    let bound = say(&mut client, &[parse("s", &text), bind("p", "s", &[], 0), sync()]);
+    assert_eq!(code(&bound), "no error");
+    let well = until_refused(&mut client, |client, _| {
+        code(&say(client, &[execute("p", 1), sync()]))
+    });
+    assert!(well <= ROOM, "{well}");
+}
+
+#[test]
+fn blanks_beyond_ascii_are_between_values() {
+    let (_under, mut client) = masked();
+    let values: Vec<String> = (0..=ROOM).map(|number| format!("000-00-{number:04}")).collect();
+    let text = "SELECT c.id FROM unnest($1) u(x, a, b), app.customers c WHERE c.ssn = u.x";
+    for blank in [" ", "\u{2003}", "\u{3000}"] {
+        let messages = [
+            parse_typed("", text, &[3614]),
+            bind("", "", &[&values.join(blank)], 0),
+            execute("", 0),
+            sync(),
+        ];
+        assert_eq!(code(&say(&mut client, &messages)), "54000", "{blank:?}");
+    }
+}
+
+#[test]
+fn no_query_is_kept_that_looks_up_another_value_each_time() {
+    let (_under, mut client) = masked();
+    for text in [
+        format!("CREATE TEMP VIEW v AS SELECT id FROM app.customers WHERE ssn = {BY_ZONE}"),
+        format!("CREATE MATERIALIZED VIEW app.v AS SELECT id FROM app.customers WHERE ssn = {BY_ZONE}"),
+    ] {
+        assert_eq!(code(&client.query(&text)), "42501", "{text}");
+    }
+    let kept = client.query("CREATE TEMP VIEW w AS SELECT id FROM app.customers WHERE ssn = '000-00-0001'");
+    assert_eq!(code(&kept), "no error");
+}
+
+#[test]
+fn functions_that_newer_servers_read_as_syntax_are_functions() {
+    let (under, mut client) = masked();
+    under.postgres.sql(
+        "CREATE FUNCTION public.json_scalar(int) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS
+             'BEGIN RETURN (SELECT ssn FROM app.customers WHERE id = $1); END';
+         CREATE FUNCTION public.json_value(int, text) RETURNS text LANGUAGE sql SECURITY DEFINER AS
+             'SELECT ssn FROM app.customers WHERE id = $1';
+         CREATE FUNCTION public.merge_action() RETURNS text LANGUAGE sql SECURITY DEFINER AS
+             'SELECT ssn FROM app.customers WHERE id = 1'",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    for call in ["json_scalar(1)", "json_value(1, '$')", "merge_action()"] {
+        let answer = client.query(&format!("SELECT {call}"));
+        assert_nothing_raw(call, &answer);
+    }
+    assert_ne!(code(&client.query("SELECT json_scalar(1)")), "no error");
+}
