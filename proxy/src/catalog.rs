@@ -10,7 +10,8 @@
 //! A reading that met a change is followed by one that holds a view nevertheless: somebody may be waiting.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,8 +34,6 @@ const REFRESH: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(2);
 /// The same where the one before lacked something too.
 const AGAIN_LATER: Duration = Duration::from_secs(10);
-/// What initdb makes has a smaller OID (`FirstNormalObjectId`).
-const OURS_FROM: u32 = 16384;
 /// A side connection that was not used for so long is closed, so that it stands in nobody's way.
 const KEPT: Duration = Duration::from_secs(10);
 /// Side connections by target and database, with the time of their last use.
@@ -150,7 +149,9 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
                 }
                 catalog.version = None;
             }
-            if lacks_views(&catalog) {
+            let earlier = before.as_ref().map(|view| &view.labels);
+            let (mut labels, warnings) = LabelIndex::resolve_after(&catalog, &target.labels, earlier);
+            if !labels.unread_views().is_empty() {
                 // Somebody is changing them, or what they show: all is read again soon.
                 catalog.version = None;
                 if !cell.awaits_views.swap(true, Ordering::AcqRel) {
@@ -164,8 +165,6 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
                     });
                 }
             }
-            let earlier = before.as_ref().map(|view| &view.labels);
-            let (mut labels, warnings) = LabelIndex::resolve_after(&catalog, &target.labels, earlier);
             linegate_sql::follow(&mut labels);
             for warning in warnings {
                 tracing::warn!(target = %wish.target, database = %wish.database, "{warning}");
@@ -204,81 +203,52 @@ async fn serve(shared: &Arc<Shared>, pool: &Rc<Pool>, sides: &Sides, wish: Catal
     }
 }
 
-/// Whether a view's text is missing.
-fn lacks_views(catalog: &Catalog) -> bool {
-    let is_view = |relation: &&linegate_policy::catalog::Relation| {
-        matches!(relation.kind, b'v' | b'm') && relation.oid >= OURS_FROM
-    };
-    let mut views = catalog.relations.iter().filter(is_view);
-    views.any(|view| view.body.is_none())
+/// Tells whether two reads found the same: whatever a verdict may depend on is in it.
+pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
+    let Catalog {
+        epoch: _,
+        version: _,
+        relations,
+        user_functions,
+        calling,
+        calling_types,
+        event_triggers,
+        functions,
+        extension_functions,
+        dependents,
+        objects,
+    } = catalog;
+    let mut hash = Fingerprint(blake3::Hasher::new());
+    relations.hash(&mut hash);
+    functions.hash(&mut hash);
+    event_triggers.hash(&mut hash);
+    dependents.hash(&mut hash);
+    objects.hash(&mut hash);
+    sorted(user_functions).hash(&mut hash);
+    sorted(calling).hash(&mut hash);
+    sorted(calling_types).hash(&mut hash);
+    sorted(extension_functions).hash(&mut hash);
+    *hash.0.finalize().as_bytes()
 }
 
-/// Tells whether two reads found the same.
-pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
-    let mut hash = blake3::Hasher::new();
-    for relation in &catalog.relations {
-        hash.update(&relation.oid.to_le_bytes());
-        hash.update(relation.schema.as_bytes());
-        hash.update(&[0]);
-        hash.update(relation.name.as_bytes());
-        hash.update(&[0, relation.kind]);
-        for column in &relation.columns {
-            hash.update(&column.number.to_le_bytes());
-            hash.update(&column.type_oid.to_le_bytes());
-            hash.update(column.name.as_bytes());
-            hash.update(&[0]);
-        }
-        for source in &relation.sources {
-            hash.update(&source.to_le_bytes());
-        }
-        hash.update(relation.body.as_deref().unwrap_or_default().as_bytes());
-        let reactions = &relation.reactions;
-        hash.update(&[
-            0,
-            u8::from(reactions.triggers),
-            u8::from(reactions.rules),
-            u8::from(reactions.calls),
-        ]);
-        for cascade in &reactions.cascades {
-            let does = [
-                cascade.deletes_on_delete,
-                cascade.updates_on_delete,
-                cascade.updates_on_update,
-            ];
-            hash.update(&cascade.relation.to_le_bytes());
-            hash.update(&does.map(u8::from));
-        }
-        for (column, source) in &relation.generated {
-            hash.update(&column.to_le_bytes());
-            hash.update(&source.to_le_bytes());
-        }
-        for key in &relation.keys {
-            hash.update(&key.to_le_bytes());
-        }
-        hash.update(&[0]);
+fn sorted<T: Ord>(set: &HashSet<T>) -> Vec<&T> {
+    let mut all: Vec<&T> = set.iter().collect();
+    all.sort_unstable();
+    all
+}
+
+/// Hashes whatever can be hashed.
+struct Fingerprint(blake3::Hasher);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
-    let mut pure: Vec<_> = catalog.extension_functions.iter().collect();
-    pure.sort_unstable();
-    for part in pure.into_iter().flat_map(|(schema, name)| [schema, name]) {
-        hash.update(part.as_bytes());
-        hash.update(&[0]);
+
+    /// Not asked for: the whole digest is.
+    fn finish(&self) -> u64 {
+        0
     }
-    let mut functions: Vec<_> = catalog.user_functions.iter().collect();
-    functions.sort_unstable();
-    for function in functions {
-        hash.update(function.as_bytes());
-        hash.update(&[0]);
-    }
-    for function in &catalog.functions {
-        for part in [&function.schema, &function.name] {
-            hash.update(part.as_bytes());
-            hash.update(&[0]);
-        }
-        hash.update(&function.arguments_count.to_le_bytes());
-        hash.update(function.sql_body.as_deref().unwrap_or_default().as_bytes());
-        hash.update(&[0]);
-    }
-    *hash.finalize().as_bytes()
 }
 
 /// Reads the catalog, unless it still is of that version.

@@ -306,3 +306,18 @@ fn event_triggers_are_triggers() {
         (code(&client.query("CREATE TABLE IF NOT EXISTS scr.one (a int)")) == "42501").then_some(())
     });
 }
+
+#[test]
+fn a_check_that_comes_later_counts_for_what_was_decided_before() {
+    let (under, mut client) = closed();
+    for _ in 0..2 {
+        assert_eq!(code(&client.query("SELECT 1::scr.dom2")), "no error");
+    }
+    under
+        .postgres
+        .sql("ALTER DOMAIN scr.dom2 ADD CHECK (adm.told(value)) NOT VALID");
+    assert_eq!(code(&client.query("CREATE TABLE scr.zz (a int)")), "no error"); // has the catalog read
+    linegate_tests::eventually("the check is known", || {
+        (code(&client.query("SELECT 1::scr.dom2")) == "42501").then_some(())
+    });
+}

@@ -3,7 +3,7 @@
 use linegate_tests::shop::{self, SSNS};
 use linegate_tests::under::{self, Under, assert_nothing_raw, behind, code, say};
 use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync};
-use linegate_tests::{Message, Options, RawClient};
+use linegate_tests::{Message, Options, RawClient, eventually};
 
 /// Bytes of a row that are held.
 const MAX: usize = 1 << 20;
@@ -133,6 +133,25 @@ fn what_a_redaction_is_made_of_does_not_count() {
         shown[0] > 1 && shown.iter().all(|count| *count == shown[0]),
         "{shown:?}"
     );
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_server_that_dies_within_a_row_ends_the_session_and_nothing_else() {
+    let (mut under, mut client) = large();
+    let mut other = under.client();
+    client.send_query("SELECT repeat('x', 500000), c.ssn || repeat(b.body, 300) FROM app.large b, app.customers c WHERE b.id = 1 AND c.id = 1");
+    std::thread::sleep(std::time::Duration::from_millis(60)); // some hundred megabytes are on their way
+    under.postgres.crash();
+    let answer = client.read_to_end();
+    assert_nothing_raw("a broken row", &answer);
+    assert!(rows(&answer).len() <= 1, "no part of a row");
+    other.read_to_end();
+    under.postgres.start_again();
+    let mut later = under.client();
+    eventually("rows are shown again", || {
+        (rows(&later.query(&of(1, "c.ssn || 'x'"))).len() == 1).then_some(())
+    });
     under.linegate.assert_unharmed();
 }
 

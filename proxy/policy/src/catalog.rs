@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 /// One column of a relation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column {
     /// `pg_attribute.attnum`, 1-based; dropped columns are left out.
     pub number: i16,
@@ -14,7 +14,7 @@ pub struct Column {
 }
 
 /// A table, view, materialized view, partition, foreign table or sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Relation {
     /// `pg_class.oid`.
     pub oid: u32,
@@ -43,7 +43,7 @@ pub struct Relation {
 }
 
 /// A CHECK or exclusion constraint. Whether it holds is an answer about what it looks at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Test {
     /// `pg_constraint.oid`.
     pub oid: u32,
@@ -56,7 +56,7 @@ pub struct Test {
 }
 
 /// What the server does besides, when rows of a relation change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reactions {
     /// It has triggers that somebody defined, or defaults, checks, indexes or row policies that call somebody's functions; what
     /// these do when rows change is not known.
@@ -70,7 +70,7 @@ pub struct Reactions {
 }
 
 /// A foreign key, column by column, and its actions, if it has any, seen from the relation it points at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cascade {
     /// OID of the relation with the foreign key.
     pub relation: u32,
@@ -87,7 +87,7 @@ pub struct Cascade {
 }
 
 /// A function or procedure outside `pg_catalog`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Function {
     /// Schema name.
     pub schema: String,

@@ -386,6 +386,8 @@ impl Loader {
         self.catalog
             .relations
             .sort_unstable_by_key(|relation| relation.oid);
+        self.catalog.dependents.sort_unstable();
+        self.catalog.objects.sort_unstable();
         self.catalog
     }
 }
