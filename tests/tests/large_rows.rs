@@ -141,6 +141,7 @@ fn a_server_that_dies_within_a_row_ends_the_session_and_nothing_else() {
     let (mut under, mut client) = large();
     let mut other = under.client();
     under.postgres.sql("CHECKPOINT"); // the tests' server does not wait for its log to be written
+    assert_eq!(rows(&client.query(&of(1, "c.ssn || 'x'"))).len(), 1);
     client.send_query("SELECT repeat('x', 500000), c.ssn || repeat(b.body, 300) FROM app.large b, app.customers c WHERE b.id = 1 AND c.id = 1");
     std::thread::sleep(std::time::Duration::from_millis(60)); // some hundred megabytes are on their way
     under.postgres.crash();
