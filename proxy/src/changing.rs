@@ -26,6 +26,8 @@ const REMEMBERED_MAX: usize = 4 * NAMES_MAX;
 #[derive(Clone)]
 pub struct Names {
     relations: Arc<Relations>,
+    /// What definitions come to show: dropping that takes them along.
+    shown: Arc<Relations>,
     /// And it may be about anything else.
     is_anything: bool,
 }
@@ -38,8 +40,13 @@ impl Names {
 
     /// Whether a statement names one of these.
     pub fn concern(&self, statement: &Statement) -> bool {
-        self.relations.concern(statement)
+        self.relations.concern(statement) || takes_along(statement) && self.shown.concern(statement)
     }
+}
+
+/// Whether it may take along what is built over what it names.
+fn takes_along(statement: &Statement) -> bool {
+    statement.leads.reshapes || statement.effects.contains(Effects::DROP)
 }
 
 /// Relations by name, each with its schemas.
@@ -56,6 +63,14 @@ impl Relations {
             None => self.schemas.entry(name.to_owned()).or_default(),
         };
         self.count += usize::from(schemas.insert(schema.map(str::to_owned)));
+    }
+
+    fn join(&mut self, other: &Self) {
+        for (name, schemas) in &other.schemas {
+            for schema in schemas {
+                self.add(name, schema.as_deref());
+            }
+        }
     }
 
     fn concern(&self, statement: &Statement) -> bool {
@@ -101,31 +116,31 @@ struct Change {
 #[derive(Default)]
 struct Open {
     relations: Relations,
+    shown: Relations,
     is_anything: bool,
 }
 
 impl Open {
     /// Takes these in if there is room.
     fn add(&mut self, names: &Names) -> bool {
-        if self.relations.count + names.relations.count > NAMES_MAX {
+        let count = |relations: &Relations, shown: &Relations| relations.count + shown.count;
+        if count(&self.relations, &self.shown) + count(&names.relations, &names.shown) > NAMES_MAX {
             return false;
         }
-        for (name, schemas) in &names.relations.schemas {
-            for schema in schemas {
-                self.relations.add(name, schema.as_deref());
-            }
-        }
+        self.relations.join(&names.relations);
+        self.shown.join(&names.shown);
         self.is_anything |= names.is_anything;
         true
     }
 
     fn concerns(&self, statement: &Statement) -> bool {
-        self.relations.concern(statement)
+        self.relations.concern(statement) || takes_along(statement) && self.shown.concern(statement)
     }
 
     fn into_names(self) -> Names {
         Names {
             relations: Arc::new(self.relations),
+            shown: Arc::new(self.shown),
             is_anything: self.is_anything,
         }
     }
@@ -145,13 +160,13 @@ impl Changing {
 
     fn add(&self, known: &mut Known, by: SessionId, names: Names) {
         let number = self.sent.load(Ordering::Acquire) + 1;
-        known.remembered += names.relations.count;
+        known.remembered += names.relations.count + names.shown.count;
         known.last.push_back(Change { number, by, names });
         while known.last.len() > CHANGES_MAX || known.remembered > REMEMBERED_MAX {
             let Some(oldest) = known.last.pop_front() else {
                 break;
             };
-            known.remembered -= oldest.names.relations.count;
+            known.remembered -= oldest.names.relations.count + oldest.names.shown.count;
         }
         self.sent.store(number, Ordering::Release);
     }
@@ -277,8 +292,15 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     if let Some(labels) = labels {
         add_family(&mut relations, changed(), labels);
     }
+    let mut shown = Relations::default();
+    if statement.effects.contains(Effects::CREATE) && !leads.changes.is_empty() {
+        for name in &statement.reads {
+            shown.add(&name.name, name.schema.as_deref());
+        }
+    }
     Names {
         relations: Arc::new(relations),
+        shown: Arc::new(shown),
         is_anything: !is_clear || others().any(|name| name.name == "*"),
     }
 }

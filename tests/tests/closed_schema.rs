@@ -22,6 +22,9 @@ CREATE TABLE scr.w (id int PRIMARY KEY, note text); CREATE INDEX wi ON scr.w (no
 CREATE VIEW scr.v AS SELECT * FROM scr.w;
 CREATE TABLE safe.typed (a int, r scr.w, rr scr.w[]); CREATE TABLE safe.shown (r scr.v);
 CREATE TABLE scr.s (id serial, x int); CREATE TABLE safe.counted (b int DEFAULT nextval('scr.s_id_seq'));
+CREATE SEQUENCE scr.loose; CREATE SEQUENCE scr.loose2; CREATE TABLE safe.uses (b int DEFAULT nextval('scr.loose'));
+CREATE DOMAIN scr.many AS int[]; CREATE TABLE safe.lists (m scr.many);
+CREATE TYPE scr.inner AS (x int, y int); CREATE TABLE scr.outer (i scr.inner); CREATE TABLE safe.nested (o scr.outer);
 CREATE TABLE scr.friends (id int);
 CREATE TABLE safe.orders (id int PRIMARY KEY, what text, person int); CREATE INDEX oi ON safe.orders (what);
 CREATE STATISTICS safe.st ON what, person FROM safe.orders;
@@ -87,6 +90,17 @@ fn what_goes_along_is_asked_about() {
             "CREATE TABLE scr.x (o int REFERENCES safe.orders)",
             "ALTER TABLE scr.lone ADD FOREIGN KEY (id) REFERENCES safe.orders",
             "ANALYZE",
+            "ANALYZE; SELECT 1 FROM scr.w",
+            "ALTER TABLE scr.w RENAME TO w9; ALTER TABLE scr.w9 DROP COLUMN note",
+            "ALTER VIEW scr.v RENAME TO v9; DROP VIEW scr.v9 CASCADE",
+            "ALTER SEQUENCE scr.loose OWNED BY scr.lone.id; DROP TABLE scr.lone CASCADE",
+            "CREATE TABLE scr.n (id int, note text); CREATE OR REPLACE VIEW scr.v AS SELECT * FROM scr.n; DROP TABLE scr.n CASCADE",
+            "ALTER DOMAIN scr.many SET DEFAULT '{1}'",
+            "ALTER TYPE scr.inner DROP ATTRIBUTE y",
+            "CREATE TABLE scr.x (a int, b text DEFAULT set_config('search_path', 'safe', false))",
+            "CREATE VIEW scr.x AS SELECT set_config('search_path', 'safe', false)",
+            "ALTER TABLE scr.w ADD CHECK (set_config('search_path', 'safe', false) = note)",
+            "CREATE TABLE pg_catalog.x (a int)",
         ],
     );
     for alone in ["VACUUM", "REINDEX SCHEMA safe"] {
@@ -100,6 +114,7 @@ fn what_goes_along_is_asked_about() {
             "DROP TABLE scr.lone CASCADE",
             "ALTER TABLE scr.lone DROP COLUMN c",
             "ALTER TABLE scr.friends ADD COLUMN note text",
+            "ALTER TABLE scr.s DROP COLUMN x",
             "DROP INDEX scr.wi",
             "REINDEX INDEX scr.wi",
             "CREATE INDEX ON scr.w (note)",
@@ -107,6 +122,9 @@ fn what_goes_along_is_asked_about() {
             "ALTER TYPE scr.own RENAME VALUE 'a' TO 'q'",
             "ANALYZE scr.w",
             "CREATE TABLE scr.made AS SELECT id FROM safe.orders",
+            "CREATE TABLE scr.n (a int, b int); ALTER TABLE scr.n DROP COLUMN a; DROP TABLE scr.n CASCADE",
+            "ALTER SEQUENCE scr.loose2 OWNED BY scr.lone.id",
+            "SELECT set_config('search_path', '', false); CREATE TABLE scr.n (a int)",
         ],
     );
     under.linegate.assert_unharmed();
@@ -145,6 +163,27 @@ fn names_without_a_schema_are_those_of_every_schema() {
             "CREATE TEMP TABLE fresh (a int)",
         ],
     );
+    all(
+        &mut client,
+        "no error",
+        &["CREATE SCHEMA later", "CREATE INDEX ON scr.w (id)"],
+    );
+    // What gives settings back moves nothing.
+    for reset in [
+        "RESET search_path",
+        "RESET ALL",
+        "DISCARD ALL",
+        "SET search_path TO DEFAULT",
+    ] {
+        let mut other = under.client();
+        other.query(reset);
+        assert_eq!(
+            code(&other.query("CREATE TABLE fresh (a int)")),
+            "no error",
+            "{reset}"
+        );
+        other.query("DROP TABLE fresh");
+    }
     let at_once = client.query("RESET search_path; SET search_path = safe; CREATE TABLE brandnew (a int)");
     assert_eq!(code(&at_once), "42501");
     // Prepared before the path was moved.
@@ -320,4 +359,29 @@ fn a_check_that_comes_later_counts_for_what_was_decided_before() {
     linegate_tests::eventually("the check is known", || {
         (code(&client.query("SELECT 1::scr.dom2")) == "42501").then_some(())
     });
+}
+
+#[test]
+fn a_drop_waits_for_views_that_others_are_making() {
+    let (under, mut client) = closed();
+    client.query("CREATE TABLE scr.u (id int); CREATE VIEW scr.a3 AS SELECT 1 AS id");
+    under
+        .postgres
+        .sql("CREATE VIEW safe.bv3 AS SELECT * FROM scr.a3; ALTER VIEW safe.bv3 OWNER TO app");
+    let mut other = under.client();
+    assert_eq!(code(&client.query("CREATE TABLE scr.seen (a int)")), "no error"); // has the catalog read
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    for step in ["BEGIN", "CREATE OR REPLACE VIEW scr.a3 AS SELECT id FROM scr.u"] {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    assert_eq!(
+        code(&other.query("SELECT * FROM scr.u")),
+        "no error",
+        "who reads does not wait"
+    );
+    other.send_query("DROP TABLE scr.u CASCADE");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(code(&client.query("COMMIT")), "no error");
+    assert_eq!(code(&other.read_to_ready()), "42501");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM safe.bv3"), "0");
 }

@@ -2,11 +2,11 @@
 
 use linegate_tests::RawClient;
 use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
-use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
+use linegate_tests::wire::{bind, execute, parse_typed, sync};
 
 /// Values that may be looked up.
 const ROOM: usize = 20;
-/// `000-00-0007` by the clock and the settings.
+/// Whatever `TimeZone` says.
 const BY_ZONE: &str = "to_char(timestamptz '2000-01-01', 'tz')";
 
 fn masked() -> (Under, RawClient) {
@@ -47,22 +47,37 @@ fn the_same_value_is_paid_for_once() {
 }
 
 #[test]
-fn what_settings_decide_is_another_value_each_time() {
+fn what_settings_and_the_clock_spell_is_no_look_up() {
+    let (_under, mut client) = masked();
+    for number in 0..3 {
+        client.query(&format!("SET TimeZone = '<000-00-{number:04}>0'"));
+        for text in [
+            format!("SELECT id FROM app.customers WHERE ssn = {BY_ZONE}"),
+            format!("SELECT id FROM app.customers WHERE ssn = ANY (ARRAY[{BY_ZONE}])"),
+            format!("DECLARE c CURSOR FOR SELECT id FROM app.customers WHERE ssn = {BY_ZONE}"),
+            format!("PREPARE p AS SELECT id FROM app.customers WHERE ssn = {BY_ZONE}"),
+            format!("COPY (SELECT id FROM app.customers WHERE ssn = {BY_ZONE}) TO STDOUT"),
+        ] {
+            assert_eq!(code(&client.query(&text)), "42501", "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_literal_goes_by_the_settings_of_its_time() {
     let (_under, mut client) = masked();
     let well = until_refused(&mut client, |client, number| {
-        client.query(&format!("SET TimeZone = '<000-00-{number:04}>0'"));
-        code(&client.query(&format!("SELECT id FROM app.customers WHERE ssn = {BY_ZONE}")))
-    });
-    assert!(well <= ROOM, "{well}");
-
-    // A literal that goes by them.
-    let (under, mut client) = masked();
-    under.postgres.sql("SELECT 1");
-    let well = until_refused(&mut client, |client, number| {
-        client.query(&format!("SET TimeZone = '<x>{}'", number % 24));
+        client.query(&format!("SET TimeZone = '<x>{number}'"));
         code(&client.query("SELECT id FROM app.customers WHERE ssn = '000-00-0001'"))
     });
     assert!(well <= ROOM, "{well}");
+    // Many in one text are as many.
+    let (_under, mut client) = masked();
+    client.query("PREPARE p AS SELECT id FROM app.customers WHERE ssn = 'a' || 'b'");
+    let many: String = (0..=ROOM)
+        .map(|number| format!("SET TimeZone = '<x>{number}'; EXECUTE p;"))
+        .collect();
+    assert_eq!(code(&client.query(&many)), "54000");
 }
 
 #[test]
@@ -92,36 +107,16 @@ fn what_a_name_stands_for_now_counts() {
 }
 
 #[test]
-fn a_cursor_pays_for_each_step() {
-    let (_under, mut client) = masked();
-    client.query("BEGIN");
-    let declared = client.query(&format!(
-        "DECLARE c CURSOR FOR SELECT id FROM app.customers, generate_series(1, 100) WHERE ssn = {BY_ZONE}"
-    ));
-    assert_eq!(code(&declared), "no error");
-    let well = until_refused(&mut client, |client, number| {
-        client.query(&format!("SET TimeZone = '<000-00-{number:04}>0'"));
-        code(&client.query("FETCH 1 FROM c"))
-    });
-    assert!(well <= ROOM, "{well}");
-
-    let (_under, mut client) = masked();
-    client.query("BEGIN");
-    let text = format!("SELECT id FROM app.customers, generate_series(1, 100) WHERE ssn = {BY_ZONE}");
-    let bound = say(&mut client, &[parse("s", &text), bind("p", "s", &[], 0), sync()]);
-    assert_eq!(code(&bound), "no error");
-    let well = until_refused(&mut client, |client, _| {
-        code(&say(client, &[execute("p", 1), sync()]))
-    });
-    assert!(well <= ROOM, "{well}");
-}
-
-#[test]
 fn blanks_beyond_ascii_are_between_values() {
     let (_under, mut client) = masked();
     let values: Vec<String> = (0..=ROOM).map(|number| format!("000-00-{number:04}")).collect();
-    let text = "SELECT c.id FROM unnest($1) u(x, a, b), app.customers c WHERE c.ssn = u.x";
-    for blank in [" ", "\u{2003}", "\u{3000}"] {
+    for (call, blank) in [
+        ("unnest", " "),
+        ("unnest", "\u{2003}"),
+        ("unnest", "\u{3000}"),
+        ("U&\"unn\\0065st\"", " "),
+    ] {
+        let text = &format!("SELECT c.id FROM {call}($1) u(x, a, b), app.customers c WHERE c.ssn = u.x");
         let messages = [
             parse_typed("", text, &[3614]),
             bind("", "", &[&values.join(blank)], 0),

@@ -496,6 +496,13 @@ fn over(before: u64, count: u64, amount: u64) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LookupDigest([u8; 16]);
 
+impl LookupDigest {
+    /// As a part of another value.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Keyed BLAKE3 of a compared value. The key is the boot's, so that what is kept in memory cannot be searched with a list
 /// of likely values.
 pub fn lookup_digest(key: &[u8; 32], value: &[u8]) -> LookupDigest {

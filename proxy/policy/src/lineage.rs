@@ -71,9 +71,12 @@ pub struct Lineage {
     /// It runs a prepared statement with arguments that the text does not spell out: what they are, and how many values or bytes,
     /// cannot be told.
     pub arguments_vary: bool,
-    /// Values that labelled columns may be compared with and that are computed of constants: each may be another every time, by
-    /// settings and the clock.
+    /// Values that labelled columns may be compared with and that the text does not spell out: computed of constants.
     pub computed_constants: u32,
+    /// One of those goes by settings or the clock: it may be another each time.
+    pub by_settings: bool,
+    /// It takes values apart, so that one parameter may hold many.
+    pub spreads: bool,
     /// The first column that no relation has which it could be of, with that relation's name in the text if it stands there.
     pub misnamed: Option<Name>,
     /// It names a relation that the catalog does not hold: reading the catalog again may change this lineage.

@@ -277,8 +277,7 @@ fn along(statement: &Statement, labels: &LabelIndex, refused: Effects) -> Vec<(E
         let partitioned = written.filter(|known| known.kind == b'p').map(|known| known.oid);
         found.push((Effects::CREATE, with_partitions(partitioned.collect())));
     }
-    let names_nothing = statement.reads.is_empty() && statement.writes.is_empty();
-    if effects.and(refused).contains(Effects::MAINTENANCE) && names_nothing {
+    if refused.contains(Effects::MAINTENANCE) && statement.leads.tends_all {
         found.push((Effects::MAINTENANCE, labels.tables().collect()));
     }
     found

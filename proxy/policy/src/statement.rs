@@ -91,6 +91,16 @@ pub struct Leads {
     pub code: Vec<Name>,
     /// Using what it writes to comes to call the functions that it names: defaults, checks, policies, indexes, views.
     pub keeps_calls: bool,
+    /// Something goes along with what it drops or reshapes: CASCADE, columns that go or change their type.
+    pub reshapes: bool,
+    /// It tends whatever there is: VACUUM, ANALYZE, CLUSTER, REINDEX without a name.
+    pub tends_all: bool,
+    /// It makes something without saying in which schema.
+    pub unplaced: bool,
+    /// It ends a transaction or a part of one.
+    pub ends: bool,
+    /// It only gives settings back the values that the session began with.
+    pub only_resets: bool,
 }
 
 impl Leads {

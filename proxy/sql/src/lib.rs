@@ -22,6 +22,7 @@ mod lineage;
 mod only_tables;
 mod output;
 mod parse;
+mod placed;
 mod reactions;
 mod recoded;
 mod redirects;
@@ -150,8 +151,12 @@ fn read_parsed(
     let tree = parse::parse(text)?;
     let mut walker = walk::Walker::new(index, code);
     let statements = parse::plain(&tree);
+    let mut keeps_settings = false;
     for node in statements {
+        let calls_before = walker.called().len();
         walker.top_level(node)?;
+        let mut calls = walker.called().iter().skip(calls_before);
+        keeps_settings |= redirects::keeps_expressions(node) && calls.any(|name| name.name == "set_config");
     }
     let output = match statements.len() {
         1 => statements.first().and_then(output::columns),
@@ -167,6 +172,9 @@ fn read_parsed(
     }
     statement.only_tables = statement.changes_catalog && only_tables::are(statements);
     statement.leads = redirects::find(statements);
+    if keeps_settings {
+        statement.opaque.push(redirects::KEPT_SETTING);
+    }
     statement.counts_subscriptions = text.split_ascii_whitespace().eq(COUNT_SUBSCRIPTIONS.split(' '));
     // Bodies and built text are not parsed, and may hold what a parsed ALTER ROLE would have marked.
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());

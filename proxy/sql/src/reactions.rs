@@ -37,7 +37,10 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     if fires && !statement.opaque.contains(&FUNCTION) {
         statement.opaque.push(FUNCTION);
     }
-    let shapes = Effects::ALTER.with(Effects::DROP).with(Effects::TRUNCATE);
+    let shapes = Effects::CREATE
+        .with(Effects::ALTER)
+        .with(Effects::DROP)
+        .with(Effects::TRUNCATE);
     let tends = shapes.with(Effects::MAINTENANCE);
     let is_systems_own = |name: &Name| match name.schema.as_deref() {
         Some("pg_catalog" | "information_schema") => statement.effects.intersects(shapes),
@@ -45,7 +48,9 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         Some(_) => false,
         None => {
             let mut known = index.known(name);
-            statement.effects.intersects(shapes) && known.any(|known| known.schema == "pg_catalog")
+            let is_systems = statement.effects.intersects(shapes)
+                && known.any(|known| matches!(known.schema, "pg_catalog" | "pg_toast"));
+            is_systems || statement.effects.intersects(tends) && name.name.starts_with("pg_toast_")
         }
     };
     if statement.writes.iter().any(is_systems_own) && !statement.opaque.contains(&CATALOG_ROWS) {

@@ -6,11 +6,14 @@
 
 use linegate_policy::{Leads, Name};
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{AlterTableType, ObjectType};
+use pg_raw_parse::raw::{
+    AlterTableType, DropBehavior, ObjectType, ReindexObjectType, TransactionStmtKind, VariableSetKind,
+};
 use pg_raw_parse::{Node, nodes};
 
 use crate::output::is_builtin_operator;
 use crate::parse::{foreign_table, plain};
+use crate::placed;
 use crate::walk::children::any_below;
 use crate::walk::names::{self, is_code, is_relation};
 
@@ -31,11 +34,96 @@ pub(crate) fn find(statements: &NodeList) -> Leads {
                 refer(raw.stmt(), &mut leads.referred);
                 recode(raw.stmt(), &mut leads.code);
                 leads.keeps_calls |= keeps_calls(raw.stmt());
+                leads.reshapes |= reshapes(raw.stmt());
+                leads.tends_all |= tends_all(raw.stmt());
+                leads.ends |= ends(raw.stmt());
+                leads.unplaced |= placed::is_unplaced(raw.stmt());
             }
             _ => leads.changes.push(any()),
         }
     }
+    let mut all = statements.iter();
+    leads.only_resets =
+        !statements.is_empty() && all.all(|node| matches!(node, Node::RawStmt(raw) if resets(raw.stmt())));
     leads
+}
+
+/// [`linegate_policy::Statement::opaque`] of a definition that changes a setting of whoever uses it.
+pub(crate) const KEPT_SETTING: &str = "a definition that changes settings";
+
+/// Whether a statement is a definition whose expressions whoever uses it runs.
+pub(crate) fn keeps_expressions(node: Node<'_>) -> bool {
+    let Node::RawStmt(raw) = node else { return true };
+    matches!(
+        raw.stmt(),
+        Node::CreateStmt(_)
+            | Node::AlterTableStmt(_)
+            | Node::ViewStmt(_)
+            | Node::IndexStmt(_)
+            | Node::CreateDomainStmt(_)
+            | Node::AlterDomainStmt(_)
+            | Node::CreatePolicyStmt(_)
+            | Node::AlterPolicyStmt(_)
+            | Node::CreateSchemaStmt(_)
+    )
+}
+
+/// RESET, SET … TO DEFAULT, DISCARD ALL.
+fn resets(statement: Node<'_>) -> bool {
+    match statement {
+        Node::DiscardStmt(_) => true,
+        Node::VariableSetStmt(set) => matches!(
+            set.kind,
+            VariableSetKind::VAR_RESET | VariableSetKind::VAR_RESET_ALL | VariableSetKind::VAR_SET_DEFAULT
+        ),
+        _ => false,
+    }
+}
+
+/// Whether something goes along with what is dropped or takes another shape.
+fn reshapes(statement: Node<'_>) -> bool {
+    const CASCADE: DropBehavior::Type = DropBehavior::DROP_CASCADE;
+    match statement {
+        Node::DropStmt(drop) => drop.behavior == CASCADE,
+        Node::AlterTableStmt(alter) => alter.cmds().iter().any(|command| match command {
+            Node::AlterTableCmd(command) => {
+                let goes = matches!(
+                    command.subtype,
+                    AlterTableType::AT_DropColumn | AlterTableType::AT_AlterColumnType
+                );
+                goes || command.behavior == CASCADE
+            }
+            _ => true,
+        }),
+        _ => false,
+    }
+}
+
+/// COMMIT, ROLLBACK, ROLLBACK TO, PREPARE TRANSACTION.
+fn ends(statement: Node<'_>) -> bool {
+    let begins = |kind| {
+        matches!(
+            kind,
+            TransactionStmtKind::TRANS_STMT_BEGIN
+                | TransactionStmtKind::TRANS_STMT_START
+                | TransactionStmtKind::TRANS_STMT_SAVEPOINT
+                | TransactionStmtKind::TRANS_STMT_RELEASE
+        )
+    };
+    matches!(statement, Node::TransactionStmt(transaction) if !begins(transaction.kind))
+}
+
+/// Whether everything is tended that there is.
+fn tends_all(statement: Node<'_>) -> bool {
+    match statement {
+        Node::VacuumStmt(vacuum) => plain(vacuum.rels()).is_empty(),
+        Node::ClusterStmt(cluster) => cluster.relation().is_none(),
+        Node::ReindexStmt(reindex) => {
+            let of_schema = reindex.kind == ReindexObjectType::REINDEX_OBJECT_SCHEMA;
+            reindex.relation().is_none() && !of_schema
+        }
+        _ => false,
+    }
 }
 
 /// Foreign keys, wherever they are written.
@@ -103,6 +191,23 @@ fn add(statement: Node<'_>, leads: &mut Leads) {
             moves([name(alter.relation())], leads);
         }
         Node::CreateSchemaStmt(create) if !create.schema_elts().is_empty() => leads.changes.push(any()),
+        // It goes along with the table that it comes to be part of.
+        Node::AlterSeqStmt(alter) => {
+            let of = alter.options().iter().filter_map(|option| match option {
+                Node::DefElem(option) if option.defname() == Some("owned_by") => Some(option.arg()),
+                _ => None,
+            });
+            for owner in of {
+                let Node::NodeList(path) = owner else { continue };
+                let parts: Vec<&str> = path.iter().filter_map(Node::as_str).collect();
+                if let [of @ .., _] = parts.as_slice() {
+                    moves(
+                        names::from_parts(of).into_iter().chain([name(alter.sequence())]),
+                        leads,
+                    );
+                }
+            }
+        }
         // Their rows are its parents', too.
         Node::CreateStmt(create) => {
             let own = name(create.relation());

@@ -5,6 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use crate::catalog::Catalog;
 use crate::statement::Name;
 
+/// A sequence between the table that it is part of and the columns that it numbers, by pg_class.
+const SEQUENCES: u64 = 1259;
+
 /// The catalog's dependencies and objects by what is asked about.
 #[derive(Debug, Default)]
 pub(super) struct Along {
@@ -26,23 +29,27 @@ impl Along {
         along
     }
 
-    /// Relations that go or lose something with that object, through whatever is no relation.
+    /// Relations that go or lose something with that object, and with these.
     pub(super) fn with(&self, object: u64) -> Vec<u32> {
+        self.reached(object, |_| true)
+    }
+
+    /// Relations that have something of that object's values: by types and what is made of them.
+    pub(super) fn holding(&self, object: u64) -> Vec<u32> {
+        self.reached(object, |taken| taken >> 32 != SEQUENCES)
+    }
+
+    fn reached(&self, object: u64, goes_on: impl Fn(u64) -> bool) -> Vec<u32> {
         let mut work = vec![object];
         let mut seen: BTreeSet<u64> = work.iter().copied().collect();
-        let mut relations = Vec::new();
         while let Some(object) = work.pop() {
-            for taken in self.takes.get(&object).into_iter().flatten() {
-                if !seen.insert(*taken) {
-                    continue;
-                }
-                match u32::try_from(*taken) {
-                    Ok(relation) => relations.push(relation),
-                    Err(_) => work.push(*taken),
-                }
-            }
+            let taken = self.takes.get(&object).into_iter().flatten().copied();
+            work.extend(taken.filter(|taken| goes_on(*taken) && seen.insert(*taken)));
         }
-        relations
+        seen.remove(&object);
+        seen.into_iter()
+            .filter_map(|taken| u32::try_from(taken).ok())
+            .collect()
     }
 
     /// Objects that a name may mean, with their schemas.
@@ -71,6 +78,7 @@ mod tests {
     fn objects_between_relations_are_gone_through() {
         const DOMAIN: u64 = (1247 << 32) + 7;
         const FUNCTION: u64 = (1255 << 32) + 7;
+        const SEQUENCE: u64 = (SEQUENCES << 32) + 9;
         let along = Along::of(&Catalog {
             dependents: vec![
                 (1, DOMAIN),
@@ -79,13 +87,14 @@ mod tests {
                 (FUNCTION, 2),
                 (1, 3),
                 (3, 4),
+                (1, SEQUENCE),
+                (SEQUENCE, 5),
             ],
             objects: vec![("safe".into(), "i".into(), 3), ("app".into(), "i".into(), DOMAIN)],
             ..Catalog::default()
         });
-        let mut found = along.with(1);
-        found.sort_unstable();
-        assert_eq!(found, [2, 3], "what those take along is theirs to tell");
+        assert_eq!(along.with(1), [2, 3, 4, 5]);
+        assert_eq!(along.holding(1), [2, 3, 4], "by no sequence");
         assert_eq!(along.with(3), [4]);
         assert!(along.with(4).is_empty());
         let name = |schema: Option<&str>, name: &str| Name {

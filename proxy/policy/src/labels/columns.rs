@@ -244,14 +244,13 @@ impl LabelIndex {
         if let Some(entry) = self.relations.get(&oid) {
             all.extend(entry.reactions.cascades.iter().map(|key| key.relation));
         }
-        all.extend(self.goes_along(oid));
+        all.extend(self.along.with(u64::from(oid)));
         all
     }
 
-    /// Relations that have something of a relation's row type, its sequences or what else depends on it, but for views, rules and
-    /// foreign keys.
-    pub fn goes_along(&self, oid: u32) -> Vec<u32> {
-        self.along.with(u64::from(oid))
+    /// Relations that have something of a relation's rows: of its row type, or of what is made of that.
+    pub fn holding_rows_of(&self, oid: u32) -> Vec<u32> {
+        self.along.holding(u64::from(oid))
     }
 
     /// Schemas of objects of that name beside tables and views: indexes, types, functions and the like.

@@ -13,7 +13,7 @@ macro_rules! node {
        WHEN 'pg_catalog.pg_type'::pg_catalog.regclass THEN (
             SELECT COALESCE(c.oid::pg_catalog.int8, 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + COALESCE(e.oid, t.oid)::pg_catalog.int8)
               FROM pg_catalog.pg_type t
-              LEFT JOIN pg_catalog.pg_type e ON t.typcategory = 'A' AND e.oid = t.typelem
+              LEFT JOIN pg_catalog.pg_type e ON t.typtype = 'b' AND t.typcategory = 'A' AND e.oid = t.typelem
               LEFT JOIN pg_catalog.pg_class c ON c.oid = COALESCE(e.typrelid, t.typrelid) AND c.relkind <> 'c'
              WHERE t.oid = ", $object, ")
        WHEN 'pg_catalog.pg_constraint'::pg_catalog.regclass THEN (
@@ -36,7 +36,7 @@ macro_rules! node {
 }
 
 /// What depends on what, as pairs of an object and one that goes, or loses something, when it is dropped with CASCADE. A relation
-/// is its OID, with its row type, indexes, constraints, defaults, rules, triggers, policies and statistics; any other object is its own OID
+/// is its OID (a sequence between a table and others' defaults, like any other object), with its row type, indexes, constraints, defaults, rules, triggers, policies and statistics; any other object is its own OID
 /// beside that of its catalog, in the upper half. Left out is what [`super::QUERIES`] ask in other ways: what views and rules
 /// show, foreign keys, children.
 pub(super) const DEPENDENTS: &str = concat!(
@@ -61,25 +61,27 @@ SELECT ",
     " AS taken
   FROM d
 UNION ALL
-SELECT s.refobjid::pg_catalog.int8, f.adrelid::pg_catalog.int8
+SELECT CASE e.side WHEN 1 THEN s.refobjid::pg_catalog.int8 ELSE d.refclassid::pg_catalog.int8 * 4294967296 + d.refobjid::pg_catalog.int8 END,
+       CASE e.side WHEN 2 THEN f.adrelid::pg_catalog.int8 ELSE d.refclassid::pg_catalog.int8 * 4294967296 + d.refobjid::pg_catalog.int8 END
   FROM pg_catalog.pg_depend d
   JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
   JOIN pg_catalog.pg_depend s ON s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = d.refobjid
    AND s.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.deptype IN ('a', 'i')
+ CROSS JOIN (VALUES (1), (2)) AS e(side)
  WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.deptype = 'n'
    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.adrelid <> s.refobjid
 ) x WHERE x.given <> x.taken"
 );
 
 /// Objects beside tables and views whose names are looked up along the search path: types, functions, operators, statistics,
-/// collations, each as in [`DEPENDENTS`]; and indexes, each as its table.
+/// collations, what text search is made of, each as in [`DEPENDENTS`]; and indexes, each as its table.
 pub(super) const OBJECTS: &str = "\
 SELECT n.nspname, o.name, o.object FROM (
 SELECT c.relnamespace AS schema, c.relname AS name, i.indrelid::pg_catalog.int8 AS object
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid WHERE c.oid >= 16384
 UNION ALL SELECT t.typnamespace, t.typname, 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + t.oid::pg_catalog.int8
   FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
- WHERE (t.typrelid = 0 OR c.relkind = 'c') AND t.typcategory <> 'A' AND t.oid >= 16384
+ WHERE (t.typrelid = 0 OR c.relkind = 'c') AND (t.typtype <> 'b' OR t.typcategory <> 'A') AND t.oid >= 16384
 UNION ALL SELECT p.pronamespace, p.proname, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + p.oid::pg_catalog.int8
   FROM pg_catalog.pg_proc p WHERE p.oid >= 16384
 UNION ALL SELECT o.oprnamespace, o.oprname, 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + o.oid::pg_catalog.int8
@@ -87,4 +89,11 @@ UNION ALL SELECT o.oprnamespace, o.oprname, 'pg_catalog.pg_operator'::pg_catalog
 UNION ALL SELECT s.stxnamespace, s.stxname, s.stxrelid::pg_catalog.int8 FROM pg_catalog.pg_statistic_ext s
 UNION ALL SELECT l.collnamespace, l.collname, 'pg_catalog.pg_collation'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + l.oid::pg_catalog.int8
   FROM pg_catalog.pg_collation l WHERE l.oid >= 16384
+UNION ALL SELECT x.cfgnamespace, x.cfgname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_config x WHERE x.oid >= 16384
+UNION ALL SELECT x.dictnamespace, x.dictname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_dict x WHERE x.oid >= 16384
+UNION ALL SELECT x.prsnamespace, x.prsname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_parser x WHERE x.oid >= 16384
+UNION ALL SELECT x.tmplnamespace, x.tmplname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_template x WHERE x.oid >= 16384
+UNION ALL SELECT x.opcnamespace, x.opcname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_opclass x WHERE x.oid >= 16384
+UNION ALL SELECT x.opfnamespace, x.opfname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_opfamily x WHERE x.oid >= 16384
+UNION ALL SELECT x.connamespace, x.conname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_conversion x WHERE x.oid >= 16384
 ) o JOIN pg_catalog.pg_namespace n ON n.oid = o.schema AND n.nspname <> 'pg_toast'";

@@ -276,13 +276,15 @@ UNION ALL SELECT 'o', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalo
 UNION ALL SELECT 'f', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
   FROM pg_catalog.pg_cast t WHERE t.oid >= 16384
 UNION ALL SELECT 't', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
-  FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype <> 'c' AND t.typcategory <> 'A'
+  FROM pg_catalog.pg_type t WHERE t.oid >= 16384 AND t.typtype <> 'c' AND (t.typtype <> 'b' OR t.typcategory <> 'A')
 UNION ALL SELECT 'b', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_event_trigger t
 UNION ALL SELECT 's', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8 FROM pg_catalog.pg_statistic_ext t
 UNION ALL SELECT 'l', t.xmin::pg_catalog.text::pg_catalog.int8, t.oid::pg_catalog.int8
   FROM pg_catalog.pg_collation t WHERE t.oid >= 16384
 UNION ALL SELECT 'e', t.xmin::pg_catalog.text::pg_catalog.int8, t.objid::pg_catalog.int8
-  FROM pg_catalog.pg_depend t WHERE t.deptype = 'e'
+  FROM pg_catalog.pg_depend t
+ WHERE t.deptype = 'e' OR t.deptype = 'a' AND t.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+   AND t.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND t.objid >= 16384
 ) x GROUP BY x.kind ) y";
 
 /// The same of what the server brought along, as far as [`SYSTEM_QUERIES`] ask for it.

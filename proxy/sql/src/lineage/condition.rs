@@ -8,9 +8,9 @@
 use pg_raw_parse::raw::{A_Expr_Kind, BoolExprType, SubLinkType};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::Reader;
-use super::builtin_name;
+use super::expr::{is_number_or_time, is_time};
 use super::value::{Source, Value};
+use super::{Reader, builtin_name, types};
 use crate::parse::plain;
 use linegate_policy::ColumnId;
 
@@ -77,6 +77,7 @@ impl Reader<'_> {
             }
             A_Expr_Kind::AEXPR_OP_ANY if is_equals => {
                 let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
+                self.found.spreads = true;
                 // Only an array that the text or a parameter gives holds a known number of values.
                 if right.is_clean() && is_listed(expr.rexpr()) {
                     self.equal(&left, &Value::Clean(Source::Listed));
@@ -142,9 +143,34 @@ impl Reader<'_> {
 
     /// Counts values that a labelled column may be compared with and that the text does not spell out.
     pub(super) fn count_computed<'v>(&mut self, values: impl IntoIterator<Item = &'v Value>) {
-        let computed = values.into_iter().filter(|value| **value == Value::COMPUTED);
-        let count = u32::try_from(computed.count()).unwrap_or(u32::MAX);
-        self.found.computed_constants = self.found.computed_constants.saturating_add(count);
+        for value in values {
+            if matches!(*value, Value::FIXED | Value::BY_SETTINGS) {
+                self.found.computed_constants = self.found.computed_constants.saturating_add(1);
+                self.found.by_settings |= *value == Value::BY_SETTINGS;
+            }
+        }
+    }
+
+    /// Whether a value from there is one that these columns may be looked up by. What goes by settings is a date or a number of its
+    /// own type, and no text that settings can spell.
+    fn is_looked_up(&mut self, source: Source, columns: impl IntoIterator<Item = ColumnId> + Clone) -> bool {
+        let of_time = |column| {
+            let kind = self.index.type_oid(column);
+            kind.is_none_or(|kind| is_time(kind) || kind == MONEY)
+        };
+        // As which time a literal or parameter is taken, settings may say.
+        if columns.clone().into_iter().any(of_time) {
+            self.found.computed_constants = self.found.computed_constants.saturating_add(1);
+            self.found.by_settings = true;
+        }
+        match source {
+            Source::Constant | Source::Fixed | Source::Listed => true,
+            Source::BySettings => columns.into_iter().all(|column| {
+                let kind = self.index.type_oid(column);
+                kind.is_some_and(|kind| is_number_or_time(kind) || kind == MONEY)
+            }),
+            Source::Stored | Source::Other => false,
+        }
     }
 
     /// Two values compared for equality in a condition.
@@ -166,13 +192,13 @@ impl Reader<'_> {
         match (one, two) {
             (Value::Exactly(column), Value::Clean(source))
             | (Value::Clean(source), Value::Exactly(column))
-                if matches!(source, Source::Constant | Source::Computed | Source::Listed) =>
+                if self.is_looked_up(*source, [*column]) =>
             {
                 self.count_computed([one, two]);
                 self.found.lookups.insert(*column);
             }
             (Value::OneOf(columns), Value::Clean(source)) | (Value::Clean(source), Value::OneOf(columns))
-                if matches!(source, Source::Constant | Source::Computed | Source::Listed) =>
+                if self.is_looked_up(*source, columns.iter().copied()) =>
             {
                 self.count_computed([one, two]);
                 self.found.lookups.extend(columns.iter());
@@ -188,6 +214,9 @@ impl Reader<'_> {
         }
     }
 }
+
+/// `money`, whose literals go by `lc_monetary`.
+const MONEY: u32 = 790;
 
 /// Types whose `=` compares areas or numbers of points: path, box, polygon, circle.
 fn compares_sizes(type_oid: u32) -> bool {
@@ -210,7 +239,9 @@ pub(crate) fn is_listed(node: Node<'_>) -> bool {
             let name = cast
                 .type_name()
                 .and_then(|kind| builtin_name(plain(kind.names())));
-            !matches!(name, Some("box" | "int2vector" | "oidvector" | "tsvector")) && is_listed(cast.arg())
+            !matches!(name, Some("box" | "int2vector" | "oidvector" | "tsvector"))
+                && types::casts_plainly(cast)
+                && is_listed(cast.arg())
         }
         Node::A_ArrayExpr(array) => array.elements().iter().all(is_listed),
         Node::FuncCall(call) => {

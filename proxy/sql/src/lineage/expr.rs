@@ -17,9 +17,17 @@ use crate::builtins;
 use crate::parse::plain;
 use crate::walk::names;
 
-/// Whether it is one value for a text; the current schema is as many as the session likes.
-fn is_fixed(function: &nodes::SQLValueFunction) -> bool {
-    function.op != SQLValueFunctionOp::SVFOP_CURRENT_SCHEMA
+/// Who and where the session is, and what time it is.
+fn of_session(function: &nodes::SQLValueFunction) -> Value {
+    match function.op {
+        SQLValueFunctionOp::SVFOP_CURRENT_SCHEMA => Value::OTHER,
+        SQLValueFunctionOp::SVFOP_CURRENT_CATALOG
+        | SQLValueFunctionOp::SVFOP_CURRENT_ROLE
+        | SQLValueFunctionOp::SVFOP_CURRENT_USER
+        | SQLValueFunctionOp::SVFOP_SESSION_USER
+        | SQLValueFunctionOp::SVFOP_USER => Value::FIXED,
+        _ => Value::BY_SETTINGS,
+    }
 }
 
 impl Reader<'_> {
@@ -64,8 +72,8 @@ impl Reader<'_> {
             | Node::ParamRef(_)
             | Node::SetToDefault(_)
             | Node::CurrentOfExpr(_) => Value::CONSTANT,
-            Node::SQLValueFunction(function) if is_fixed(function) => Value::COMPUTED,
-            Node::SQLValueFunction(_) | Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
+            Node::SQLValueFunction(function) => of_session(function),
+            Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
             Node::ColumnRef(column) => self.column_ref(column),
             Node::A_Expr(expr) => self.operator(expr),
             Node::TypeCast(cast) => self.cast(cast),
@@ -194,13 +202,16 @@ impl Reader<'_> {
         };
         if matches!(value, Value::Clean(_)) {
             // A type that somebody made may compare as it likes.
-            return if types::is_built_in(kind) {
-                match value.is_constant() && types::goes_by_settings(kind) {
-                    true => Value::COMPUTED,
-                    false => value,
-                }
-            } else {
-                Value::OTHER
+            return match value {
+                _ if !types::is_built_in(kind) => Value::OTHER,
+                Value::Clean(Source::Listed) if !types::keeps_values(cast, kind) => Value::OTHER,
+                value if !value.is_constant() => value,
+                _ if types::goes_by_names(kind) => Value::OTHER,
+                _ if types::goes_by_settings(kind) => Value::BY_SETTINGS,
+                Value::BY_SETTINGS => Value::OTHER, // as text, or as another number
+                // Another value may come of it.
+                _ if !types::keeps_values(cast, kind) => Value::FIXED,
+                value => value,
             };
         }
         let is_scalar = kind.array_bounds().is_empty() && !kind.setof && !kind.pct_type;
@@ -527,7 +538,10 @@ impl Reader<'_> {
             self.probe(&of_arguments);
         }
         let mut from: Vec<&Value> = arguments.iter().chain([&chosen_by]).collect();
-        if !functions::is_steady(name) || call.over().is_some() {
+        if functions::goes_by_clock(name) && call.args().is_empty() {
+            return Value::BY_SETTINGS;
+        }
+        if !functions::is_fixed(name) || call.over().is_some() {
             from.push(&Value::OTHER);
         }
         // Of texts, the client's own beside them is as long as it likes.
@@ -550,7 +564,7 @@ impl Reader<'_> {
         }
         let is_fixed = arguments
             .iter()
-            .all(|argument| argument.is_constant() || *argument == Value::Clean(Source::Listed));
+            .all(|argument| argument.is_fixed() || *argument == Value::Clean(Source::Listed));
         self.count_computed(arguments);
         let mut all = Value::computed(arguments).columns();
         self.found.exposed.extend(&all);

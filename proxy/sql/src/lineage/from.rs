@@ -300,11 +300,22 @@ impl Reader<'_> {
 
     /// What a query yields, as rows: what was one constant may be many now.
     pub(super) fn listed(&mut self, mut shape: Shape) -> Shape {
-        for field in shape.fields.iter_mut().filter(|field| field.value.is_constant()) {
-            self.count_computed([&field.value]);
-            field.value = Value::Clean(Source::Listed);
+        for field in &mut shape.fields {
+            field.value = self.listed_value(&field.value);
         }
         shape
+    }
+
+    /// One of several values. What goes by settings is none that is counted.
+    pub(super) fn listed_value(&mut self, value: &Value) -> Value {
+        match *value {
+            ref value if value.is_fixed() => {
+                self.count_computed([value]);
+                Value::Clean(Source::Listed)
+            }
+            Value::BY_SETTINGS => Value::OTHER,
+            ref value => value.clone(),
+        }
     }
 
     /// The columns of one function's rows.
@@ -314,6 +325,7 @@ impl Reader<'_> {
             return Shape::of(vec![Field::new(alias, value)]);
         };
         let mut value = self.value(function);
+        self.found.spreads = true;
         let is_listing = builtin_name(call.funcname()).is_some_and(functions::unfolds);
         if is_listing && value.is_clean() && call.args().iter().all(is_listed) {
             value = Value::Clean(Source::Listed);

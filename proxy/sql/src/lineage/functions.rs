@@ -252,6 +252,18 @@ pub(super) fn is_steady(name: &str) -> bool {
         .any(|list| list.contains(&name))
 }
 
+/// The same, whatever settings, the clock and the catalog say.
+pub(super) fn is_fixed(name: &str) -> bool {
+    let goes_by_them = matches!(name, "age" | "date" | "quote_ident" | "to_char") || name.contains("json");
+    let lists = [FIRST, ANY].iter().any(|list| list.contains(&name));
+    lists && !goes_by_them || matches!(name, "abs" | "array_append" | "current_user" | "decode")
+}
+
+/// Whether it tells the time.
+pub(super) fn goes_by_clock(name: &str) -> bool {
+    matches!(name, "now" | "statement_timestamp" | "transaction_timestamp")
+}
+
 /// Whether the result is one value, whatever the arguments are.
 pub(super) fn yields_scalar(name: &str) -> bool {
     matches!(

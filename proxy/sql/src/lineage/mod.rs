@@ -131,7 +131,18 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         return reader.found;
     }
     reader.text(statements);
+    if statement.settings.iter().any(|setting| moves_values(setting)) {
+        // Within one text, a literal may be another value for each row.
+        let looked_up: Vec<ColumnId> = reader.found.lookups.iter().copied().collect();
+        reader.found.probes.extend(looked_up);
+    }
     reader.found
+}
+
+/// Whether a setting may be one by which literals are read.
+fn moves_values(setting: &str) -> bool {
+    let name = setting.split('=').next().unwrap_or_default();
+    matches!(name, "*" | "timezone" | "datestyle" | "intervalstyle") || name.starts_with("lc_")
 }
 
 fn ends_in_function(path: &NodeList, index: &LabelIndex) -> bool {

@@ -68,7 +68,7 @@ impl Reader<'_> {
             paths.iter().any(|path| names(path) <= place.len())
         };
         match self.place(document).map(is_within) {
-            Some(false) if key.is_constant() => {
+            Some(false) if key.is_fixed() => {
                 self.count_computed([key]);
                 // A document that is one text, or an array of texts, has that text for a key.
                 self.found.lookups.extend(document.columns());

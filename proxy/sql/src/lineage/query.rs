@@ -7,7 +7,7 @@ use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::from::beside;
 use super::scope::{Cte, Item, Shape};
-use super::value::{Field, Source, Value};
+use super::value::{Field, Value};
 use super::{Reader, STRANGE_NODE, TOO_DEEP, builtin_name};
 use crate::parse::plain;
 use crate::walk::children::any_below;
@@ -225,9 +225,8 @@ impl Reader<'_> {
             for (at, node) in row.iter().enumerate() {
                 is_even &= !last_star(node) && (index == 0 || row.len() == columns.len());
                 let mut value = self.value(node);
-                if rows > 1 && value.is_constant() {
-                    self.count_computed([&value]);
-                    value = Value::Clean(Source::Listed);
+                if rows > 1 {
+                    value = self.listed_value(&value);
                 }
                 match columns.get_mut(at) {
                     Some(column) => {

@@ -10,7 +10,7 @@ use super::belt::Belt;
 use super::scope::Shape;
 use super::sizes::Sizes;
 use super::value::{Field, Value};
-use super::{PREPARED_KEPT, Reader, acting};
+use super::{PREPARED_KEPT, Reader, acting, types};
 use crate::copied;
 use crate::walk::names;
 
@@ -38,7 +38,7 @@ impl Reader<'_> {
 
     /// A query is kept, to be run by whoever reads it: what it compares with must not be another value each time.
     fn keeps_lookups(&mut self) {
-        if self.found.computed_constants > 0 {
+        if self.found.by_settings {
             let looked_up: Vec<ColumnId> = self.found.lookups.iter().copied().collect();
             self.found.probes.extend(looked_up);
         }
@@ -234,7 +234,7 @@ fn creates(select: &nodes::SelectStmt) -> bool {
 fn is_written(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) | Node::None => true,
-        Node::TypeCast(cast) => is_written(cast.arg()),
+        Node::TypeCast(cast) => types::casts_plainly(cast) && is_written(cast.arg()),
         Node::A_ArrayExpr(array) => array.elements().iter().all(is_written),
         _ => false,
     }

@@ -91,15 +91,43 @@ pub(super) fn is_built_in(kind: &nodes::TypeName) -> bool {
     !kind.pct_type && builtin_name(plain(kind.names())).is_some_and(is_built_in_name)
 }
 
-/// Whether what a literal of the type means, or how it is written, goes by settings, the clock or the catalog.
+/// Whether what a literal of the type means, or how its values are written, goes by settings.
 pub(super) fn goes_by_settings(kind: &nodes::TypeName) -> bool {
     let name = builtin_name(plain(kind.names()));
     name.is_some_and(|name| {
-        matches!(
-            name.trim_start_matches('_'),
-            "date" | "time" | "timetz" | "timestamp" | "timestamptz" | "interval" | "money"
-        ) || name.starts_with("reg")
+        let of = name.trim_start_matches('_');
+        let of_time = matches!(
+            of,
+            "date" | "time" | "timetz" | "timestamp" | "timestamptz" | "interval"
+        );
+        of_time || matches!(of, "money" | "float4" | "float8" | "bytea")
     })
+}
+
+/// Whether a literal of the type is a name that the catalog holds.
+pub(super) fn goes_by_names(kind: &nodes::TypeName) -> bool {
+    builtin_name(plain(kind.names())).is_some_and(|name| name.trim_start_matches('_').starts_with("reg"))
+}
+
+/// Whether a value stays itself under that cast, so that no more values come of it than there were.
+pub(super) fn keeps_values(cast: &nodes::TypeCast, kind: &nodes::TypeName) -> bool {
+    let name = builtin_name(plain(kind.names()));
+    let is_plain = name.is_some_and(|name| {
+        let of = name.trim_start_matches('_');
+        matches!(
+            of,
+            "text" | "varchar" | "int2" | "int4" | "int8" | "numeric" | "uuid" | "date"
+        )
+    });
+    is_plain && kind.typmods().is_empty() && !matches!(cast.arg(), Node::TypeCast(_))
+}
+
+/// Whether a cast of something that is written out is one value, whatever settings and the catalog say of it.
+pub(super) fn casts_plainly(cast: &nodes::TypeCast) -> bool {
+    let of_settings = |kind: &nodes::TypeName| goes_by_settings(kind) || goes_by_names(kind);
+    let is_written_anew =
+        matches!(cast.arg(), Node::TypeCast(inner) if inner.type_name().is_some_and(of_settings));
+    !is_written_anew && !cast.type_name().is_some_and(goes_by_names)
 }
 
 fn is_built_in_name(name: &str) -> bool {

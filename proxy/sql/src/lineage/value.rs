@@ -14,8 +14,10 @@ pub(super) type Set = BTreeSet<ColumnId>;
 pub(super) enum Source {
     /// The text or its parameters: one value a statement.
     Constant,
-    /// Computed of nothing but those, and what settings and the clock say: one value, which may be another each time.
-    Computed,
+    /// Computed of nothing but those: one value a statement, and the same each time.
+    Fixed,
+    /// One value of those and of settings or the clock: it may be another each time.
+    BySettings,
     /// A VALUES list: as many values as the text holds.
     Listed,
     /// A column of a table that lasts.
@@ -112,7 +114,8 @@ impl Field {
 
 impl Value {
     pub(super) const CONSTANT: Self = Self::Clean(Source::Constant);
-    pub(super) const COMPUTED: Self = Self::Clean(Source::Computed);
+    pub(super) const FIXED: Self = Self::Clean(Source::Fixed);
+    pub(super) const BY_SETTINGS: Self = Self::Clean(Source::BySettings);
     pub(super) const STORED: Self = Self::Clean(Source::Stored);
     pub(super) const OTHER: Self = Self::Clean(Source::Other);
 
@@ -155,9 +158,14 @@ impl Value {
         }
     }
 
-    /// Whether it is one value, of nothing but the text, its parameters, settings and the clock.
+    /// Whether it is one value a statement.
     pub(super) fn is_constant(&self) -> bool {
-        matches!(self, Self::Clean(Source::Constant | Source::Computed))
+        self.is_fixed() || *self == Self::BY_SETTINGS
+    }
+
+    /// Whether it is one value, of nothing but the text and its parameters.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self, Self::Clean(Source::Constant | Source::Fixed))
     }
 
     /// Whether only being NULL or not can be learnt from a NULL test: nothing was computed.
@@ -184,7 +192,7 @@ impl Value {
             return self.clone();
         }
         match (self, other) {
-            (one, two) if one.is_constant() && two.is_constant() => Self::COMPUTED,
+            (one, two) if one.is_fixed() && two.is_fixed() => Self::FIXED,
             (Self::Clean(_), Self::Clean(_)) => Self::OTHER,
             _ => {
                 let mut all = self.columns();
@@ -218,11 +226,11 @@ impl Value {
         let mut all = Set::new();
         let mut is_constant = true;
         for value in from {
-            is_constant &= value.is_constant();
+            is_constant &= value.is_fixed();
             value.add_columns(&mut all);
         }
         match all.is_empty() {
-            true if is_constant => Self::COMPUTED,
+            true if is_constant => Self::FIXED,
             _ => Self::of_set(all),
         }
     }

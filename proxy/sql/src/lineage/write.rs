@@ -13,7 +13,7 @@ use super::query::last_star;
 use super::scope::{Item, Shape};
 use super::tested::{self, Written};
 use super::value::{Field, Value};
-use super::{Reader, STRANGE_NODE};
+use super::{Reader, STRANGE_NODE, paths};
 use crate::parse::plain;
 use crate::walk::names;
 
@@ -313,7 +313,9 @@ impl Reader<'_> {
                     .fields
                     .iter()
                     .find(|field| field.name.as_deref() == column.name());
-                if let Some(there) = field.map(|field| field.value.clone()) {
+                if let Some(there) = field.map(|field| field.value.clone())
+                    && !self.is_beside(&there, column.indirection())
+                {
                     self.probe(&there);
                 }
                 self.moves(&value);
@@ -322,6 +324,16 @@ impl Reader<'_> {
         }
         self.tested(&target.name, &written, false);
         self.referred_to(&target.name, Some(&written));
+    }
+
+    /// Whether that place of a document holds nothing labelled, and nothing labelled is below or above it.
+    fn is_beside(&mut self, document: &Value, path: &NodeList) -> bool {
+        let key = |step: Node<'_>| match step {
+            Node::A_Indices(index) if !index.is_slice => paths::key(index.uidx()),
+            _ => None,
+        };
+        let keys: Option<Vec<String>> = path.iter().map(key).collect();
+        keys.is_some_and(|keys| self.under(document, &keys).is_clean())
     }
 
     /// A value on its way into a column.

@@ -547,7 +547,7 @@ impl<'a> Walker<'a> {
         let Some(index) = self.index else { return };
         let name = reshaped.map(names::relation);
         let known = name.iter().flat_map(|name| index.known(name));
-        let relations: Vec<u32> = known.flat_map(|known| index.goes_along(known.oid)).collect();
+        let relations: Vec<u32> = known.flat_map(|known| index.holding_rows_of(known.oid)).collect();
         let found = relations.into_iter().filter_map(|oid| index.known_by_oid(oid));
         self.found.writes.extend(found.map(|known| Name {
             schema: Some(known.schema.to_owned()),

@@ -89,6 +89,11 @@ impl<'a> Walker<'a> {
         if self.index.is_none() && builtins::carries(&name) && names_a_column(Node::NodeList(call.args())) {
             self.opaque(builtins::CARRIES);
         }
+        // A relation's name before PostgreSQL 16.
+        let is_relation = |index: &LabelIndex| index.known(&name).next().is_some();
+        if name.name == "system_user" && self.index.is_some_and(is_relation) {
+            self.found.reads.push(names::bare("system_user"));
+        }
         let may_check = self.index.is_none_or(LabelIndex::has_calling_types)
             || self.code.is_some_and(|code| !code.is_empty());
         if may_check && builtins::takes_type(&name) {

@@ -190,6 +190,11 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
+    /// Functions that were called so far.
+    pub(crate) fn called(&self) -> &[Name] {
+        &self.found.functions
+    }
+
     fn visit_list(&mut self, list: &'a NodeList) -> Walked {
         self.visit(Node::NodeList(list))
     }

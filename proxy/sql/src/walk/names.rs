@@ -124,7 +124,7 @@ pub(crate) fn spelled(text: &str) -> Option<Name> {
     from_parts(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn from_parts(parts: &[&str]) -> Option<Name> {
+pub(crate) fn from_parts(parts: &[&str]) -> Option<Name> {
     match parts {
         [] => None,
         [name] => Some(bare(name)),

@@ -18,7 +18,7 @@ use codecs::postgres::build::backend as say;
 use codecs::postgres::{HEADER_BYTES, backend::CommandComplete};
 use linegate_identity::{Effects, UnixMillis};
 use linegate_policy::{
-    Budget, BudgetKind, BudgetMeter, Changes, Charges, ColumnId, Exhausted, Named, lookup_digest,
+    Budget, BudgetKind, BudgetMeter, Changes, Charges, ColumnId, Exhausted, Lineage, Named, lookup_digest,
 };
 use linegate_recording::Entry;
 
@@ -59,6 +59,8 @@ struct Prepared {
     lookups: BTreeSet<ColumnId>,
     /// The most values that one of them compares these with and does not spell out.
     computed: u32,
+    /// Such a value may be another each time.
+    by_settings: bool,
 }
 
 /// A session's share in its lease's budgets.
@@ -190,6 +192,7 @@ impl Spending {
         prepared.budget.join(&asked.decision.budget);
         prepared.lookups.extend(lookups_of(asked));
         prepared.computed = prepared.computed.max(computed_constants(asked));
+        prepared.by_settings |= goes_by_settings(asked);
     }
 
     fn look_up(
@@ -200,22 +203,26 @@ impl Spending {
         parameters: &[Option<Vec<u8>>],
         now: UnixMillis,
     ) -> Result<(), Exhausted> {
-        let prepared = self.prepared.borrow();
+        let statement = &asked.decision.statement;
         let is_by_name = asked.decision.effects.contains(Effects::PREPARED);
-        let by_name = prepared.lookups.iter().filter(|_| is_by_name).copied();
-        let columns: BTreeSet<ColumnId> = lookups_of(asked).chain(by_name).collect();
+        let behind = self.behind(asked, is_by_name);
+        let columns: BTreeSet<ColumnId> = lookups_of(asked).chain(behind.lookups).collect();
         if columns.is_empty() {
             return Ok(());
         }
-        let runs = &asked.decision.statement.runs;
-        let runs_anew = is_by_name && !matches!(runs, Some(Named::Cursor(_)));
+        let runs_anew = is_by_name && !matches!(statement.runs, Some(Named::Cursor(_)));
         // What goes by settings may be another value for each row that a cursor comes to.
-        let also_computed = if is_by_name { prepared.computed } else { 0 };
-        let computed = u64::from(computed_constants(asked).saturating_add(also_computed));
+        let by_settings = goes_by_settings(asked) || behind.by_settings;
+        let also_computed = match runs_anew || by_settings {
+            true => u64::from(behind.computed) * u64::from(statement.count.max(1)),
+            false => 0,
+        };
+        let computed = u64::from(computed_constants(asked)) + also_computed;
         let texts = asked.by_name.iter().flat_map(|ran| &ran.texts);
         let texts = texts.filter(|_| runs_anew).map(|text| Some(&text[..]));
         let settings = session.lexing.values_go_by();
-        let varies = computed > 0 || settings.is_none();
+        let moves = !statement.settings.is_empty() || statement.leads.ends && statement.count > 1;
+        let varies = by_settings || settings.is_none() || moves;
         self.varied.set(self.varied.get() + u64::from(varies));
         let time = [session.id.to_string(), self.varied.get().to_string()].concat();
         let time = varies.then_some(time.as_bytes());
@@ -226,17 +233,21 @@ impl Spending {
             settings.as_deref(),
             time,
         ];
-        let parameters_sent = parameters.iter().map(Option::as_deref);
-        for part in parts.into_iter().chain(parameters_sent).chain(texts) {
+        let sent = parameters.iter().map(Option::as_deref);
+        for part in parts.into_iter().chain(sent).chain(texts) {
             value.push(u8::from(part.is_some()));
             value.extend_from_slice(&(part.map_or(0, <[u8]>::len) as u64).to_le_bytes());
             value.extend_from_slice(part.unwrap_or_default());
         }
+        let key = &session.core.shared.boot_key;
+        // Texts and parameters may be long, and values many.
+        let mut value = lookup_digest(key, &value).bytes().to_vec();
         let base = value.len();
-        for index in 0..values_count(&asked.text, parameters, is_by_name) + computed {
+        let spreads = is_by_name || lineage_of(asked).is_some_and(|lineage| lineage.spreads);
+        for index in 0..values_count(&asked.text, parameters, spreads) + computed {
             value.truncate(base);
             value.extend_from_slice(&index.to_le_bytes());
-            let digest = lookup_digest(&session.core.shared.boot_key, &value);
+            let digest = lookup_digest(key, &value);
             for column in &columns {
                 charges.charge_lookup(*column, digest, now)?;
             }
@@ -244,11 +255,33 @@ impl Spending {
         Ok(())
     }
 
+    /// What a name may stand for: the one text that is known, or all that was prepared.
+    fn behind(&self, asked: &Asked, is_by_name: bool) -> Prepared {
+        let prepared = self.prepared.borrow();
+        match &asked.named {
+            _ if !is_by_name => Prepared::default(),
+            None => Prepared {
+                budget: Budget::default(),
+                lookups: prepared.lookups.clone(),
+                ..*prepared
+            },
+            Some(run) => {
+                let lineage = run.decision.statement.lineage.as_ref();
+                Prepared {
+                    budget: Budget::default(),
+                    lookups: lineage.map(|found| found.lookups.clone()).unwrap_or_default(),
+                    computed: lineage.map_or(0, |found| found.computed_constants),
+                    by_settings: lineage.is_some_and(|found| found.by_settings),
+                }
+            }
+        }
+    }
+
     /// Charges what a portal compares with anew each time that it goes on.
     pub fn goes_on(&self, session: &Session, asked: &Asked) -> Result<(), Refusal> {
         let limits = |charges: &&Rc<Charges>| charges.limits(BudgetKind::Lookups);
         match asked.charges.as_ref().filter(limits) {
-            Some(charges) if computed_constants(asked) > 0 => self
+            Some(charges) if goes_by_settings(asked) => self
                 .look_up(session, asked, charges, &[], clock::now())
                 .map_err(refusal),
             _ => Ok(()),
@@ -497,10 +530,18 @@ fn may_compute(asked: &Asked) -> bool {
         && (asked.computes() || asked.effects().contains(Effects::PREPARED))
 }
 
+fn lineage_of(asked: &Asked) -> Option<&Lineage> {
+    asked.decision.statement.lineage.as_ref()
+}
+
 /// Values that labelled columns are compared with and that the text does not spell out.
 fn computed_constants(asked: &Asked) -> u32 {
-    let lineage = asked.decision.statement.lineage.as_ref();
-    lineage.map_or(0, |lineage| lineage.computed_constants)
+    lineage_of(asked).map_or(0, |lineage| lineage.computed_constants)
+}
+
+/// Whether such a value may be another each time.
+fn goes_by_settings(asked: &Asked) -> bool {
+    lineage_of(asked).is_some_and(|lineage| lineage.by_settings)
 }
 
 fn lookups_of(asked: &Asked) -> impl Iterator<Item = ColumnId> {

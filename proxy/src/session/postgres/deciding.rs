@@ -200,15 +200,11 @@ impl Session {
     /// Whether something is made without a schema that policies may look at, where the session has moved `search_path`.
     fn is_unplaced(&self, statement: &Statement) -> bool {
         let has_moved = self.path_moved.get() || moves_path(statement);
-        let is_made = || {
-            statement.effects.contains(Effects::CREATE)
-                && statement.writes.iter().any(|name| name.schema.is_none())
-        };
         let is_judged = || {
             let judged = self.standing.borrow().subject.judged_by_relation();
             judged.contains(Effects::CREATE)
         };
-        has_moved && is_made() && is_judged()
+        has_moved && statement.leads.unplaced && is_judged()
     }
 
     /// Whether another session has changed what it names since it was decided, or is changing it: the last look before it is
@@ -293,7 +289,8 @@ impl Session {
 /// Whether it changes, or may change, where names without a schema are looked up and made.
 pub(super) fn moves_path(statement: &Statement) -> bool {
     let mut settings = statement.settings.iter();
-    settings.any(|setting| setting.starts_with("search_path") || setting == "*" || setting == "all")
+    let moves = |setting: &String| setting.starts_with("search_path") || setting == "*";
+    !statement.leads.only_resets && settings.any(moves)
 }
 
 /// What a session that policy would not open any more is told of every statement.

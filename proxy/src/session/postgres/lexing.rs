@@ -40,9 +40,9 @@ struct Values {
     is_unknown: Cell<bool>,
 }
 
-/// Those that the server reports, and the beginning of the names of those that it does not.
+/// Those that the server reports, and those that it does not.
 const REPORTED: [&str; 3] = ["timezone", "datestyle", "intervalstyle"];
-const UNREPORTED: &str = "lc_";
+const UNREPORTED: [&str; 2] = ["lc_monetary", "lc_numeric"];
 /// Bytes of a value that are told apart; zones are shorter.
 const VALUE_BYTES_MAX: usize = 512;
 
@@ -99,15 +99,16 @@ impl Lexing {
         }
         let names = statement.settings.iter();
         for name in names.map(|setting| setting.split('=').next().unwrap_or_default()) {
-            let is_any = name == "*" || name == "all";
+            let is_any = name == "*";
             if is_any || REPORTED.contains(&name) {
                 self.values.is_open.set(true);
             }
-            if is_any || name.starts_with(UNREPORTED) {
+            if (is_any && !statement.leads.only_resets) || UNREPORTED.contains(&name) {
                 self.values.is_unknown.set(true);
             }
         }
-        if !statement.opaque.is_empty() {
+        // The end of a transaction gives back what it changed.
+        if !statement.opaque.is_empty() || statement.leads.ends {
             self.values.is_open.set(true);
         }
     }

@@ -474,23 +474,12 @@ fn values_that_the_text_does_not_spell_out_are_counted() {
             0,
         ),
         ("SELECT id FROM app.customers WHERE ssn = lower('A')", 1),
-        ("SELECT id FROM app.customers WHERE ssn = current_catalog", 1),
+        ("SELECT id FROM app.customers WHERE ssn = current_user", 1),
         (
             "SELECT id FROM app.customers WHERE ssn IN (current_catalog, 'a' || 'b', 'c')",
             2,
         ),
-        (
-            "SELECT id FROM app.customers WHERE ssn = '2000-01-01'::timestamptz::text",
-            1,
-        ),
-        (
-            "SELECT id FROM app.customers WHERE ssn = '1259'::regclass::text",
-            1,
-        ),
-        (
-            "SELECT id FROM app.customers WHERE ssn = (SELECT to_char(now(), 'tz'))",
-            1,
-        ),
+        ("SELECT id FROM app.customers WHERE ssn = (SELECT upper('a'))", 1),
         (
             "SELECT c.id FROM app.customers c, (VALUES (upper('a')), ('b'), (upper('c'))) v(x) WHERE c.ssn = v.x",
             2,
@@ -500,6 +489,42 @@ fn values_that_the_text_does_not_spell_out_are_counted() {
             2,
         ),
     ] {
-        assert_eq!(lineage(&index(), text).computed_constants, count, "{text}");
+        let found = lineage(&index(), text);
+        assert_eq!(
+            (found.computed_constants, found.by_settings),
+            (count, false),
+            "{text}"
+        );
+        assert!(found.probes.is_empty() && !found.lookups.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn what_settings_the_clock_and_the_catalog_spell_is_no_look_up() {
+    for by_them in [
+        "to_char(timestamptz '2000-01-01', 'tz')",
+        "'2000-01-01'::timestamptz::text",
+        "left('2000-01-01'::timestamptz::text, 3)",
+        "1259::regclass::text",
+        "current_setting('TimeZone')",
+        "current_date::text",
+        "now()::text",
+        "md5(now()::text)",
+        "1.5::float8::text",
+        "(SELECT to_char(now(), 'tz'))",
+        "extract(microseconds from now())::text",
+        "quote_ident('a')",
+        "json_build_array(now())::text",
+    ] {
+        for condition in [
+            format!("ssn = {by_them}"),
+            format!("ssn IN ({by_them}, 'a')"),
+            format!("ssn = ANY (ARRAY[{by_them}])"),
+            format!("ssn IN (SELECT * FROM unnest(ARRAY[{by_them}]))"),
+            format!("ssn IN (VALUES ({by_them}), ('a'))"),
+        ] {
+            let text = format!("SELECT id FROM app.customers WHERE {condition}");
+            assert!(!lineage(&index(), &text).probes.is_empty(), "{text}");
+        }
     }
 }

@@ -4,9 +4,9 @@
 use linegate_identity::Effects;
 
 /// At least as many as the values that a column can be compared with: constants of the text, elements of arrays. A text in
-/// which a quote may not be what it seems is counted as if no quote meant anything. `by_name`: it runs something else, so that
-/// of which types its arguments are cannot be told.
-pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], by_name: bool) -> u64 {
+/// which a quote may not be what it seems is counted as if no quote meant anything. `spreads`: one of its values may be taken
+/// apart in a way that its type decides.
+pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], spreads: bool) -> u64 {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let unclear = [&b"\\"[..], b"\"", b"--", b"/*", b"$$"]
         .iter()
@@ -22,7 +22,7 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], by_name:
                 u64::from(quoted || unclear)
             }
             b',' => u64::from(quoted || unclear),
-            _ if by_name && is_blank(byte) => u64::from(quoted || unclear),
+            _ if spreads && is_blank(byte) => u64::from(quoted || unclear),
             // An escape may be a comma.
             b'\\' => 1,
             b'0'..=b'9' | b'$' => u64::from(!quoted && !is_word(before) && before != b'$'),
@@ -34,11 +34,6 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], by_name:
         count = count.max(text.len() as u64 / 4); // the escape may be any character
     }
     // A vector of numbers or a text search vector has its elements between blanks, or in binary with a NUL behind each.
-    let has = |word: &[u8]| {
-        text.windows(word.len())
-            .any(|here| here.eq_ignore_ascii_case(word))
-    };
-    let spreads = by_name || [&b"unnest"[..], b"any", b"some"].into_iter().any(has);
     let is_between = |byte: u8| byte == b',' || spreads && (is_blank(byte) || byte == 0);
     let of_parameters = parameters.iter().flatten().map(|value| {
         let word = |at: usize| Some(u32::from_be_bytes(*value.get(at..)?.first_chunk()?));
@@ -123,7 +118,7 @@ mod tests {
 
     #[test]
     fn elements_of_array_parameters_are_counted() {
-        let count = |value: &[u8]| values_count(b"WHERE ssn = ANY ($1)", &[Some(value.to_vec())], false);
+        let count = |value: &[u8]| values_count(b"WHERE ssn = ANY ($1)", &[Some(value.to_vec())], true);
         assert_eq!(count(b"536-90-4399"), 1);
         assert_eq!(count(b"{a,b,c}"), 3);
         assert_eq!(count(b"1 2\t3\n4"), 4);

@@ -176,7 +176,14 @@ impl Fresh {
     ) -> bool {
         let led = self.led.borrow();
         let effects = statement.effects.and(judged);
-        let (locks, drops) = (effects.contains(Effects::LOCK), effects.contains(Effects::DROP));
+        let locks = effects.contains(Effects::LOCK);
+        // Whatever goes along when something is dropped or takes another shape.
+        let of_shapes = judged.intersects(Effects::DROP.with(Effects::ALTER));
+        let reshapes = of_shapes && statement.leads.reshapes;
+        let drops = effects.contains(Effects::DROP) || reshapes;
+        if reshapes && statement.count > 1 && !statement.leads.changes.is_empty() {
+            return true; // what the text itself defines
+        }
         let own = beside(statement, &statement.leads.rows);
         let own_changes = if locks {
             beside(statement, &statement.leads.changes)

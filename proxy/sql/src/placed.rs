@@ -1,0 +1,118 @@
+//! Where things are made: in the schema that is written, or in the first of the search path.
+//! Source: PostgreSQL manual, "The Schema Search Path", "SQL Commands" (CREATE …).
+
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::{Node, nodes};
+
+use crate::parse::{foreign_table, plain};
+use crate::walk::names;
+
+/// Whether a statement makes something without its schema. Indexes, triggers, rules and policies are where their relation is.
+pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
+    match statement {
+        Node::CreateStmt(create) => is_loose(create.relation()),
+        Node::CreateTableAsStmt(create) => create.into().is_some_and(|into| is_loose(into.rel())),
+        Node::SelectStmt(select) => leftmost(select)
+            .into_clause()
+            .is_some_and(|into| is_loose(into.rel())),
+        Node::ExplainStmt(explain) => is_unplaced(explain.query()),
+        Node::ViewStmt(view) => is_loose(view.view()),
+        Node::CreateSeqStmt(create) => is_loose(create.sequence()),
+        Node::CompositeTypeStmt(create) => is_loose(create.typevar()),
+        Node::CreateDomainStmt(create) => is_bare(plain(create.domainname())),
+        Node::CreateEnumStmt(create) => is_bare(plain(create.type_name())),
+        Node::CreateRangeStmt(create) => is_bare(plain(create.type_name())),
+        Node::CreateFunctionStmt(create) => is_bare(create.funcname()),
+        Node::CreateStatsStmt(create) => is_bare(plain(create.defnames())),
+        Node::DefineStmt(define) => is_bare(plain(define.defnames())),
+        other => foreign_table(other).is_some_and(|create| is_loose(create.relation())),
+    }
+}
+
+/// The first arm of a set operation has its INTO.
+fn leftmost(mut select: &nodes::SelectStmt) -> &nodes::SelectStmt {
+    while let Some(left) = select.larg() {
+        select = left;
+    }
+    select
+}
+
+/// What is temporary is in the session's own schema.
+fn is_loose(relation: Option<&nodes::RangeVar>) -> bool {
+    relation.is_some_and(|relation| names::relation(relation).schema.is_none())
+}
+
+fn is_bare(parts: &NodeList) -> bool {
+    parts.len() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::read;
+
+    #[test]
+    fn what_is_made_without_a_schema_is_told() {
+        let is_unplaced = |text: &str| read(text.as_bytes()).leads.unplaced;
+        for text in [
+            "CREATE TABLE t (a int)",
+            "CREATE TABLE t AS SELECT 1",
+            "SELECT 1 AS a INTO t",
+            "SELECT 1 AS a INTO t UNION SELECT 2",
+            "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1",
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE MATERIALIZED VIEW v AS SELECT 1",
+            "CREATE SEQUENCE s",
+            "CREATE TYPE t AS (a int)",
+            "CREATE TYPE t AS ENUM ('a')",
+            "CREATE DOMAIN d AS int",
+            "CREATE FUNCTION f() RETURNS int RETURN 1",
+            "CREATE STATISTICS st ON a, b FROM s.t",
+            "CREATE COLLATION c (locale = 'C')",
+            "CREATE FOREIGN TABLE f (a int) SERVER s",
+            "SELECT 1; CREATE TABLE t (a int)",
+        ] {
+            assert!(is_unplaced(text), "{text}");
+        }
+        for text in [
+            "CREATE TABLE s.t (a int)",
+            "CREATE TEMP TABLE t (a int)",
+            "CREATE TEMP VIEW t AS SELECT 1",
+            "SELECT 1 AS a INTO TEMP t",
+            "CREATE INDEX i ON t (a)",
+            "CREATE SCHEMA s",
+            "CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()",
+            "DROP TABLE t",
+            "SELECT 1",
+        ] {
+            assert!(!is_unplaced(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_goes_along_and_what_is_only_reset_is_told() {
+        for (text, reshapes, tends_all, only_resets) in [
+            ("DROP TABLE t CASCADE", true, false, false),
+            ("DROP TABLE t", false, false, false),
+            ("ALTER TABLE t DROP COLUMN a", true, false, false),
+            ("ALTER TABLE t ALTER a TYPE text", true, false, false),
+            ("ALTER TABLE t DROP CONSTRAINT c CASCADE", true, false, false),
+            ("ALTER TABLE t ADD COLUMN a int", false, false, false),
+            ("ANALYZE; SELECT 1 FROM t", false, true, false),
+            ("REINDEX DATABASE d", false, true, false),
+            ("REINDEX SCHEMA s", false, false, false),
+            ("VACUUM t", false, false, false),
+            ("RESET ALL", false, false, true),
+            ("RESET search_path; DISCARD ALL", false, false, true),
+            ("SET search_path TO DEFAULT", false, false, true),
+            ("RESET ALL; SET search_path = s", false, false, false),
+            ("", false, false, false),
+        ] {
+            let leads = read(text.as_bytes()).leads;
+            assert_eq!(
+                (leads.reshapes, leads.tends_all, leads.only_resets),
+                (reshapes, tends_all, only_resets),
+                "{text}"
+            );
+        }
+    }
+}
