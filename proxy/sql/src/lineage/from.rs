@@ -14,7 +14,7 @@ use linegate_policy::{ColumnId, Name};
 use super::condition::is_listed;
 use super::scope::{Item, Level, Shape};
 use super::value::{Field, Source, Value};
-use super::{DERIVED, EXPRESSION_IN_FROM, Reader, STRANGE_NODE, builtin_name, functions};
+use super::{DERIVED, EXPRESSION_IN_FROM, Reader, STRANGE_NODE, builtin_name, functions, types};
 use crate::parse::plain;
 use crate::walk::names;
 
@@ -332,6 +332,13 @@ impl Reader<'_> {
         }
         if !columns.is_empty() {
             let fields = columns.iter().map(|column| match column {
+                // As another type it may be another value, which nobody counts.
+                Node::ColumnDef(column)
+                    if value == Value::Clean(Source::Listed)
+                        && !column.type_name().is_some_and(types::keeps_listed) =>
+                {
+                    Field::new(column.colname(), Value::OTHER)
+                }
                 Node::ColumnDef(column) => Field::new(column.colname(), value.clone()),
                 _ => Field::new(None, value.clone()),
             });

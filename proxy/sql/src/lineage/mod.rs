@@ -124,7 +124,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
     let is_tied = |name: &Name| !tested::references(index, name).is_empty() || tested::refers(index, name);
     let is_about_labels = names().any(|name| index.touches(name))
         || statement.functions.iter().any(shows)
-        || changes && statement.writes.iter().any(is_tied);
+        || (changes || statements.iter().any(statement::refills)) && statement.writes.iter().any(is_tied);
     let may_be_called = || index.has_user_functions() && any_below(Node::NodeList(statements), may_call);
     if !(is_about_labels || may_be_called()) {
         reader.found.followed = !keeps_prepared && !explains && !shadows;

@@ -81,9 +81,17 @@ impl Reader<'_> {
             }
             Node::AlterTableStmt(alter) => {
                 self.found.followed = false;
-                let sets = |node| matches!(node, Node::AlterTableCmd(command) if command.subtype == AlterTableType::AT_ColumnDefault);
-                if alter.cmds().iter().any(sets) {
+                if alter.cmds().iter().any(fills) {
                     self.refers_by_default(alter.relation());
+                }
+                Answer::Nothing
+            }
+            Node::CreateStmt(create) if create.partbound().is_some() => {
+                self.found.followed = false;
+                for parent in create.inh_relations() {
+                    if let Node::RangeVar(parent) = parent {
+                        self.refers_by_default(Some(parent));
+                    }
                 }
                 Answer::Nothing
             }
@@ -231,6 +239,29 @@ fn creates(select: &nodes::SelectStmt) -> bool {
 }
 
 /// An argument of EXECUTE that the text spells out.
+/// Whether rows may come to refer to others without being written.
+pub(super) fn refills(node: Node<'_>) -> bool {
+    match node {
+        Node::RawStmt(raw) => refills(raw.stmt()),
+        Node::AlterTableStmt(alter) => alter.cmds().iter().any(fills),
+        Node::CreateStmt(create) => create.partbound().is_some(),
+        _ => false,
+    }
+}
+
+/// By a default, as another type, with another table's rows.
+fn fills(command: Node<'_>) -> bool {
+    let Node::AlterTableCmd(command) = command else {
+        return true;
+    };
+    matches!(
+        command.subtype,
+        AlterTableType::AT_ColumnDefault
+            | AlterTableType::AT_AlterColumnType
+            | AlterTableType::AT_AttachPartition
+    )
+}
+
 fn is_written(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) | Node::None => true,

@@ -111,15 +111,18 @@ pub(super) fn goes_by_names(kind: &nodes::TypeName) -> bool {
 
 /// Whether a value stays itself under that cast, so that no more values come of it than there were.
 pub(super) fn keeps_values(cast: &nodes::TypeCast, kind: &nodes::TypeName) -> bool {
-    let name = builtin_name(plain(kind.names()));
-    let is_plain = name.is_some_and(|name| {
-        let of = name.trim_start_matches('_');
+    keeps_listed(kind) && !matches!(cast.arg(), Node::TypeCast(_))
+}
+
+/// Whether a text that is listed is one value of that type, whatever settings say.
+pub(super) fn keeps_listed(kind: &nodes::TypeName) -> bool {
+    let is_plain = builtin_name(plain(kind.names())).is_some_and(|name| {
         matches!(
-            of,
+            name.trim_start_matches('_'),
             "text" | "varchar" | "int2" | "int4" | "int8" | "numeric" | "uuid" | "date"
         )
     });
-    is_plain && kind.typmods().is_empty() && !matches!(cast.arg(), Node::TypeCast(_))
+    is_plain && kind.typmods().is_empty()
 }
 
 /// Whether a cast of something that is written out is one value, whatever settings and the catalog say of it.

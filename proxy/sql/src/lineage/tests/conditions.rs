@@ -515,6 +515,7 @@ fn what_settings_the_clock_and_the_catalog_spell_is_no_look_up() {
         "extract(microseconds from now())::text",
         "quote_ident('a')",
         "json_build_array(now())::text",
+        "(SELECT 1259::oid)::regclass::text",
     ] {
         for condition in [
             format!("ssn = {by_them}"),
@@ -527,4 +528,30 @@ fn what_settings_the_clock_and_the_catalog_spell_is_no_look_up() {
             assert!(!lineage(&index(), &text).probes.is_empty(), "{text}");
         }
     }
+}
+
+#[test]
+fn no_more_values_come_of_listed_ones_than_there_were() {
+    for relation in [
+        "unnest($1) v(x), LATERAL (VALUES (v.x), (v.x::bit(17)::int4::text)) w(y) WHERE c.ssn = w.y",
+        "unnest($1) v(x) WHERE c.ssn = v.x::char(3)::text",
+        "unnest($1) v(x) WHERE c.ssn = v.x::regclass::text",
+        "(VALUES (1::oid), (2)) v(x) WHERE c.ssn = v.x::regclass::text",
+        "jsonb_to_recordset($1) v(x regclass) WHERE c.ssn = v.x::text",
+        "jsonb_to_recordset($1) v(x varchar(3)) WHERE c.ssn = v.x",
+    ] {
+        let text = format!("SELECT c.id FROM app.customers c, {relation}");
+        assert!(!lineage(&index(), &text).probes.is_empty(), "{text}");
+    }
+    for relation in [
+        "unnest($1) v(x) WHERE c.ssn = v.x::text",
+        "jsonb_to_recordset($1) v(x text) WHERE c.ssn = v.x",
+        "(VALUES ('a'), ('b'::text)) v(x) WHERE c.ssn = v.x",
+    ] {
+        let text = format!("SELECT c.id FROM app.customers c, {relation}");
+        assert!(lineage(&index(), &text).probes.is_empty(), "{text}");
+    }
+    // What a cast makes of a parameter is another value.
+    let text = "SELECT id FROM app.customers WHERE ssn IN ($1, $1::char(3)::text, $1::bit(3)::text)";
+    assert_eq!(lineage(&index(), text).computed_constants, 2);
 }
