@@ -287,7 +287,7 @@ class Session:
                 rows = []
                 for number, text in reader.found["queries"]:
                     found = self.watcher.of_system.get(text) or wire.query(link, text)
-                    if "< 16384" in text:  # what the server brought along does not change
+                    if "< 16384" in text and ">= 16384" not in text:  # what the server brought along does not change
                         self.watcher.of_system[text] = found
                     rows += ([number, row] for row in found)
                 reader.catalog(rows)
