@@ -158,3 +158,47 @@ fn functions_that_newer_servers_read_as_syntax_are_functions() {
     }
     assert_ne!(code(&client.query("SELECT json_scalar(1)")), "no error");
 }
+
+#[test]
+fn parameters_of_types_that_the_catalog_or_settings_spell_are_no_free_values() {
+    let (under, mut client) = masked();
+    let number = under.postgres.sql("SELECT 'app.customers'::regclass::oid");
+    let text = "SELECT id FROM app.customers WHERE ssn = $1::text";
+    let declared = |client: &mut RawClient, kind: u32, value: &str| {
+        let messages = [
+            parse_typed("", text, &[kind]),
+            bind("", "", &[value], 0),
+            execute("", 0),
+            sync(),
+        ];
+        code(&say(client, &messages))
+    };
+    assert_eq!(declared(&mut client, 2205, &number), "42501");
+    assert_eq!(declared(&mut client, 25, "a"), "no error");
+    for kind in ["regclass", "timestamptz", "regclass[]"] {
+        let prepared = client.query(&format!("PREPARE p({kind}) AS {text}"));
+        assert_eq!(code(&prepared), "42501", "{kind}");
+    }
+    let well = until_refused(&mut client, |client, _| declared(client, 1184, "2000-01-01"));
+    assert!(well <= ROOM, "{well}");
+
+    // A portal that goes on.
+    let (_under, mut client) = masked();
+    client.query("BEGIN");
+    let text =
+        "SELECT c.id, g FROM generate_series(1, 100) g, app.customers c WHERE c.ssn = right($1::text, 3)";
+    let bound = say(
+        &mut client,
+        &[
+            parse_typed("s", text, &[1184]),
+            bind("p", "s", &["2000-01-01"], 0),
+            sync(),
+        ],
+    );
+    assert_eq!(code(&bound), "no error");
+    let well = until_refused(&mut client, |client, number| {
+        client.query(&format!("SET LOCAL TimeZone = '<x>{}'", number % 12));
+        code(&say(client, &[execute("p", 1), sync()]))
+    });
+    assert!(well <= ROOM, "{well}");
+}

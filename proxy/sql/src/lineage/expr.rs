@@ -69,9 +69,13 @@ impl Reader<'_> {
             | Node::Boolean(_)
             | Node::BitString(_)
             | Node::A_Const(_)
-            | Node::ParamRef(_)
             | Node::SetToDefault(_)
             | Node::CurrentOfExpr(_) => Value::CONSTANT,
+            Node::ParamRef(parameter) => {
+                let number = usize::try_from(parameter.number).unwrap_or_default();
+                let declared = self.parameters.get(number.wrapping_sub(1));
+                declared.cloned().unwrap_or(Value::CONSTANT)
+            }
             Node::SQLValueFunction(function) => of_session(function),
             Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
             Node::ColumnRef(column) => self.column_ref(column),

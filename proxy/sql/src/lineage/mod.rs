@@ -30,7 +30,7 @@ mod sizes;
 mod spread;
 mod statement;
 mod tested;
-mod types;
+pub(crate) mod types;
 mod value;
 mod write;
 
@@ -158,6 +158,8 @@ struct Reader<'a> {
     levels: Vec<Level>,
     /// WITH names in reach, innermost last.
     ctes: Vec<(String, Cte)>,
+    /// What the parameters are that PREPARE declares.
+    parameters: Vec<Value>,
     /// The text is a function's body: a name that is no column is one of its arguments.
     in_body: bool,
     /// The plan is shown, not the result.
@@ -192,6 +194,7 @@ impl<'a> Reader<'a> {
             found: Lineage::default(),
             levels: Vec::new(),
             ctes: Vec::new(),
+            parameters: Vec::new(),
             in_body: false,
             explains: false,
             measures: false,

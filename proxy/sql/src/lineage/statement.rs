@@ -114,7 +114,12 @@ impl Reader<'_> {
                 }
                 Answer::Rows(Shape::of(vec![Field::new(Some("QUERY PLAN"), Value::OTHER)]))
             }
-            Node::PrepareStmt(prepare) => self.statement(prepare.query()),
+            Node::PrepareStmt(prepare) => {
+                self.parameters = prepare.argtypes().iter().map(declared).collect();
+                let answer = self.statement(prepare.query());
+                self.parameters.clear();
+                answer
+            }
             Node::DeclareCursorStmt(cursor) => self.statement(cursor.query()),
             Node::ExecuteStmt(execute) => {
                 for value in self.values_of(execute.params()) {
@@ -239,6 +244,17 @@ fn creates(select: &nodes::SelectStmt) -> bool {
 }
 
 /// An argument of EXECUTE that the text spells out.
+/// What a parameter of that type is.
+fn declared(kind: &nodes::TypeName) -> Value {
+    if !types::is_built_in(kind) || types::goes_by_names(kind) {
+        Value::OTHER
+    } else if types::goes_by_settings(kind) {
+        Value::BY_SETTINGS
+    } else {
+        Value::CONSTANT
+    }
+}
+
 /// Whether rows may come to refer to others without being written.
 pub(super) fn refills(node: Node<'_>) -> bool {
     match node {

@@ -91,22 +91,66 @@ pub(super) fn is_built_in(kind: &nodes::TypeName) -> bool {
     !kind.pct_type && builtin_name(plain(kind.names())).is_some_and(is_built_in_name)
 }
 
-/// Whether what a literal of the type means, or how its values are written, goes by settings.
+/// Built-in types whose values are read and written in one way, whatever settings and the catalog say.
+const STEADY: [&str; 30] = [
+    "bit",
+    "bool",
+    "bpchar",
+    "char",
+    "cidr",
+    "inet",
+    "int2",
+    "int4",
+    "int4multirange",
+    "int4range",
+    "int8",
+    "int8multirange",
+    "int8range",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "macaddr",
+    "macaddr8",
+    "name",
+    "numeric",
+    "nummultirange",
+    "numrange",
+    "oid",
+    "text",
+    "tid",
+    "tsquery",
+    "tsvector",
+    "uuid",
+    "varbit",
+    "varchar",
+];
+
+/// Whether what a literal of the type means, or how its values are written, may go by settings.
 pub(super) fn goes_by_settings(kind: &nodes::TypeName) -> bool {
     let name = builtin_name(plain(kind.names()));
-    name.is_some_and(|name| {
-        let of = name.trim_start_matches('_');
-        let of_time = matches!(
-            of,
-            "date" | "time" | "timetz" | "timestamp" | "timestamptz" | "interval"
-        );
-        of_time || matches!(of, "money" | "float4" | "float8" | "bytea")
-    })
+    let steady = |name: &str| STEADY.binary_search(&name.trim_start_matches('_')).is_ok();
+    !name.is_some_and(steady)
 }
 
 /// Whether a literal of the type is a name that the catalog holds.
 pub(super) fn goes_by_names(kind: &nodes::TypeName) -> bool {
     builtin_name(plain(kind.names())).is_some_and(|name| name.trim_start_matches('_').starts_with("reg"))
+}
+
+/// The same by `pg_type.oid`, arrays as well.
+pub fn oid_goes_by_settings(oid: u32) -> bool {
+    // bytea, float4, float8, money, date, time, timestamp, timestamptz, interval, timetz
+    let scalars = [17, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266];
+    let arrays = [1001, 1021, 1022, 791, 1182, 1183, 1115, 1185, 1187, 1270];
+    scalars.contains(&oid) || arrays.contains(&oid)
+}
+
+/// Whether values of that type are names that the catalog holds, or it is somebody's.
+pub fn oid_goes_by_names(oid: u32) -> bool {
+    // regproc, regprocedure to regtype, regconfig, regdictionary, regnamespace, regrole, regcollation
+    let scalars = [24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
+    let arrays = [1008, 2207, 2208, 2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192];
+    scalars.contains(&oid) || arrays.contains(&oid)
 }
 
 /// Whether a value stays itself under that cast, so that no more values come of it than there were.

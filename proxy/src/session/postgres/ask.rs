@@ -26,6 +26,7 @@ use self::refuse::names_moving;
 use super::asked::Asked;
 use super::budget::CHANGES;
 use super::cancel::Heeding;
+use super::deciding::Types;
 use super::hold::{self, HoldEnd, Refusal};
 use super::pipeline::Expect;
 use super::{Ended, Session, names};
@@ -202,8 +203,8 @@ impl Asking {
                 parameter_types,
             } => match self.kept([name]) {
                 Some([name]) => {
-                    let types_call = self.session.types_call(parameter_types).await;
-                    self.parse(name, (text, types_call), whole).await
+                    let types = self.session.types(parameter_types).await;
+                    self.parse(name, (text, types), whole).await
                 }
                 None => Ok(()),
             },
@@ -417,7 +418,7 @@ impl Asking {
         // have come to mean since.
         let approved = asked;
         let asked = session
-            .asked(approved.text.clone(), approved.is_read, approved.types_call)
+            .asked(approved.text.clone(), approved.is_read, approved.types)
             .await;
         let asked = asked.running(approved.number);
         let (then, now) = (&approved.decision.statement, &asked.decision.statement);
@@ -453,7 +454,7 @@ impl Asking {
     }
 
     async fn decide(&self, text: &[u8]) -> Rc<Asked> {
-        self.session.asked(Rc::from(text), true, false).await
+        self.session.asked(Rc::from(text), true, Types::default()).await
     }
 
     /// What an allowed statement leaves behind in the session.

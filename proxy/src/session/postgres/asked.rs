@@ -8,6 +8,7 @@ use std::sync::Arc;
 use linegate_identity::Effects;
 use linegate_policy::{Charges, CopyOut, Decision, Lineage, MaskScope, Statement};
 
+use super::deciding::Types;
 use super::names::{ByName, Run};
 use crate::policy_service::Standing;
 
@@ -32,7 +33,7 @@ pub struct Asked {
     /// The text was read; else the server may read it in another way, whenever it is decided again.
     pub is_read: bool,
     /// A parameter was declared of a type whose values somebody's code checks.
-    pub types_call: bool,
+    pub types: Types,
     /// What the session was allowed and saw masked when it was decided.
     pub standing: Arc<Standing>,
     /// How many changes of shapes had been sent when it was last found to mean what was decided.
@@ -70,6 +71,15 @@ impl Asked {
         let is_known =
             |statement: &Statement| statement.lineage.as_ref().is_some_and(|found| !found.computes);
         !self.statements().all(is_known)
+    }
+
+    /// Whether it compares labelled columns with values.
+    pub fn looks_up(&self) -> bool {
+        let looks_up = |statement: &Statement| {
+            let lineage = statement.lineage.as_ref();
+            lineage.is_none_or(|lineage| !lineage.lookups.is_empty())
+        };
+        self.statements().any(looks_up)
     }
 
     /// The statement, and those that it may run by name.
@@ -126,7 +136,7 @@ impl Asked {
             named: newer.named.clone(),
             by_name: newer.by_name.clone(),
             is_read: newer.is_read,
-            types_call: newer.types_call,
+            types: newer.types,
             standing: newer.standing.clone(),
             mark: newer.mark.clone(),
         })
@@ -144,7 +154,7 @@ impl Asked {
             named: self.named.clone(),
             by_name: self.by_name.clone(),
             is_read: self.is_read,
-            types_call: self.types_call,
+            types: self.types,
             standing: self.standing.clone(),
             mark: self.mark.clone(),
         })
@@ -164,7 +174,7 @@ impl Asked {
             named: None,
             by_name: None,
             is_read: true,
-            types_call: false,
+            types: Types::default(),
             standing: Arc::new(Standing::for_tests()),
             mark: Cell::new(0),
         }

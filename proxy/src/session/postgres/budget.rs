@@ -541,7 +541,8 @@ fn computed_constants(asked: &Asked) -> u32 {
 
 /// Whether such a value may be another each time.
 fn goes_by_settings(asked: &Asked) -> bool {
-    lineage_of(asked).is_some_and(|lineage| lineage.by_settings)
+    let lineage = lineage_of(asked);
+    lineage.is_some_and(|lineage| lineage.by_settings || asked.types.vary && !lineage.lookups.is_empty())
 }
 
 fn lookups_of(asked: &Asked) -> impl Iterator<Item = ColumnId> {

@@ -17,21 +17,52 @@ use crate::policy_service::Standing;
 use crate::rt::sync::Soon;
 use crate::shared::CatalogView;
 
+/// The types that parameters were declared as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Types {
+    /// Somebody's code checks or makes values of one.
+    pub call: bool,
+    /// What a value of one is as text, or as another type, goes by settings.
+    pub vary: bool,
+    /// Values of one are names that the catalog holds, or somebody's.
+    pub name: bool,
+}
+
+impl Types {
+    /// What either means.
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            call: self.call || other.call,
+            vary: self.vary || other.vary,
+            name: self.name || other.name,
+        }
+    }
+}
+
 /// Apart from the same text's without such types.
 const OF_TYPES: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What initdb makes has a smaller OID (`FirstNormalObjectId`).
 const OURS_FROM: u32 = 16384;
 
 impl Session {
-    /// Whether a value of one of these types is checked by somebody's code, or may be: the open transaction made some.
-    pub async fn types_call(&self, types: impl Iterator<Item = u32>) -> bool {
-        let somebodys: Vec<u32> = types.filter(|oid| *oid >= OURS_FROM).collect();
-        if somebodys.is_empty() || !self.relies_on_catalog() {
-            return false;
+    /// What the declared types of parameters mean for a statement.
+    pub async fn types(&self, types: impl Iterator<Item = u32>) -> Types {
+        let types: Vec<u32> = types.filter(|oid| *oid != 0).collect();
+        if types.is_empty() || !self.relies_on_catalog() {
+            return Types::default();
         }
-        let view = self.next_catalog_view(self.catalog.change()).await;
+        let is_somebodys = types.iter().any(|oid| *oid >= OURS_FROM);
+        let view = match is_somebodys {
+            true => self.next_catalog_view(self.catalog.change()).await,
+            false => None,
+        };
         let calls = |oid: u32| view.as_ref().is_none_or(|view| view.labels.is_calling_type(oid));
-        self.fresh.code().is_some() || somebodys.into_iter().any(calls)
+        let mut somebodys = types.iter().copied().filter(|oid| *oid >= OURS_FROM);
+        Types {
+            call: is_somebodys && self.fresh.code().is_some() || somebodys.any(calls),
+            vary: types.iter().any(|oid| linegate_sql::goes_by_settings(*oid)),
+            name: types.iter().any(|oid| linegate_sql::goes_by_names(*oid)),
+        }
     }
 
     /// The catalog for a decision. Under a mask an outdated catalog must not decide, nor where policies look at relations:
@@ -79,7 +110,7 @@ impl Session {
     /// Decides a statement with what is in force now, all of it from one version of the policies. Where the session would not
     /// be opened any more, it is refused. Text that `may_read` says no to is decided as unreadable; where parameters' types call
     /// somebody's code, as running that.
-    pub async fn decide(&self, text: &[u8], may_read: bool, types_call: bool) -> Decided {
+    pub async fn decide(&self, text: &[u8], may_read: bool, types: Types) -> Decided {
         let mut may_precede = may_read;
         let mut waits_since: Option<Instant> = None;
         let change = self.catalog.change();
@@ -117,7 +148,7 @@ impl Session {
             let is_read = may_read && self.lexing.is_known() && self.lexing.reads_names_of(text);
             let text = if is_read { text } else { lexing::UNREADABLE };
             let mut code = self.fresh.code().filter(|_| self.relies_on_catalog());
-            if types_call {
+            if types.call {
                 (code, epoch) = (Some(Arc::new(Code::any())), epoch ^ OF_TYPES);
             }
             if let Some(decision) = self.core.decide(epoch, &standing, catalog, code, text).await {

@@ -21,6 +21,7 @@ mod reach;
 pub use made::{Clarity, Code, Fresh, OF_ROWS};
 
 use super::asked::Asked;
+use super::deciding::Types;
 use super::results::{Kept, Plan, Unseen};
 use super::{CATALOG_WAIT, Decided, Session};
 use crate::changing;
@@ -38,8 +39,8 @@ const COPY_TRIES: u32 = 8;
 impl Session {
     /// Decides a statement; again with a new catalog where it names what the catalog does not hold and this session did not
     /// just make.
-    pub async fn decide_known(&self, text: &[u8], may_read: bool, types_call: bool) -> Decided {
-        let decided = self.decide(text, may_read, types_call).await;
+    pub async fn decide_known(&self, text: &[u8], may_read: bool, types: Types) -> Decided {
+        let decided = self.decide(text, may_read, types).await;
         let statement = &decided.decision.statement;
         let has_strangers = statement
             .lineage
@@ -60,7 +61,7 @@ impl Session {
             self.catalog.mark_stale(); // without a catalog, nothing is allowed
             self.wish_catalog();
         }
-        self.decide(text, may_read, types_call).await
+        self.decide(text, may_read, types).await
     }
 
     /// A statement goes to the server: what it makes is seen by this session alone until the transaction ends.
@@ -348,7 +349,7 @@ async fn confirmed(
 /// The statement as it would be decided now, if it would still be sent.
 async fn again(session: &Session, asked: &Asked) -> Option<Rc<Asked>> {
     let newer = session
-        .asked(asked.text.clone(), asked.is_read, asked.types_call)
+        .asked(asked.text.clone(), asked.is_read, asked.types)
         .await;
     let stands = match (&newer.decision.verdict, &asked.decision.verdict) {
         (Verdict::Allow, _) | (Verdict::Hold(_), Verdict::Hold(_)) => true,

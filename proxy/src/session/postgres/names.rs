@@ -19,6 +19,7 @@ use linegate_policy::{Decision, Named, Reason, Statement, Verdict};
 
 use super::Session;
 use super::asked::Asked;
+use super::deciding::Types;
 
 /// Names that are remembered; what other names stand for is not known.
 const NAMES_MAX: usize = 256;
@@ -53,7 +54,7 @@ struct Meaning {
     /// It waited for a person, and ran.
     was_held: bool,
     /// Somebody's code checks a parameter.
-    types_call: bool,
+    types: Types,
     /// What it was allowed under.
     rules: Rules,
     /// Of what the protocol prepared and SQL could not have: it does more than read and change rows.
@@ -131,7 +132,7 @@ impl Names {
                     same.declared.extend(others);
                     same.declared.truncate(DECLARED_MAX);
                     same.was_held &= meaning.was_held;
-                    same.types_call |= meaning.types_call;
+                    same.types = same.types.with(meaning.types);
                     same.more = meaning.more.or(same.more.take());
                 } else if meanings.len() < TEXTS_MAX {
                     meanings.push(meaning);
@@ -326,7 +327,7 @@ impl Session {
         let meaning = |is_one: bool, more| Meaning {
             text: (is_one && asked.is_read).then(|| asked.text.clone()),
             was_held,
-            types_call: asked.types_call,
+            types: asked.types,
             rules,
             more,
             declared: Vec::new(),
@@ -421,7 +422,7 @@ impl Session {
                     continue;
                 };
                 ran.by_name.texts.push(text.clone());
-                let decision = self.decide(&text, true, meaning.types_call).await.decision;
+                let decision = self.decide(&text, true, meaning.types).await.decision;
                 let statement = &decision.statement;
                 if !is_more && (statement.changes_catalog || !statement.settings.is_empty()) {
                     ran.by_name.more.push(decision.clone()); // a function that it calls
@@ -457,8 +458,8 @@ impl Session {
 
     /// A text as it is decided now, with what it runs by name. `may_read` is false for text that the server read in another
     /// way than it would be read here.
-    pub async fn asked(&self, text: Rc<[u8]>, may_read: bool, types_call: bool) -> Rc<Asked> {
-        let decided = self.decide_known(&text, may_read, types_call).await;
+    pub async fn asked(&self, text: Rc<[u8]>, may_read: bool, types: Types) -> Rc<Asked> {
+        let decided = self.decide_known(&text, may_read, types).await;
         let ran = self.ran(&decided.decision).await;
         let runs_by_name = !matches!(runs(&decided.decision.statement), Runs::Nothing);
         let decision = ran.apply(decided.decision);
@@ -467,7 +468,7 @@ impl Session {
             text,
             epoch: decided.epoch,
             is_read: decided.is_read,
-            types_call,
+            types,
             may_show_label: decision.touches(self.prepared_touched.get()),
             charges: self.spending.charges(&decision.budget, decision.effects),
             decision,
@@ -488,7 +489,7 @@ impl Session {
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return asked.clone();
         }
-        self.asked(asked.text.clone(), asked.is_read, asked.types_call)
+        self.asked(asked.text.clone(), asked.is_read, asked.types)
             .await
             .running(asked.number)
     }

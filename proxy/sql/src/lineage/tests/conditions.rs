@@ -516,6 +516,10 @@ fn what_settings_the_clock_and_the_catalog_spell_is_no_look_up() {
         "quote_ident('a')",
         "json_build_array(now())::text",
         "(SELECT 1259::oid)::regclass::text",
+        "lower('[2000-01-01,2001-01-01)'::tstzrange)::text",
+        "'(1,2)'::point::text",
+        "'\\x00'::bytea::text",
+        "left('[2000-01-01,2001-01-01)'::daterange::text, 3)",
     ] {
         for condition in [
             format!("ssn = {by_them}"),

@@ -17,11 +17,14 @@ use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::budget::{CHANGES, uncountable};
 use crate::session::postgres::cancel::Heeding;
+use crate::session::postgres::deciding::Types;
 use crate::session::postgres::names::runs_the_same;
 use crate::session::postgres::pipeline::{Expect, Meaning};
 
 /// Beside larger parameters, how long a computed value is decides whether the server or linegate has room for a row.
 const PARAMETERS_BYTES_MAX: usize = 1 << 20;
+const PARAMETERS_OF_NAMES: &str =
+    "parameters of types that the catalog spells do not go with a look-up of masked columns";
 const PARAMETERS_TOO_LARGE: &str =
     "parameters are too large for a statement that computes with masked columns";
 
@@ -31,7 +34,7 @@ impl Asking {
     pub(super) async fn parse(
         &mut self,
         name: &[u8],
-        (text, types_call): (&[u8], bool),
+        (text, types): (&[u8], Types),
         whole: &[u8],
     ) -> Result<(), Ended> {
         if !self.session.pipeline.borrow().has_room(text.len()) {
@@ -47,9 +50,13 @@ impl Asking {
             }
         }
         let _heeding = Heeding::of(&self.session);
-        let asked = self.session.asked(Rc::from(text), true, types_call).await;
+        let asked = self.session.asked(Rc::from(text), true, types).await;
         if let Some(refusal) = self.session.undecided.refusal() {
             self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            return Ok(());
+        }
+        if types.name && asked.is_masked(&self.session) && asked.looks_up() {
+            self.refuse_extended(b"42501", PARAMETERS_OF_NAMES, Some("Declare them as text."));
             return Ok(());
         }
         if let Verdict::Deny(reason) = &asked.decision.verdict {

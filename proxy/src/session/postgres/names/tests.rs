@@ -13,7 +13,7 @@ fn meaning(text: &Rc<[u8]>, was_held: bool, rules: Rules) -> Meaning {
     Meaning {
         text: Some(text.clone()),
         was_held,
-        types_call: false,
+        types: Types::default(),
         rules,
         more: None,
         declared: Vec::new(),
