@@ -137,12 +137,20 @@ pub(super) fn goes_by_names(kind: &nodes::TypeName) -> bool {
     builtin_name(plain(kind.names())).is_some_and(|name| name.trim_start_matches('_').starts_with("reg"))
 }
 
-/// The same by `pg_type.oid`, arrays as well.
+/// The same by `pg_type.oid`, of the server's own types and their arrays.
 pub fn oid_goes_by_settings(oid: u32) -> bool {
-    // bytea, float4, float8, money, date, time, timestamp, timestamptz, interval, timetz
-    let scalars = [17, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266];
-    let arrays = [1001, 1021, 1022, 791, 1182, 1183, 1115, 1185, 1187, 1270];
-    scalars.contains(&oid) || arrays.contains(&oid)
+    const OURS_FROM: u32 = 16384; // FirstNormalObjectId
+    // unknown, bool, char, name, the integers, text, oid, json, network addresses, strings of bits, numeric, uuid, text search, jsonb,
+    // jsonpath, vectors and ranges of numbers.
+    const SCALARS: [u32; 32] = [
+        16, 18, 19, 20, 21, 22, 23, 25, 26, 27, 30, 114, 650, 705, 774, 829, 869, 1042, 1043, 1560, 1562,
+        1700, 2950, 3614, 3615, 3802, 3904, 3906, 3926, 4072, 4451, 4536,
+    ];
+    const ARRAYS: [u32; 26] = [
+        199, 651, 775, 1000, 1002, 1003, 1005, 1007, 1009, 1014, 1015, 1016, 1028, 1040, 1041, 1231, 1561,
+        1563, 2951, 3643, 3645, 3807, 3905, 3907, 3927, 4073,
+    ];
+    oid < OURS_FROM && !SCALARS.contains(&oid) && !ARRAYS.contains(&oid)
 }
 
 /// Whether values of that type are names that the catalog holds, or it is somebody's.
