@@ -69,8 +69,9 @@ impl Reader<'_> {
             | Node::Boolean(_)
             | Node::BitString(_)
             | Node::A_Const(_)
-            | Node::SetToDefault(_)
             | Node::CurrentOfExpr(_) => Value::CONSTANT,
+            // What a default comes to, its sequence and the clock decide.
+            Node::SetToDefault(_) => Value::OTHER,
             Node::ParamRef(parameter) => {
                 let number = usize::try_from(parameter.number).unwrap_or_default();
                 let declared = self.parameters.get(number.wrapping_sub(1));
