@@ -124,9 +124,29 @@ fn what_goes_along_is_asked_about() {
             "CREATE TABLE scr.made AS SELECT id FROM safe.orders",
             "CREATE TABLE scr.n (a int, b int); ALTER TABLE scr.n DROP COLUMN a; DROP TABLE scr.n CASCADE",
             "ALTER SEQUENCE scr.loose2 OWNED BY scr.lone.id",
+            "ALTER TABLE scr.lone RENAME COLUMN c TO d; ALTER TABLE scr.lone ALTER COLUMN d TYPE text",
+            "ALTER TABLE scr.lone RENAME TO alone; ALTER TABLE scr.alone DROP COLUMN c",
             "SELECT set_config('search_path', '', false); CREATE TABLE scr.n (a int)",
         ],
     );
+    // As pg_restore does it, all in one transaction.
+    for step in [
+        "BEGIN",
+        "CREATE TABLE scr.a (id int, n text)",
+        "CREATE SEQUENCE scr.q",
+        "ALTER SEQUENCE scr.q OWNED BY scr.a.id",
+        "INSERT INTO scr.a (n) VALUES ('z')",
+        "SELECT setval('scr.q', 7)",
+        "COMMIT",
+    ] {
+        let answer = client.query(step);
+        assert_eq!(
+            code(&answer),
+            "no error",
+            "{step}: {:?}",
+            linegate_tests::wire::error_of(&answer)
+        );
+    }
     under.linegate.assert_unharmed();
 }
 

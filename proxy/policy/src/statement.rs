@@ -91,8 +91,12 @@ pub struct Leads {
     pub code: Vec<Name>,
     /// Using what it writes to comes to call the functions that it names: defaults, checks, policies, indexes, views.
     pub keeps_calls: bool,
-    /// Something goes along with what it drops or reshapes: CASCADE, columns that go or change their type.
+    /// Relations that come to take something along when they are dropped.
+    pub owners: Vec<Name>,
+    /// Something may go along with what it drops or changes: CASCADE.
     pub reshapes: bool,
+    /// Columns go or change their type: columns of the relation's row type do the same.
+    pub recasts: bool,
     /// It tends whatever there is: VACUUM, ANALYZE, CLUSTER, REINDEX without a name.
     pub tends_all: bool,
     /// It makes something without saying in which schema.

@@ -93,8 +93,8 @@ mod tests {
         for (text, reshapes, tends_all, only_resets) in [
             ("DROP TABLE t CASCADE", true, false, false),
             ("DROP TABLE t", false, false, false),
-            ("ALTER TABLE t DROP COLUMN a", true, false, false),
-            ("ALTER TABLE t ALTER a TYPE text", true, false, false),
+            ("ALTER TABLE t DROP COLUMN a", false, false, false),
+            ("ALTER TABLE t ALTER a TYPE text", false, false, false),
             ("ALTER TABLE t DROP CONSTRAINT c CASCADE", true, false, false),
             ("ALTER TABLE t ADD COLUMN a int", false, false, false),
             ("ANALYZE; SELECT 1 FROM t", false, true, false),

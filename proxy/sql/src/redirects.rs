@@ -35,6 +35,7 @@ pub(crate) fn find(statements: &NodeList) -> Leads {
                 recode(raw.stmt(), &mut leads.code);
                 leads.keeps_calls |= keeps_calls(raw.stmt());
                 leads.reshapes |= reshapes(raw.stmt());
+                leads.recasts |= recasts(raw.stmt());
                 leads.tends_all |= tends_all(raw.stmt());
                 leads.ends |= ends(raw.stmt());
                 leads.unplaced |= placed::is_unplaced(raw.stmt());
@@ -80,23 +81,29 @@ fn resets(statement: Node<'_>) -> bool {
     }
 }
 
-/// Whether something goes along with what is dropped or takes another shape.
+/// Whether something goes along with what is dropped.
 fn reshapes(statement: Node<'_>) -> bool {
     const CASCADE: DropBehavior::Type = DropBehavior::DROP_CASCADE;
     match statement {
         Node::DropStmt(drop) => drop.behavior == CASCADE,
         Node::AlterTableStmt(alter) => alter.cmds().iter().any(|command| match command {
-            Node::AlterTableCmd(command) => {
-                let goes = matches!(
-                    command.subtype,
-                    AlterTableType::AT_DropColumn | AlterTableType::AT_AlterColumnType
-                );
-                goes || command.behavior == CASCADE
-            }
+            Node::AlterTableCmd(command) => command.behavior == CASCADE,
             _ => true,
         }),
         _ => false,
     }
+}
+
+/// Whether a relation's rows get another type.
+fn recasts(statement: Node<'_>) -> bool {
+    let goes = |command: Node<'_>| match command {
+        Node::AlterTableCmd(command) => matches!(
+            command.subtype,
+            AlterTableType::AT_DropColumn | AlterTableType::AT_AlterColumnType
+        ),
+        _ => true,
+    };
+    matches!(statement, Node::AlterTableStmt(alter) if alter.cmds().iter().any(goes))
 }
 
 /// COMMIT, ROLLBACK, ROLLBACK TO, PREPARE TRANSACTION.
@@ -201,10 +208,7 @@ fn add(statement: Node<'_>, leads: &mut Leads) {
                 let Node::NodeList(path) = owner else { continue };
                 let parts: Vec<&str> = path.iter().filter_map(Node::as_str).collect();
                 if let [of @ .., _] = parts.as_slice() {
-                    moves(
-                        names::from_parts(of).into_iter().chain([name(alter.sequence())]),
-                        leads,
-                    );
+                    leads.owners.extend(names::from_parts(of));
                 }
             }
         }

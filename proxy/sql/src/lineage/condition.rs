@@ -80,7 +80,7 @@ impl Reader<'_> {
                 self.found.spreads = true;
                 // Only an array that the text or a parameter gives holds a known number of values.
                 if right.is_clean() && is_listed(expr.rexpr()) {
-                    self.equal(&left, &Value::Clean(Source::Listed));
+                    self.equal(&left, &Value::CONSTANT); // nothing is joined, whatever the array holds
                 } else {
                     self.probe(&left);
                     self.probe(&right);

@@ -74,8 +74,11 @@ impl Reader<'_> {
             Node::SetToDefault(_) => Value::OTHER,
             Node::ParamRef(parameter) => {
                 let number = usize::try_from(parameter.number).unwrap_or_default();
-                let declared = self.parameters.get(number.wrapping_sub(1));
-                declared.cloned().unwrap_or(Value::CONSTANT)
+                match self.parameters.get(number.wrapping_sub(1)) {
+                    Some(declared) => declared.clone(),
+                    None if self.doubtful.contains(&parameter.number) => Value::OTHER,
+                    None => Value::CONSTANT,
+                }
             }
             Node::SQLValueFunction(function) => of_session(function),
             Node::MergeSupportFunc(_) | Node::GroupingFunc(_) => Value::OTHER,
@@ -544,6 +547,9 @@ impl Reader<'_> {
         }
         let mut from: Vec<&Value> = arguments.iter().chain([&chosen_by]).collect();
         if functions::goes_by_clock(name) && call.args().is_empty() {
+            return Value::BY_SETTINGS;
+        }
+        if functions::makes_time(name) && arguments.iter().all(Value::is_constant) {
             return Value::BY_SETTINGS;
         }
         if !functions::is_fixed(name) || call.over().is_some() {

@@ -259,6 +259,20 @@ pub(super) fn is_fixed(name: &str) -> bool {
     lists && !goes_by_them || matches!(name, "abs" | "array_append" | "current_user" | "decode")
 }
 
+/// Whether it makes a time of constants, as settings say.
+pub(super) fn makes_time(name: &str) -> bool {
+    matches!(
+        name,
+        "make_date"
+            | "make_timestamp"
+            | "make_timestamptz"
+            | "to_date"
+            | "to_timestamp"
+            | "timezone"
+            | "date_trunc"
+    )
+}
+
 /// Whether it tells the time.
 pub(super) fn goes_by_clock(name: &str) -> bool {
     matches!(name, "now" | "statement_timestamp" | "transaction_timestamp")

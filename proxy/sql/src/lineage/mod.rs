@@ -130,6 +130,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         reader.found.followed = !keeps_prepared && !explains && !shadows;
         return reader.found;
     }
+    reader.doubtful = types::doubtful_parameters(statements, names(), index);
     reader.text(statements);
     if statement.settings.iter().any(|setting| moves_values(setting)) {
         // Within one text, a literal may be another value for each row.
@@ -158,6 +159,8 @@ struct Reader<'a> {
     levels: Vec<Level>,
     /// WITH names in reach, innermost last.
     ctes: Vec<(String, Cte)>,
+    /// Parameters whose type something else in the text may decide.
+    doubtful: BTreeSet<i32>,
     /// What the parameters are that PREPARE declares.
     parameters: Vec<Value>,
     /// The text is a function's body: a name that is no column is one of its arguments.
@@ -194,6 +197,7 @@ impl<'a> Reader<'a> {
             found: Lineage::default(),
             levels: Vec::new(),
             ctes: Vec::new(),
+            doubtful: BTreeSet::new(),
             parameters: Vec::new(),
             in_body: false,
             explains: false,

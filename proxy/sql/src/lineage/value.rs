@@ -193,6 +193,7 @@ impl Value {
         }
         match (self, other) {
             (one, two) if one.is_fixed() && two.is_fixed() => Self::FIXED,
+            (one, two) if one.is_constant() && two.is_constant() => Self::BY_SETTINGS,
             (Self::Clean(_), Self::Clean(_)) => Self::OTHER,
             _ => {
                 let mut all = self.columns();
@@ -224,13 +225,15 @@ impl Value {
     /// What an operation on such values yields.
     pub(super) fn computed<'v>(from: impl IntoIterator<Item = &'v Self>) -> Self {
         let mut all = Set::new();
-        let mut is_constant = true;
+        let (mut is_constant, mut is_fixed) = (true, true);
         for value in from {
-            is_constant &= value.is_fixed();
+            is_constant &= value.is_constant();
+            is_fixed &= value.is_fixed();
             value.add_columns(&mut all);
         }
         match all.is_empty() {
-            true if is_constant => Self::FIXED,
+            true if is_fixed => Self::FIXED,
+            true if is_constant => Self::BY_SETTINGS,
             _ => Self::of_set(all),
         }
     }

@@ -555,6 +555,21 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
         let text = format!("SELECT c.id FROM app.customers c, {relation}");
         assert!(lineage(&index(), &text).probes.is_empty(), "{text}");
     }
+    // Another place may give the parameter a type whose values are names.
+    for text in [
+        "SELECT id, coalesce($1, 1::regclass) IS NULL FROM app.customers WHERE ssn = $1::text",
+        "SELECT c.id FROM (SELECT CASE WHEN true THEN $1 ELSE 1::regclass END z) q, app.customers c WHERE c.ssn = $1::text",
+        "SELECT id, to_tsvector($1, 'x') FROM app.customers WHERE ssn = $1::text",
+    ] {
+        assert!(!lineage(&index(), text).probes.is_empty(), "{text}");
+    }
+    for text in [
+        "SELECT id FROM app.customers WHERE ($1::text IS NULL OR ssn = $1)",
+        "SELECT id FROM app.customers WHERE ssn = $1 OR email = $1 OR name = $1",
+        "SELECT id, lower($2) FROM app.customers WHERE ssn = lower($1)",
+    ] {
+        assert!(lineage(&index(), text).probes.is_empty(), "{text}");
+    }
     // What a cast makes of a parameter is another value.
     let text = "SELECT id FROM app.customers WHERE ssn IN ($1, $1::char(3)::text, $1::bit(3)::text)";
     assert_eq!(lineage(&index(), text).computed_constants, 2);

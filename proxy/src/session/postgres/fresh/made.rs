@@ -172,7 +172,7 @@ impl Fresh {
         &self,
         statement: &Statement,
         judged: Effects,
-        catalog: impl FnOnce() -> Option<Arc<CatalogView>>,
+        catalog: impl Fn() -> Option<Arc<CatalogView>>,
     ) -> bool {
         let led = self.led.borrow();
         let effects = statement.effects.and(judged);
@@ -181,10 +181,14 @@ impl Fresh {
         let of_shapes = judged.intersects(Effects::DROP.with(Effects::ALTER));
         let reshapes = of_shapes && statement.leads.reshapes;
         let drops = effects.contains(Effects::DROP) || reshapes;
-        if reshapes && statement.count > 1 && !statement.leads.changes.is_empty() {
+        let defines = !statement.leads.changes.is_empty() || !statement.leads.owners.is_empty();
+        if reshapes && statement.count > 1 && defines {
             return true; // what the text itself defines
         }
         let own = beside(statement, &statement.leads.rows);
+        if of_shapes && statement.leads.recasts && led.has_rows_elsewhere(own, &catalog) {
+            return true;
+        }
         let own_changes = if locks {
             beside(statement, &statement.leads.changes)
         } else {
@@ -268,6 +272,24 @@ impl Fresh {
 }
 
 impl Led {
+    /// Whether rows of one that goes by another name now, or comes to in the text, stand in columns of others.
+    fn has_rows_elsewhere(&self, own: &[Name], catalog: &impl Fn() -> Option<Arc<CatalogView>>) -> bool {
+        if self.rows.is_empty() && own.is_empty() {
+            return false;
+        }
+        let names = self
+            .rows
+            .iter()
+            .cloned()
+            .chain(own.iter().map(|name| name.name.clone()));
+        let Some(view) = catalog() else { return true };
+        names.into_iter().any(|name| {
+            let name = Name { schema: None, name };
+            let mut known = view.labels.known(&name);
+            name.name == ANY || known.any(|known| !view.labels.holding_rows_of(known.oid).is_empty())
+        })
+    }
+
     /// Whatever is named may be anything.
     fn lead_anywhere(&mut self) {
         for names in [&mut self.changes, &mut self.rows, &mut self.used] {
@@ -281,6 +303,7 @@ impl Led {
         let leads = &statement.leads;
         let bare = |names: &[Name]| -> Vec<String> { names.iter().map(|name| name.name.clone()).collect() };
         self.rows.spread(bare(&leads.rows), &[]);
+        self.shown.spread(bare(&leads.owners), &[]);
         if statement.effects.contains(Effects::CREATE) && !leads.changes.is_empty() {
             self.shown.spread(bare(&statement.reads), &[]);
         }

@@ -19,6 +19,10 @@ impl Names {
         self.0.is_empty()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name) || self.is_any()
     }
