@@ -32,7 +32,7 @@ pub struct Asked {
     pub by_name: Option<Rc<ByName>>,
     /// The text was read; else the server may read it in another way, whenever it is decided again.
     pub is_read: bool,
-    /// A parameter was declared of a type whose values somebody's code checks.
+    /// What its parameters were declared as.
     pub types: Types,
     /// What the session was allowed and saw masked when it was decided.
     pub standing: Arc<Standing>,
