@@ -611,12 +611,12 @@ pub(super) fn is_json(type_oid: u32) -> bool {
     matches!(type_oid, 114 | 3802)
 }
 
-/// date, time, timestamp, timestamptz, timetz and interval.
-/// Arrays of them.
+/// Arrays of dates and times.
 pub(super) fn are_times(type_oid: u32) -> bool {
     matches!(type_oid, 1115 | 1182 | 1183 | 1185 | 1187 | 1270)
 }
 
+/// date, time, timestamp, timestamptz, timetz and interval.
 pub(super) fn is_time(type_oid: u32) -> bool {
     matches!(type_oid, 1082 | 1083 | 1114 | 1184 | 1186 | 1266)
 }
