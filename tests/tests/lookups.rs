@@ -1,20 +1,23 @@
 //! What a look-up of a labelled column costs: every value that it may be compared with, each time that this may be another one.
 
-use linegate_tests::RawClient;
 use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
-use linegate_tests::wire::{bind, execute, parse_typed, sync};
+use linegate_tests::wire::{bind, execute, parse_typed, rows, sync};
+use linegate_tests::{Options, RawClient};
 
 /// Values that may be looked up.
 const ROOM: usize = 20;
 /// Whatever `TimeZone` says.
 const BY_ZONE: &str = "to_char(timestamptz '2000-01-01', 'tz')";
 
-fn masked() -> (Under, RawClient) {
-    let policies = format!(
+fn policies() -> String {
+    format!(
         "@id(\"on-a-budget\") @budget_lookups(\"{ROOM}\")
          permit (principal in Group::\"ci\", action, resource) unless {{ action in [Action::\"read_raw\", Action::\"probe\"] }};"
-    );
-    let under = under::under(&policies);
+    )
+}
+
+fn masked() -> (Under, RawClient) {
+    let under = under::under(&policies());
     let client = under.client();
     (under, client)
 }
@@ -201,4 +204,110 @@ fn parameters_of_types_that_the_catalog_or_settings_spell_are_no_free_values() {
         code(&say(client, &[execute("p", 1), sync()]))
     });
     assert!(well <= ROOM, "{well}");
+}
+
+#[test]
+fn what_was_prepared_before_a_mask_came_is_asked_again() {
+    let masked = under::with("");
+    let reads =
+        "@id(\"reads\") permit (principal in Group::\"ci\", action == Action::\"read_raw\", resource);";
+    let mut under = under::under(&under::with(reads));
+    let number = under.postgres.sql("SELECT 'app.customers'::regclass::oid");
+    let mut client = under.client();
+    let text = "SELECT id FROM app.customers WHERE ssn = $1::text";
+    assert_eq!(
+        code(&say(&mut client, &[parse_typed("s", text, &[2205]), sync()])),
+        "no error"
+    );
+    let run = [bind("", "s", &[&number], 0), execute("", 0), sync()];
+    assert_eq!(code(&say(&mut client, &run)), "no error");
+    // Bound without the mask, and run with it.
+    client.query("BEGIN");
+    assert_eq!(
+        code(&say(&mut client, &[bind("kept", "s", &[&number], 0), sync()])),
+        "no error"
+    );
+    let mut other = under.client();
+    under.reload(&masked, || {
+        code(&other.query("SELECT id FROM app.customers WHERE ssn > 'a'")) == "42501"
+    });
+    assert_eq!(code(&say(&mut client, &[execute("kept", 0), sync()])), "42501");
+    client.query("ROLLBACK");
+    assert_eq!(code(&say(&mut client, &run)), "42501");
+    assert_eq!(
+        code(&say(&mut client, &[parse_typed("t", text, &[2205]), sync()])),
+        "42501"
+    );
+    drop(client);
+
+    under.linegate.stop();
+    let told = under.linegate.cli(&["audit", "statements", "--json"]).good().out;
+    let refusals = told.matches("types that the catalog spells").count();
+    assert_eq!(refusals, 2, "those of Parse and Bind are verdicts: {told}");
+    let ended = told.matches("\"sqlstate\": \"42501\"").count();
+    assert_eq!(
+        ended, 1,
+        "that of Execute is how an allowed statement ended: {told}"
+    );
+}
+
+#[test]
+fn dates_are_charged_each_time_and_go_with_dates_only() {
+    let options = Options {
+        policies: policies(),
+        more: "[[label]]\nname = \"born\"\ntarget = \"shop\"\ncolumns = [\"app.births.born\", \"app.births.word\"]\nredact = \"null\"\n"
+            .to_owned(),
+        ..Options::default()
+    };
+    let under = under::behind(
+        options,
+        "CREATE TABLE app.births (id int, born date, word text); ALTER TABLE app.births OWNER TO app;
+         INSERT INTO app.births VALUES (1, '2000-02-01', '2000-02-01')",
+    );
+    let fresh = || {
+        under
+            .linegate
+            .client(&under.linegate.lease("workload:ci-runner", &[], "all"))
+    };
+    // The same text is another day under another DateStyle, whatever it is written as.
+    for compared in [
+        "'01-02-2000'",
+        "date '01-02-2000'",
+        "'01-02-2000'::timestamp",
+        "'01-02-2000'::date + 1",
+    ] {
+        let mut client = fresh();
+        let well = until_refused(&mut client, |client, number| {
+            client.query(&format!("SET DateStyle = '{}'", ["DMY", "MDY"][number % 2]));
+            code(&client.query(&format!("SELECT id FROM app.births WHERE born = {compared}")))
+        });
+        assert!(well <= ROOM, "{compared}: {well}");
+        // Where it is a text that is compared, nobody can tell how many it may be.
+        let mut client = fresh();
+        if compared.contains("::") {
+            let text = format!("SELECT id FROM app.births WHERE word = ({compared})::text");
+            assert_eq!(code(&client.query(&text)), "42501", "{text}");
+        }
+    }
+    // What drivers send: declared or not, and read by the server as a date.
+    for kind in [0, 1082] {
+        let mut client = fresh();
+        let text = "SELECT id FROM app.births WHERE born = $1";
+        let ask = |client: &mut RawClient, day: &str| {
+            let messages = [
+                parse_typed("", text, &[kind]),
+                bind("", "", &[day], 0),
+                execute("", 0),
+                sync(),
+            ];
+            say(client, &messages)
+        };
+        let answer = ask(&mut client, "2000-02-01");
+        assert_eq!(rows(&answer), [["1"]], "an honest look-up finds it: {kind}");
+        let well = until_refused(&mut client, |client, number| {
+            client.query(&format!("SET DateStyle = '{}'", ["DMY", "MDY"][number % 2]));
+            code(&ask(client, "01-02-2000"))
+        });
+        assert!(well <= ROOM, "{kind}: {well}");
+    }
 }

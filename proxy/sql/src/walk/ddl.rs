@@ -1,28 +1,24 @@
-//! Statements that define, change, drop, comment on or grant objects, roles and servers.
+//! Statements that define, change, drop, rename and comment on relations, types, functions and other objects.
 //! Source: PostgreSQL manual, "SQL Commands"; `nodes/parsenodes.h`.
 
 use std::collections::BTreeSet;
 
 use linegate_identity::Effects;
 use linegate_policy::Name;
-use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{AlterTableType, DropBehavior, GrantTargetType, ObjectType};
+use pg_raw_parse::raw::{AlterTableType, DropBehavior, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
 use super::{Walked, Walker, names};
 use crate::ReadError;
-use crate::parse::{foreign_table, plain};
+use crate::parse::plain;
 
 const FUNCTION_BODY: &str = "a function body";
-const SCHEMA: &str = "everything in a schema";
-const OWNED: &str = "everything that a role owns";
+pub(super) const SCHEMA: &str = "everything in a schema";
 const DOMAIN: &str = "every column of a domain";
 /// `AlterDomainStmt.subtype`.
 const ADDS_CHECK: u32 = b'C' as u32;
 const SETS_NOT_NULL: u32 = b'O' as u32;
 const VALIDATES: u32 = b'V' as u32;
-/// A subscription writes to whatever relations the publisher names.
-const PUBLISHED: &str = "what a publisher sends";
 const DEPENDENTS: &str = "what depends on what is dropped";
 const CATALOG_CODE: &str = "a user-defined operator, aggregate or cast";
 
@@ -167,11 +163,6 @@ impl<'a> Walker<'a> {
             }
             _ => self.code(node),
         }
-    }
-
-    /// The relations in a schema: what happens to it happens to them.
-    pub(super) fn names_in(&self, schema: &str) -> Vec<Name> {
-        self.index.map(|index| index.names_in(schema)).unwrap_or_default()
     }
 
     /// Definitions that bring in code, and those on types and operators.
@@ -340,155 +331,19 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Privileges, roles, servers, databases, extensions and replication.
-    fn administration(&mut self, node: Node<'a>) -> Walked {
-        match node {
-            Node::GrantStmt(grant) => {
-                self.does(Effects::GRANT);
-                if grant.targtype == GrantTargetType::ACL_TARGET_ALL_IN_SCHEMA {
-                    self.opaque(SCHEMA);
-                }
-                self.write_all(grant.objtype, plain(grant.objects()));
-                Ok(())
-            }
-            Node::GrantRoleStmt(_) => self.acts(Effects::GRANT.with(Effects::ROLE), None),
-            Node::AlterDefaultPrivilegesStmt(_) => self.acts(Effects::GRANT, None),
-            Node::CreateRoleStmt(create) => self.role(create.role(), plain(create.options())),
-            Node::AlterRoleStmt(alter) => self.role(
-                alter.role().and_then(|role| role.rolename()),
-                plain(alter.options()),
-            ),
-            Node::AlterRoleSetStmt(alter) => {
-                self.set_of(alter.setstmt(), Effects::ROLE);
-                self.acts(Effects::ROLE, alter.role().and_then(|role| role.rolename()))
-            }
-            Node::DropRoleStmt(drop) => {
-                let roles = drop.roles().iter().filter_map(|role| match role {
-                    Node::RoleSpec(role) => role.rolename().map(names::bare),
-                    _ => None,
-                });
-                self.write_names(roles);
-                self.acts(Effects::ROLE, None)
-            }
-            Node::DropOwnedStmt(_) => {
-                self.opaque(OWNED);
-                self.found.changes_catalog = true;
-                self.acts(Effects::DROP.with(Effects::GRANT), None)
-            }
-            Node::ReassignOwnedStmt(_) => {
-                self.opaque(OWNED);
-                self.changes(Effects::ALTER.with(Effects::ROLE), None)
-            }
-            Node::CreatedbStmt(create) => self.acts(Effects::SERVER, create.dbname()),
-            Node::AlterDatabaseStmt(alter) => self.acts(Effects::SERVER, alter.dbname()),
-            Node::AlterDatabaseRefreshCollStmt(alter) => self.acts(Effects::SERVER, alter.dbname()),
-            Node::AlterDatabaseSetStmt(alter) => {
-                self.set_of(alter.setstmt(), Effects::SERVER);
-                self.acts(Effects::SERVER, alter.dbname())
-            }
-            Node::DropdbStmt(drop) => self.acts(Effects::SERVER.with(Effects::DROP), drop.dbname()),
-            Node::CreateTableSpaceStmt(create) => self.acts(Effects::SERVER, create.tablespacename()),
-            Node::AlterTableSpaceOptionsStmt(alter) => self.acts(Effects::SERVER, alter.tablespacename()),
-            Node::AlterTableMoveAllStmt(alter) => self.acts(Effects::SERVER, alter.orig_tablespacename()),
-            Node::DropTableSpaceStmt(drop) => {
-                self.acts(Effects::SERVER.with(Effects::DROP), drop.tablespacename())
-            }
-            Node::CreateExtensionStmt(create) => {
-                self.changes(Effects::SERVER, create.extname().map(names::bare))
-            }
-            Node::AlterExtensionStmt(alter) => {
-                self.changes(Effects::SERVER, alter.extname().map(names::bare))
-            }
-            Node::AlterExtensionContentsStmt(alter) => {
-                self.write_names(names::object(alter.objtype, alter.object()));
-                self.changes(Effects::SERVER, alter.extname().map(names::bare))
-            }
-            Node::CreateAmStmt(create) => self.changes(Effects::SERVER, create.amname().map(names::bare)),
-            Node::CreatePLangStmt(create) => self.changes(Effects::SERVER, create.plname().map(names::bare)),
-            Node::CreateFdwStmt(create) => self.foreign(create.fdwname()),
-            Node::AlterFdwStmt(alter) => self.foreign(alter.fdwname()),
-            Node::CreateForeignServerStmt(create) => self.foreign(create.servername()),
-            Node::AlterForeignServerStmt(alter) => self.foreign(alter.servername()),
-            Node::CreateUserMappingStmt(create) => self.foreign(create.servername()),
-            Node::AlterUserMappingStmt(alter) => self.foreign(alter.servername()),
-            Node::DropUserMappingStmt(drop) => {
-                self.acts(Effects::SERVER.with(Effects::DROP), drop.servername())
-            }
-            Node::ImportForeignSchemaStmt(import) => {
-                self.write_all(ObjectType::OBJECT_TABLE, plain(import.table_list()));
-                self.changes(
-                    Effects::SERVER.with(Effects::CREATE),
-                    import.local_schema().map(names::bare),
-                )
-            }
-            Node::CreatePublicationStmt(create) => {
-                self.visit_list(create.pubobjects())?;
-                self.acts(Effects::REPLICATION, create.pubname())
-            }
-            Node::AlterPublicationStmt(alter) => {
-                self.visit_list(alter.pubobjects())?;
-                self.acts(Effects::REPLICATION, alter.pubname())
-            }
-            Node::CreateSubscriptionStmt(create) => {
-                self.opaque(PUBLISHED);
-                self.found.carries_secret = true;
-                self.acts(Effects::REPLICATION, create.subname())
-            }
-            Node::AlterSubscriptionStmt(alter) => {
-                self.opaque(PUBLISHED);
-                self.found.carries_secret = true;
-                self.acts(Effects::REPLICATION, alter.subname())
-            }
-            Node::DropSubscriptionStmt(drop) => {
-                self.acts(Effects::REPLICATION.with(Effects::DROP), drop.subname())
-            }
-            _ => match foreign_table(node) {
-                Some(create) => {
-                    self.found.carries_secret = true;
-                    self.defines(Effects::SERVER.with(Effects::CREATE));
-                    self.create_table(create)
-                }
-                None => Err(ReadError::UnknownNode),
-            },
-        }
-    }
-
     /// Notes an effect that changes names or shapes.
-    fn defines(&mut self, effects: Effects) {
+    pub(super) fn defines(&mut self, effects: Effects) {
         self.does(effects);
         self.found.changes_catalog = true;
     }
 
-    fn changes(&mut self, effects: Effects, names: impl IntoIterator<Item = Name>) -> Walked {
+    pub(super) fn changes(&mut self, effects: Effects, names: impl IntoIterator<Item = Name>) -> Walked {
         self.defines(effects);
         self.write_names(names);
         Ok(())
     }
 
-    /// Notes an effect on something outside the catalog of relations and functions.
-    fn acts(&mut self, effects: Effects, name: Option<&str>) -> Walked {
-        self.does(effects);
-        self.write_names(name.map(names::bare));
-        Ok(())
-    }
-
-    /// Foreign-data objects; their options hold passwords.
-    fn foreign(&mut self, name: Option<&str>) -> Walked {
-        self.found.carries_secret = true;
-        self.acts(Effects::SERVER, name)
-    }
-
-    fn role(&mut self, name: Option<&str>, options: &'a NodeList) -> Walked {
-        self.found.carries_secret |= options.iter().any(|option| match option {
-            Node::DefElem(option) => {
-                option.defname() == Some("password") && !matches!(option.arg(), Node::None)
-            }
-            _ => false,
-        });
-        self.acts(Effects::ROLE, name)
-    }
-
-    fn create_table(&mut self, create: &'a nodes::CreateStmt) -> Walked {
+    pub(super) fn create_table(&mut self, create: &'a nodes::CreateStmt) -> Walked {
         self.write(create.relation());
         // A parent's rows come to include the new table's.
         self.write_all(ObjectType::OBJECT_TABLE, create.inh_relations());
@@ -540,49 +395,6 @@ impl<'a> Walker<'a> {
             self.with_rows(alter.relation());
         }
         Ok(())
-    }
-
-    /// Columns of a relation's row type lose what the relation loses.
-    fn with_rows(&mut self, reshaped: Option<&'a nodes::RangeVar>) {
-        let Some(index) = self.index else { return };
-        let name = reshaped.map(names::relation);
-        let known = name.iter().flat_map(|name| index.known(name));
-        let relations: Vec<u32> = known.flat_map(|known| index.holding_rows_of(known.oid)).collect();
-        let found = relations.into_iter().filter_map(|oid| index.known_by_oid(oid));
-        self.found.writes.extend(found.map(|known| Name {
-            schema: Some(known.schema.to_owned()),
-            name: known.name.to_owned(),
-        }));
-    }
-
-    /// CASCADE: what shows these relations goes with them, and what has a foreign key to them loses it.
-    fn with_dependents(&mut self, dropped: Vec<Name>) {
-        let Some(index) = self.index else {
-            self.does(Effects::DROP);
-            return;
-        };
-        let mut work: Vec<u32> = dropped
-            .iter()
-            .flat_map(|name| index.known(name))
-            .map(|known| known.oid)
-            .collect();
-        let mut seen: BTreeSet<u32> = work.iter().copied().collect();
-        while let Some(oid) = work.pop() {
-            for dependent in index.dependents(oid) {
-                let Some(known) = index.known_by_oid(dependent).filter(|_| seen.insert(dependent)) else {
-                    continue;
-                };
-                self.found.writes.push(Name {
-                    schema: Some(known.schema.to_owned()),
-                    name: known.name.to_owned(),
-                });
-                // A table that loses a foreign key stays.
-                if matches!(known.kind, b'v' | b'm') {
-                    self.does(Effects::DROP);
-                    work.push(dependent);
-                }
-            }
-        }
     }
 
     /// RENAME writes the old name and, for a relation itself, the new one.

@@ -2,17 +2,20 @@
 //!
 //! Statements recurse (bounded by `QUERY_DEPTH_MAX`); everything between two statements is taken from a work list,
 //! so that an expression's depth costs no stack. `query` knows SELECT and the data-changing statements, `expr` the
-//! functions and FROM items, `utility` and `ddl` the rest; `restriction` the one query that sets a setting
+//! functions and FROM items, `utility`, `ddl` and `administration` the rest, `dependents` what definitions take with them; `restriction` the one query that sets a setting
 //! only where the server has it; `values` says where written values are from; `children` names the fields of every other kind.
 
+mod administration;
 pub(crate) mod children;
 mod ddl;
+mod dependents;
 mod expr;
 pub(crate) mod names;
 mod query;
 mod restriction;
 mod utility;
 mod values;
+
 use linegate_identity::Effects;
 use linegate_policy::{LabelIndex, Name, Statement};
 use pg_raw_parse::list::NodeList;

@@ -24,7 +24,7 @@ use self::copied::described;
 use self::counted::limits_changes;
 use self::refuse::names_moving;
 use super::asked::Asked;
-use super::budget::CHANGES;
+use super::budget::{CHANGES, may_take};
 use super::cancel::Heeding;
 use super::deciding::Types;
 use super::hold::{self, HoldEnd, Refusal};
@@ -390,14 +390,13 @@ impl Asking {
         if session.spending.waits(&session, &asked) {
             self.settle().await?;
         }
-        let begin = |asked: &Asked| session.spending.begin(&session, asked, parameters);
+        let begin = |asked: &Asked| {
+            may_take(&session, asked, parameters)?;
+            session.spending.begin(&session, asked, parameters)
+        };
         let refusal = match &asked.decision.verdict {
             Verdict::Allow => begin(&asked).err(),
-            Verdict::Deny(reason) => Some(Refusal {
-                sqlstate: reason.sqlstate(),
-                message: reason.public(),
-                hint: reason.hint(),
-            }),
+            Verdict::Deny(reason) => Some(Refusal::of(reason)),
             Verdict::Hold(_) => None,
         };
         let refusal = session.undecided.refusal().or(refusal);
@@ -428,11 +427,7 @@ impl Asking {
             || changing.was_changed(approved.mark.get(), then)
             || !names::runs_the_same(&approved, &asked);
         let refusal = match &asked.decision.verdict {
-            Verdict::Deny(reason) => Some(Refusal {
-                sqlstate: reason.sqlstate(),
-                message: reason.public(),
-                hint: reason.hint(),
-            }),
+            Verdict::Deny(reason) => Some(Refusal::of(reason)),
             Verdict::Hold(_) if is_other => Some(Refusal {
                 sqlstate: *b"42501",
                 message: "linegate: what this names has changed since its approval was asked for".to_owned(),

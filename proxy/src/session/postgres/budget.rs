@@ -5,10 +5,10 @@
 //! budget is cut between two rows: the client gets the rows that fit, then an error, and the server is asked to stop. What
 //! must be undone once its count is known runs in a transaction of linegate's own (`ask`).
 
+mod lookups;
 mod words;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use codecs::postgres::backend::TransactionStatus;
 use codecs::postgres::build::backend as say;
 use codecs::postgres::{HEADER_BYTES, backend::CommandComplete};
 use linegate_identity::{Effects, UnixMillis};
-use linegate_policy::{
-    Budget, BudgetKind, BudgetMeter, Changes, Charges, ColumnId, Exhausted, Lineage, Named, lookup_digest,
-};
+use linegate_policy::{Budget, BudgetKind, BudgetMeter, Changes, Charges, Exhausted, Named};
 use linegate_recording::Entry;
 
-use self::words::{is_countable, names_a_change, tells_what_runs, values_count};
+use self::lookups::Prepared;
+pub use self::lookups::may_take;
+use self::words::{is_countable, names_a_change, tells_what_runs};
 use super::asked::Asked;
 use super::hold::Refusal;
 use super::{Session, cancel};
@@ -50,18 +50,6 @@ const BY_NAME: Effects = Effects::PREPARED.with(Effects::TRANSACTION);
 /// Statements that compute with labelled columns and whose answers have not come; more wait for them, so that failures for size
 /// are counted before the next ones are sent.
 const UNANSWERED_MAX: usize = 3;
-
-/// What was prepared or declared, all of it together: which of it a name runs need not be known.
-#[derive(Default)]
-struct Prepared {
-    budget: Budget,
-    /// Columns that it looks up.
-    lookups: BTreeSet<ColumnId>,
-    /// The most values that one of them compares these with and does not spell out.
-    computed: u32,
-    /// Such a value may be another each time.
-    by_settings: bool,
-}
 
 /// A session's share in its lease's budgets.
 pub struct Spending {
@@ -184,108 +172,6 @@ impl Spending {
             self.keep(asked);
         }
         Ok(())
-    }
-
-    /// The statement can be run again by a name.
-    pub fn keep(&self, asked: &Asked) {
-        let mut prepared = self.prepared.borrow_mut();
-        prepared.budget.join(&asked.decision.budget);
-        prepared.lookups.extend(lookups_of(asked));
-        prepared.computed = prepared.computed.max(computed_constants(asked));
-        prepared.by_settings |= goes_by_settings(asked);
-    }
-
-    fn look_up(
-        &self,
-        session: &Session,
-        asked: &Asked,
-        charges: &Charges,
-        parameters: &[Option<Vec<u8>>],
-        now: UnixMillis,
-    ) -> Result<(), Exhausted> {
-        let statement = &asked.decision.statement;
-        let is_by_name = asked.decision.effects.contains(Effects::PREPARED);
-        let behind = self.behind(asked, is_by_name);
-        let columns: BTreeSet<ColumnId> = lookups_of(asked).chain(behind.lookups).collect();
-        if columns.is_empty() {
-            return Ok(());
-        }
-        let runs_anew = is_by_name && !matches!(statement.runs, Some(Named::Cursor(_)));
-        // What goes by settings may be another value for each row that a cursor comes to.
-        let by_settings = goes_by_settings(asked) || behind.by_settings;
-        let also_computed = match runs_anew || by_settings {
-            true => u64::from(behind.computed) * u64::from(statement.count.max(1)),
-            false => 0,
-        };
-        let computed = u64::from(computed_constants(asked)) + also_computed;
-        let texts = asked.by_name.iter().flat_map(|ran| &ran.texts);
-        let texts = texts.filter(|_| runs_anew).map(|text| Some(&text[..]));
-        let settings = session.lexing.values_go_by();
-        let moves = !statement.settings.is_empty() || statement.leads.ends && statement.count > 1;
-        let varies = by_settings || settings.is_none() || moves;
-        self.varied.set(self.varied.get() + u64::from(varies));
-        let time = [session.id.to_string(), self.varied.get().to_string()].concat();
-        let time = varies.then_some(time.as_bytes());
-        let mut value = Vec::new();
-        let parts = [
-            Some(session.database.as_bytes()),
-            Some(&asked.text),
-            settings.as_deref(),
-            time,
-        ];
-        let sent = parameters.iter().map(Option::as_deref);
-        for part in parts.into_iter().chain(sent).chain(texts) {
-            value.push(u8::from(part.is_some()));
-            value.extend_from_slice(&(part.map_or(0, <[u8]>::len) as u64).to_le_bytes());
-            value.extend_from_slice(part.unwrap_or_default());
-        }
-        let key = &session.core.shared.boot_key;
-        // Texts and parameters may be long, and values many.
-        let mut value = lookup_digest(key, &value).bytes().to_vec();
-        let base = value.len();
-        let spreads = is_by_name || lineage_of(asked).is_some_and(|lineage| lineage.spreads);
-        for index in 0..values_count(&asked.text, parameters, spreads) + computed {
-            value.truncate(base);
-            value.extend_from_slice(&index.to_le_bytes());
-            let digest = lookup_digest(key, &value);
-            for column in &columns {
-                charges.charge_lookup(*column, digest, now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What a name may stand for: the one text that is known, or all that was prepared.
-    fn behind(&self, asked: &Asked, is_by_name: bool) -> Prepared {
-        let prepared = self.prepared.borrow();
-        match &asked.named {
-            _ if !is_by_name => Prepared::default(),
-            None => Prepared {
-                budget: Budget::default(),
-                lookups: prepared.lookups.clone(),
-                ..*prepared
-            },
-            Some(run) => {
-                let lineage = run.decision.statement.lineage.as_ref();
-                Prepared {
-                    budget: Budget::default(),
-                    lookups: lineage.map(|found| found.lookups.clone()).unwrap_or_default(),
-                    computed: lineage.map_or(0, |found| found.computed_constants),
-                    by_settings: lineage.is_some_and(|found| found.by_settings),
-                }
-            }
-        }
-    }
-
-    /// Charges what a portal compares with anew each time that it goes on.
-    pub fn goes_on(&self, session: &Session, asked: &Asked) -> Result<(), Refusal> {
-        let limits = |charges: &&Rc<Charges>| charges.limits(BudgetKind::Lookups);
-        match asked.charges.as_ref().filter(limits) {
-            Some(charges) if goes_by_settings(asked) => self
-                .look_up(session, asked, charges, &[], clock::now())
-                .map_err(refusal),
-            _ => Ok(()),
-        }
     }
 
     /// Whether something that looks labelled columns up, or computes with them, can be run by a name.
@@ -528,28 +414,6 @@ fn may_compute(asked: &Asked) -> bool {
     let charges = asked.charges.as_ref();
     charges.is_some_and(|charges| charges.limits(BudgetKind::Oversized))
         && (asked.computes() || asked.effects().contains(Effects::PREPARED))
-}
-
-fn lineage_of(asked: &Asked) -> Option<&Lineage> {
-    asked.decision.statement.lineage.as_ref()
-}
-
-/// Values that labelled columns are compared with and that the text does not spell out.
-fn computed_constants(asked: &Asked) -> u32 {
-    lineage_of(asked).map_or(0, |lineage| lineage.computed_constants)
-}
-
-/// Whether such a value may be another each time.
-fn goes_by_settings(asked: &Asked) -> bool {
-    let lineage = lineage_of(asked);
-    lineage.is_some_and(|lineage| lineage.by_settings || asked.types.vary && !lineage.lookups.is_empty())
-}
-
-fn lookups_of(asked: &Asked) -> impl Iterator<Item = ColumnId> {
-    let lineage = asked.decision.statement.lineage.as_ref();
-    lineage
-        .into_iter()
-        .flat_map(|lineage| lineage.lookups.iter().copied())
 }
 
 /// What is said where EXECUTE has arguments that cannot be counted or measured.

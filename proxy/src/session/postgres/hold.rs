@@ -9,7 +9,7 @@ use codecs::postgres::build::backend as say;
 use linegate_config::HoldInTransaction;
 use linegate_identity::UnixMillis;
 use linegate_link::{HoldRequest, ToControl};
-use linegate_policy::{HoldTerms, Verdict};
+use linegate_policy::{HoldTerms, Reason, Verdict};
 use linegate_recording::Entry;
 
 use super::ask::Asking;
@@ -55,6 +55,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// What policy's reason for a denial is to the client.
+    pub fn of(reason: &Reason) -> Self {
+        Self {
+            sqlstate: reason.sqlstate(),
+            message: reason.public(),
+            hint: reason.hint(),
+        }
+    }
+
     fn new(sqlstate: &[u8; 5], message: impl Into<String>, hint: Option<&str>) -> Self {
         Self {
             sqlstate: *sqlstate,

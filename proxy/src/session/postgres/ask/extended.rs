@@ -9,24 +9,18 @@ use std::rc::Rc;
 use codecs::postgres::build::frontend as tell;
 use linegate_identity::Effects;
 use linegate_policy::{Named, Verdict};
-use linegate_recording::Protocol;
+use linegate_recording::{Entry, Protocol};
 
 use super::counted::limits_changes;
 use super::{Asking, names_moving};
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
-use crate::session::postgres::budget::{CHANGES, uncountable};
+use crate::session::postgres::budget::{CHANGES, may_take, uncountable};
 use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::deciding::Types;
+use crate::session::postgres::hold::Refusal;
 use crate::session::postgres::names::runs_the_same;
 use crate::session::postgres::pipeline::{Expect, Meaning};
-
-/// Beside larger parameters, how long a computed value is decides whether the server or linegate has room for a row.
-const PARAMETERS_BYTES_MAX: usize = 1 << 20;
-const PARAMETERS_OF_NAMES: &str =
-    "parameters of types that the catalog spells do not go with a look-up of masked columns";
-const PARAMETERS_TOO_LARGE: &str =
-    "parameters are too large for a statement that computes with masked columns";
 
 impl Asking {
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
@@ -55,15 +49,15 @@ impl Asking {
             self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             return Ok(());
         }
-        if types.name && asked.is_masked(&self.session) && asked.looks_up() {
-            self.refuse_extended(b"42501", PARAMETERS_OF_NAMES, Some("Declare them as text."));
-            return Ok(());
-        }
-        if let Verdict::Deny(reason) = &asked.decision.verdict {
+        let refusal = match &asked.decision.verdict {
+            Verdict::Deny(reason) => Some(Refusal::of(reason)),
+            Verdict::Allow | Verdict::Hold(_) => may_take(&self.session, &asked, &[]).err(),
+        };
+        if let Some(refusal) = refusal {
             let refused = asked.running(self.session.next_statement());
-            self.record(&refused, Protocol::Extended, None).await;
+            self.record(&refused, Protocol::Extended, Some(&refusal)).await;
             self.session.core.counters.denied.one();
-            self.refuse_extended(&reason.sqlstate(), &reason.public(), reason.hint().as_deref());
+            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             return Ok(());
         }
         if !name.is_empty() {
@@ -97,10 +91,6 @@ impl Asking {
             None => self.decide(&by_name(b"EXECUTE", statement)).await,
         };
         let asked = asked.running(self.session.next_statement());
-        if whole.len() > PARAMETERS_BYTES_MAX && asked.is_masked(&self.session) && asked.computes() {
-            self.refuse_extended(b"42501", PARAMETERS_TOO_LARGE, Some("Send at most 1 MB."));
-            return Ok(());
-        }
         let asked = match self.clear(asked, Protocol::Extended, &parameters).await? {
             Ok(asked) => asked,
             Err(refusal) => {
@@ -113,7 +103,7 @@ impl Asking {
             self.session.remember(&asked, Some(cursor(portal)));
         }
         if self.session.has_moved(&asked) {
-            self.refuse_moved();
+            self.refuse_cleared(&asked, &names_moving()).await;
             return Ok(());
         }
         self.approve(&asked);
@@ -123,8 +113,15 @@ impl Asking {
         Ok(())
     }
 
-    fn refuse_moved(&mut self) {
-        let refusal = names_moving();
+    /// Refuses what is on record as allowed.
+    async fn refuse_cleared(&mut self, asked: &Asked, refusal: &Refusal) {
+        let entry = Entry::Error {
+            statement: asked.number,
+            sqlstate: String::from_utf8_lossy(&refusal.sqlstate).into_owned(),
+            message: refusal.message.clone(),
+        };
+        self.session.core.counters.denied.one();
+        self.session.core.record(self.session.id, entry).await;
         self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
     }
 
@@ -230,9 +227,9 @@ impl Asking {
                 self.settle().await?;
             }
             let spending = &self.session.spending;
-            let charged = spending.may_run(&asked);
+            let charged = may_take(&self.session, &asked, &[]).and_then(|()| spending.may_run(&asked));
             if let Err(refusal) = charged.and_then(|()| spending.goes_on(&self.session, &asked)) {
-                self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+                self.refuse_cleared(&asked, &refusal).await;
                 return Ok(());
             }
             if !is_same {
@@ -255,12 +252,11 @@ impl Asking {
         let changes = CHANGES.with(Effects::PREPARED);
         if limits_changes(&asked) && asked.effects().intersects(changes) && is_in_portions(whole) {
             // The server changes all rows at once, and says how many behind the last portion only.
-            let refusal = uncountable();
-            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            self.refuse_cleared(&asked, &uncountable()).await;
             return Ok(());
         }
         if let Some(refusal) = self.take_names(&asked).await? {
-            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            self.refuse_cleared(&asked, &refusal).await;
             return Ok(());
         }
         if self.is_skipping() {
@@ -272,7 +268,7 @@ impl Asking {
         let cancelled = self.session.undecided.refusal();
         if let Some(refusal) = cancelled.or_else(|| self.session.has_moved(&asked).then(names_moving)) {
             self.leave_names();
-            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            self.refuse_cleared(&asked, &refusal).await;
             return Ok(());
         }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);

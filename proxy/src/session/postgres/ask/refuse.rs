@@ -75,10 +75,5 @@ impl Asking {
 
 /// What it names has been changed while it waited to be sent.
 pub(super) fn names_moving() -> Refusal {
-    let reason = Reason::NamesMoving;
-    Refusal {
-        sqlstate: reason.sqlstate(),
-        message: reason.public(),
-        hint: reason.hint(),
-    }
+    Refusal::of(&Reason::NamesMoving)
 }
