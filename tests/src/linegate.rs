@@ -324,6 +324,20 @@ impl Linegate {
             })
     }
 
+    /// Memory of the data plane.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resident_kilobytes(&self) -> u64 {
+        let pid = self.process("linegated").expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a resident size");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Kills one of the programs that `linegate up` started.
     pub fn kill(&self, program: &str) {
         let pid = self

@@ -265,26 +265,16 @@ fn a_cancel_request_ends_a_statement_that_is_still_being_decided() {
 #[test]
 fn a_client_that_stops_reading_holds_only_its_own_memory() {
     with_bystander(|linegate, _, user, password| {
-        let before = resident_kilobytes(linegate);
+        let before = linegate.resident_kilobytes();
         let mut slow = RawClient::login(linegate.port(), user, password, "shop");
         slow.send_query("SELECT repeat('x', 8000) FROM generate_series(1, 60000)");
         std::thread::sleep(Duration::from_secs(2));
-        let grown = resident_kilobytes(linegate).saturating_sub(before);
+        let grown = linegate.resident_kilobytes().saturating_sub(before);
         assert!(
             grown < 64 * 1024,
             "480 MB wait at the server, not here; the data plane grew by {grown} KiB"
         );
     });
-}
-
-fn resident_kilobytes(linegate: &Linegate) -> u64 {
-    let pid = linegate.process("linegated").expect("it runs");
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a resident size");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 #[test]

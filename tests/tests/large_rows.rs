@@ -1,5 +1,7 @@
 //! Rows that are larger than linegate holds, under a mask: whether they are shown depends on what is shown of them.
 
+use std::time::Duration;
+
 use linegate_tests::shop::{self, SSNS};
 use linegate_tests::under::{self, Under, assert_nothing_raw, behind, code, say};
 use linegate_tests::wire::{bind, error_of, execute, parse, rows, sync};
@@ -14,6 +16,10 @@ fn large() -> (Under, RawClient) {
 }
 
 fn limited(policies: &str) -> (Under, RawClient) {
+    with(policies, Options::default())
+}
+
+fn with(policies: &str, options: Options) -> (Under, RawClient) {
     let texts = format!(
         "SET ROLE app; CREATE TABLE app.large (id int PRIMARY KEY, body text);
          INSERT INTO app.large VALUES (1, repeat('x', {MAX} - 10)), (2, repeat('x', {MAX} + 1)), (3, 'small'), (4, 'small')"
@@ -21,7 +27,7 @@ fn limited(policies: &str) -> (Under, RawClient) {
     let options = Options {
         target: "row_bytes_max_mb = 1\nstatement_bytes_max_mb = 1".to_owned(),
         policies: policies.to_owned(),
-        ..Options::default()
+        ..options
     };
     let under = behind(options, &texts);
     let client = under.client();
@@ -154,6 +160,65 @@ fn a_server_that_dies_within_a_row_ends_the_session_and_nothing_else() {
     eventually("rows are shown again", || {
         (rows(&later.query(&of(1, "c.ssn || 'x'"))).len() == 1).then_some(())
     });
+    under.linegate.assert_unharmed();
+}
+
+/// So many rows of a megabyte to be shown, each with three that nobody sees.
+fn many(count: usize) -> String {
+    of(1, "c.ssn || b.body || b.body || b.body")
+        .replace("FROM", &format!("FROM generate_series(1, {count}) n,"))
+}
+
+#[test]
+fn a_full_disk_within_large_rows_pauses_them_and_loses_none() {
+    let options = Options {
+        disk_megabytes: Some(8),
+        data: "memory_mb = 16\nrecording_buffer = 64".to_owned(),
+        ..Options::default()
+    };
+    let (under, mut client) = with(shop::POLICIES, options);
+    let count = 400;
+    client.send_query(&many(count));
+    let mut seen = Vec::new();
+    while !client.is_quiet_for(Duration::from_secs(3)) {
+        let Ok(message) = client.read() else { continue };
+        assert_ne!(message.tag, b'C', "400 MB cannot be on record on a disk of 8 MB");
+        seen.push(message);
+    }
+    assert!(rows(&seen).len() < count, "it waits");
+    under.linegate.enlarge_disk(1024);
+    seen.extend(client.read_to_ready());
+    assert_eq!(code(&seen), "no error");
+    assert_nothing_raw("the rows", &seen);
+    let found = rows(&seen);
+    assert_eq!(found.len(), count, "no row was lost");
+    assert!(
+        found
+            .iter()
+            .all(|row| row[0].len() == MAX - 10 && row[2] == "NULL")
+    );
+    assert_eq!(rows(&client.query("SELECT 7")), [["7"]]);
+    under.linegate.assert_unharmed();
+}
+
+#[test]
+fn a_client_that_stops_reading_within_a_large_row_holds_up_nobody() {
+    let (under, mut client) = large();
+    let mut other = under.client();
+    let before = under.linegate.resident_kilobytes();
+    client.send_query(&many(100));
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(rows(&other.query(&of(1, "c.ssn || 'x'"))).len(), 1);
+    }
+    let grown = under.linegate.resident_kilobytes().saturating_sub(before);
+    assert!(
+        grown < 64 * 1024,
+        "400 MB wait at the server; the data plane grew by {grown} KiB"
+    );
+    let answer = client.read_to_ready();
+    assert_nothing_raw("the rows", &answer);
+    assert_eq!(rows(&answer).len(), 100);
     under.linegate.assert_unharmed();
 }
 
