@@ -298,6 +298,9 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
             shown.add(&name.name, name.schema.as_deref());
         }
     }
+    for name in &leads.owners {
+        shown.add(&name.name, name.schema.as_deref());
+    }
     Names {
         relations: Arc::new(relations),
         shown: Arc::new(shown),

@@ -95,6 +95,8 @@ pub struct Function {
     pub name: String,
     /// Arguments that a call may pass.
     pub arguments_count: u16,
+    /// `pg_proc.proargtypes`.
+    pub argument_types: Vec<u32>,
     /// Its body, for a function (not a procedure, aggregate or window function) in language SQL without settings of its
     /// own: the text of its statements. `None` for all others.
     pub sql_body: Option<String>,

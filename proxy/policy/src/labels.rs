@@ -22,7 +22,7 @@ mod functions;
 mod suspects;
 
 pub use columns::Known;
-pub use functions::Meaning;
+pub use functions::{Meaning, ToFollow};
 
 use crate::redact::EVERY_ELEMENT;
 pub use crate::redact::RedactSpec;

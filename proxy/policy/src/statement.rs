@@ -103,6 +103,8 @@ pub struct Leads {
     pub unplaced: bool,
     /// It ends a transaction or a part of one.
     pub ends: bool,
+    /// It runs what was prepared or declared, by name.
+    pub runs_by_name: bool,
     /// It only gives settings back the values that the session began with.
     pub only_resets: bool,
 }

@@ -510,6 +510,17 @@ fn an_unqualified_name_is_asked_for_every_relation_it_may_mean() {
             "{table}"
         );
     }
+    // Where nobody knows the schema, the client is told what would help.
+    let closed = self::engine(
+        "permit (principal, action, resource) when { resource is Table && resource.schema == \"app\" };",
+    );
+    let dev_there = subject(&closed, "user:dev");
+    let making = statement("create", &[], &["nowhere"]);
+    let Verdict::Deny(reason) = verdict(&closed, &dev_there, &making) else {
+        panic!("nothing is permitted there")
+    };
+    assert_eq!(reason.public(), "no policy permits create on ?.nowhere");
+    assert_eq!(reason.hint().as_deref(), Some("Write the schema."));
     let unknown = decide(
         &engine,
         &dev,

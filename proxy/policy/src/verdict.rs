@@ -209,7 +209,7 @@ impl Reason {
             Self::AroundMask(Channel::Copy(_)) => "SELECT the columns instead: its rows can be masked.",
             Self::AroundMask(Channel::Returning(_)) => "Return the columns as they are: they can be masked.",
             Self::AroundMask(Channel::Probe(_)) => {
-                "Compare the column itself with a complete value, or ask for the policy action probe."
+                "Compare the column itself with a complete value that is written out or a parameter, or ask for the policy action probe."
             }
             Self::AroundMask(Channel::Misnamed(_)) => {
                 "Check the name; a column that was made just now is known in a moment."
@@ -220,6 +220,10 @@ impl Reason {
             Self::CatalogMissing | Self::CatalogNeeded | Self::NamesMoving => "Try again in a moment.",
             Self::BehindTransaction => "Commit first.",
             Self::SchemaUnknown => "Write the schema.",
+            Self::NotPermitted {
+                relation: Some(relation),
+                ..
+            } if relation.starts_with("?.") => "Write the schema.",
             Self::Exhausted(exhausted) => exhausted.hint(),
             Self::TooManyRelations => "Split the statement.",
             Self::NameUnknown => "Prepare or declare it again, under a new name.",

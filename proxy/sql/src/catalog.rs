@@ -135,7 +135,7 @@ impl Loader {
             (14, 3) => self.object(&row),
             (BODIES_AT, _) => Ok(()),
             (16, 2) => self.view(&row),
-            (17, 4) => self.body(&row),
+            (17, 5) => self.body(&row),
             (0..=17, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
@@ -350,6 +350,11 @@ impl Loader {
             schema: row.name(0)?,
             name: row.name(1)?,
             arguments_count: row.number(2)?,
+            argument_types: row
+                .text(4)?
+                .split_ascii_whitespace()
+                .map_while(|oid| oid.parse().ok())
+                .collect(),
             sql_body: body.filter(|body| self.room_for(body)).map(str::to_owned),
         };
         self.catalog.functions.push(function);
@@ -512,9 +517,9 @@ mod tests {
         feed(&mut loader, 14, &["app", "t_pkey", "200"]).unwrap();
         feed(&mut loader, 16, &["300", "SELECT 1"]).unwrap();
         loader.row(16, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 17, &["app", "f", "2", "SELECT $1"]).unwrap();
+        feed(&mut loader, 17, &["app", "f", "2", "SELECT $1", "25 2205"]).unwrap();
         loader
-            .row(17, &[Some(b"app"), Some(b"g"), Some(b"0"), None])
+            .row(17, &[Some(b"app"), Some(b"g"), Some(b"0"), None, Some(b"")])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {

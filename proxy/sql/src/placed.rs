@@ -24,6 +24,9 @@ pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
         Node::CreateRangeStmt(create) => is_bare(plain(create.type_name())),
         Node::CreateFunctionStmt(create) => is_bare(create.funcname()),
         Node::CreateStatsStmt(create) => is_bare(plain(create.defnames())),
+        Node::CreateOpFamilyStmt(create) => is_bare(plain(create.opfamilyname())),
+        Node::CreateOpClassStmt(create) => is_bare(plain(create.opclassname())),
+        Node::CreateConversionStmt(create) => is_bare(create.conversion_name()),
         Node::DefineStmt(define) => is_bare(plain(define.defnames())),
         other => foreign_table(other).is_some_and(|create| is_loose(create.relation())),
     }
@@ -67,6 +70,7 @@ mod tests {
             "CREATE DOMAIN d AS int",
             "CREATE FUNCTION f() RETURNS int RETURN 1",
             "CREATE STATISTICS st ON a, b FROM s.t",
+            "CREATE OPERATOR FAMILY f USING btree",
             "CREATE COLLATION c (locale = 'C')",
             "CREATE FOREIGN TABLE f (a int) SERVER s",
             "SELECT 1; CREATE TABLE t (a int)",

@@ -16,7 +16,9 @@ pub(crate) const FIRES: Effects = CHANGES.with(Effects::TRUNCATE).with(Effects::
 /// Rows of a system catalog are changed: what that does is not known.
 pub(crate) const CATALOG_ROWS: &str = "a system catalog's rows";
 /// What initdb makes has a smaller OID (`FirstNormalObjectId`).
-const OURS_FROM: u32 = 16384;
+pub(crate) const OURS_FROM: u32 = 16384;
+/// The setting that lets a superuser change the server's own catalogs.
+const SYSTEM_MODS: &str = "allow_system_table_mods";
 const RULE: &str = "a rule of a relation that is changed";
 /// [`Statement::opaque`] of what calls a function that somebody defined.
 pub const FUNCTION: &str = "a function that is not known";
@@ -49,7 +51,11 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         None => {
             let mut known = index.known(name);
             let is_systems = statement.effects.intersects(shapes)
-                && known.any(|known| matches!(known.schema, "pg_catalog" | "pg_toast"));
+                && (known
+                    .any(|known| matches!(known.schema, "pg_catalog" | "pg_toast" | "information_schema"))
+                    || index
+                        .schemas_of_objects(name)
+                        .any(|schema| schema == "pg_catalog"));
             is_systems || statement.effects.intersects(tends) && name.name.starts_with("pg_toast_")
         }
     };
@@ -58,7 +64,18 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     }
     // Whoever locks the server's own catalogs stops everybody who changes shapes, and whoever waits for a reading of them.
     let is_systems = |name: &Name| index.known(name).any(|known| known.oid < OURS_FROM);
-    if statement.effects.contains(Effects::LOCK) && statement.writes.iter().any(is_systems) {
+    let is_catalog = |name: &Name| {
+        let mut known = index.known(name);
+        known.any(|known| known.oid < OURS_FROM && known.kind == b'r')
+    };
+    let locks = statement.effects.contains(Effects::LOCK);
+    let modifies = statement
+        .settings
+        .iter()
+        .any(|setting| setting.starts_with(SYSTEM_MODS));
+    if modifies
+        || locks && (statement.writes.iter().any(is_systems) || statement.reads.iter().any(is_catalog))
+    {
         statement.effects = statement.effects.with(Effects::SERVER);
     }
     if !statement.effects.intersects(FIRES) {

@@ -206,10 +206,26 @@ fn a_lock_on_the_servers_own_catalogs_is_more_than_a_lock() {
         assert_eq!(effects(text), Effects::LOCK.with(Effects::SERVER), "{text}");
     }
     assert_eq!(effects("LOCK TABLE app.orders"), Effects::LOCK);
+    let reads = Effects::SELECT.with(Effects::LOCK);
+    assert_eq!(effects("SELECT * FROM app.orders FOR UPDATE"), reads);
     assert_eq!(
         effects("SELECT * FROM pg_policy FOR UPDATE"),
-        Effects::SELECT.with(Effects::LOCK)
+        reads.with(Effects::SERVER)
     );
+    for (text, holds_up) in [
+        ("REINDEX TABLE pg_catalog.pg_policy", true),
+        ("REINDEX TABLE pg_policy", true),
+        ("REINDEX INDEX pg_class_oid_index", true),
+        ("VACUUM FULL pg_policy", true),
+        ("CLUSTER pg_policy USING pg_policy_oid_index", true),
+        ("VACUUM pg_policy", false),
+        ("ANALYZE pg_policy", false),
+        ("REINDEX TABLE app.orders", false),
+        ("VACUUM FULL orders", false),
+    ] {
+        assert_eq!(effects(text).contains(Effects::SERVER), holds_up, "{text}");
+    }
+    assert!(effects("SET allow_system_table_mods = on").contains(Effects::SERVER));
 }
 
 #[test]

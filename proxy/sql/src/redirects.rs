@@ -38,6 +38,7 @@ pub(crate) fn find(statements: &NodeList) -> Leads {
                 leads.recasts |= recasts(raw.stmt());
                 leads.tends_all |= tends_all(raw.stmt());
                 leads.ends |= ends(raw.stmt());
+                leads.runs_by_name |= runs_by_name(raw.stmt());
                 leads.unplaced |= placed::is_unplaced(raw.stmt());
             }
             _ => leads.changes.push(any()),
@@ -104,6 +105,16 @@ fn recasts(statement: Node<'_>) -> bool {
         _ => true,
     };
     matches!(statement, Node::AlterTableStmt(alter) if alter.cmds().iter().any(goes))
+}
+
+/// EXECUTE, FETCH and MOVE, also within EXPLAIN and CREATE TABLE AS.
+fn runs_by_name(statement: Node<'_>) -> bool {
+    match statement {
+        Node::ExecuteStmt(_) | Node::FetchStmt(_) => true,
+        Node::ExplainStmt(explain) => runs_by_name(explain.query()),
+        Node::CreateTableAsStmt(create) => runs_by_name(create.query()),
+        _ => false,
+    }
 }
 
 /// COMMIT, ROLLBACK, ROLLBACK TO, PREPARE TRANSACTION.

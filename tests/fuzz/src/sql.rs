@@ -43,6 +43,7 @@ static INDEX: LazyLock<LabelIndex> = LazyLock::new(|| {
         schema: "vault".to_owned(),
         name: name.to_owned(),
         arguments_count: 1,
+        argument_types: vec![25],
         sql_body: body.map(str::to_owned),
     };
     let functions = vec![

@@ -14,7 +14,12 @@ pub(super) struct Along {
     takes: HashMap<u64, Vec<u64>>,
     /// Schema and object by name.
     objects: HashMap<String, Vec<(String, u64)>>,
+    /// The same by number: one object beside relations, or the indexes and statistics of one.
+    named: HashMap<u64, Vec<(String, String)>>,
 }
+
+/// Types by pg_type.
+const TYPES: u64 = 1247;
 
 impl Along {
     pub(super) fn of(catalog: &Catalog) -> Self {
@@ -25,6 +30,8 @@ impl Along {
         for (schema, name, object) in &catalog.objects {
             let named = along.objects.entry(name.clone()).or_default();
             named.push((schema.clone(), *object));
+            let parts = along.named.entry(*object).or_default();
+            parts.push((schema.clone(), name.clone()));
         }
         along
     }
@@ -39,7 +46,39 @@ impl Along {
         self.reached(object, |taken| taken >> 32 != SEQUENCES)
     }
 
+    /// Objects beside relations that go with that one, and with these.
+    pub(super) fn objects_with(&self, object: u64) -> Vec<Name> {
+        self.names_of(self.all_reached(object, |_| true))
+    }
+
+    /// Types among those that have something of that object's values.
+    pub(super) fn types_of(&self, object: u64) -> Vec<Name> {
+        let mut reached = self.all_reached(object, |taken| taken >> 32 != SEQUENCES);
+        reached.retain(|taken| taken >> 32 == TYPES);
+        self.names_of(reached)
+    }
+
+    /// Schemas and names of what is part of a relation.
+    pub(super) fn parts(&self, object: u64) -> impl Iterator<Item = &(String, String)> {
+        self.named.get(&object).into_iter().flatten()
+    }
+
+    fn names_of(&self, objects: BTreeSet<u64>) -> Vec<Name> {
+        let beside = objects
+            .into_iter()
+            .filter(|object| u32::try_from(*object).is_err());
+        beside
+            .flat_map(|object| self.parts(object))
+            .map(|(schema, name)| named(schema, name))
+            .collect()
+    }
+
     fn reached(&self, object: u64, goes_on: impl Fn(u64) -> bool) -> Vec<u32> {
+        let reached = self.all_reached(object, goes_on).into_iter();
+        reached.filter_map(|taken| u32::try_from(taken).ok()).collect()
+    }
+
+    fn all_reached(&self, object: u64, goes_on: impl Fn(u64) -> bool) -> BTreeSet<u64> {
         let mut work = vec![object];
         let mut seen: BTreeSet<u64> = work.iter().copied().collect();
         while let Some(object) = work.pop() {
@@ -47,9 +86,7 @@ impl Along {
             work.extend(taken.filter(|taken| goes_on(*taken) && seen.insert(*taken)));
         }
         seen.remove(&object);
-        seen.into_iter()
-            .filter_map(|taken| u32::try_from(taken).ok())
-            .collect()
+        seen
     }
 
     /// Objects that a name may mean, with their schemas.
@@ -67,6 +104,14 @@ impl Along {
             Err(_) => self.with(object),
         };
         self.named(name).flat_map(of).collect()
+    }
+}
+
+/// A name with its schema.
+pub(super) fn named(schema: &str, name: &str) -> Name {
+    Name {
+        schema: Some(schema.to_owned()),
+        name: name.to_owned(),
     }
 }
 

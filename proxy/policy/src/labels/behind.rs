@@ -127,6 +127,14 @@ impl LabelIndex {
         all
     }
 
+    /// Children and partitions of a table, and theirs; of anything else nothing.
+    pub fn children_of(&self, oid: u32) -> BTreeSet<u32> {
+        match self.relations.get(&oid) {
+            Some(entry) if is_table(entry) => self.relations_behind(oid),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// The relations whose rows a reader of that one gets, through any number of views, and of a table those of its
     /// partitions and of the tables that inherit from it.
     pub(crate) fn relations_behind(&self, oid: u32) -> BTreeSet<u32> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::along::named;
 use super::{Entry, LabelIndex, MaskScope, RedactSpec};
 use crate::catalog::{Column, Reactions, Test};
 use crate::lineage::{ColumnId, Flow};
@@ -251,6 +252,32 @@ impl LabelIndex {
     /// Relations that have something of a relation's rows: of its row type, or of what is made of that.
     pub fn holding_rows_of(&self, oid: u32) -> Vec<u32> {
         self.along.holding(u64::from(oid))
+    }
+
+    /// Objects beside relations that go along with one that is dropped with CASCADE: functions, types, operators and the like.
+    pub fn objects_with(&self, oid: u32) -> Vec<Name> {
+        self.along.objects_with(u64::from(oid))
+    }
+
+    /// Types that are made of a relation's rows.
+    pub fn types_of_rows(&self, oid: u32) -> Vec<Name> {
+        self.along.types_of(u64::from(oid))
+    }
+
+    /// Types that are made of one of that name.
+    pub fn types_made_of(&self, name: &Name) -> Vec<Name> {
+        let objects = self.along.named(name);
+        objects
+            .flat_map(|(_, object)| self.along.types_of(object))
+            .collect()
+    }
+
+    /// Statistics of a table that are in other schemas than its own: they go with it, and with its columns.
+    pub fn statistics_elsewhere(&self, oid: u32) -> Vec<Name> {
+        let own = self.relations.get(&oid).map(|entry| entry.schema.as_str());
+        let all = self.along.parts(u64::from(oid));
+        let others = all.filter(|(schema, _)| Some(schema.as_str()) != own);
+        others.map(|(schema, name)| named(schema, name)).collect()
     }
 
     /// Schemas of objects of that name beside tables and views: indexes, types, functions and the like.

@@ -20,6 +20,23 @@ pub struct Meaning {
     pub lookups: BTreeSet<ColumnId>,
     /// Labelled columns that its conditions, orders and groups look at.
     pub probes: BTreeSet<ColumnId>,
+    /// Values that it compares these with and computes itself.
+    pub computed_constants: u32,
+    /// One of them may be another each time.
+    pub by_settings: bool,
+    /// It takes its arguments apart.
+    pub spreads: bool,
+}
+
+/// A function that was not followed yet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ToFollow {
+    /// For [`LabelIndex::set_meaning`].
+    pub place: (String, usize),
+    /// The text of its statements.
+    pub body: String,
+    /// `pg_type.oid` of its arguments.
+    pub argument_types: Vec<u32>,
 }
 
 /// One function of a name.
@@ -27,6 +44,7 @@ pub struct Meaning {
 pub(super) struct Entry {
     schema: String,
     body: Option<String>,
+    argument_types: Vec<u32>,
     meaning: Option<Meaning>,
 }
 
@@ -36,6 +54,7 @@ pub(super) fn by_name(functions: &[Function]) -> HashMap<String, Vec<Entry>> {
         all.entry(function.name.to_lowercase()).or_default().push(Entry {
             schema: function.schema.clone(),
             body: function.sql_body.clone(),
+            argument_types: function.argument_types.clone(),
             meaning: None,
         });
     }
@@ -104,13 +123,17 @@ impl LabelIndex {
         all.filter(|meanings| !meanings.is_empty())
     }
 
-    /// Bodies that were not followed yet, each with its place for [`Self::set_meaning`].
-    pub fn functions_to_follow(&self) -> Vec<((String, usize), String)> {
+    /// Those that were not followed yet and have a body.
+    pub fn functions_to_follow(&self) -> Vec<ToFollow> {
         let mut all = Vec::new();
         for (name, entries) in &self.functions {
             for (index, entry) in entries.iter().enumerate() {
                 if let (Some(body), None) = (&entry.body, &entry.meaning) {
-                    all.push(((name.clone(), index), body.clone()));
+                    all.push(ToFollow {
+                        place: (name.clone(), index),
+                        body: body.clone(),
+                        argument_types: entry.argument_types.clone(),
+                    });
                 }
             }
         }

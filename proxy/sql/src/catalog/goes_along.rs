@@ -74,7 +74,8 @@ SELECT CASE e.side WHEN 1 THEN s.refobjid::pg_catalog.int8 ELSE d.refclassid::pg
 );
 
 /// Objects beside tables and views whose names are looked up along the search path: types, functions, operators, statistics,
-/// collations, what text search is made of, each as in [`DEPENDENTS`]; and indexes, each as its table.
+/// collations, what text search is made of (that which the server brought along as well), each as in [`DEPENDENTS`]; and indexes, each as
+/// its table.
 pub(super) const OBJECTS: &str = "\
 SELECT n.nspname, o.name, o.object FROM (
 SELECT c.relnamespace AS schema, c.relname AS name, i.indrelid::pg_catalog.int8 AS object
@@ -89,8 +90,8 @@ UNION ALL SELECT o.oprnamespace, o.oprname, 'pg_catalog.pg_operator'::pg_catalog
 UNION ALL SELECT s.stxnamespace, s.stxname, s.stxrelid::pg_catalog.int8 FROM pg_catalog.pg_statistic_ext s
 UNION ALL SELECT l.collnamespace, l.collname, 'pg_catalog.pg_collation'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + l.oid::pg_catalog.int8
   FROM pg_catalog.pg_collation l WHERE l.oid >= 16384
-UNION ALL SELECT x.cfgnamespace, x.cfgname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_config x WHERE x.oid >= 16384
-UNION ALL SELECT x.dictnamespace, x.dictname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_dict x WHERE x.oid >= 16384
+UNION ALL SELECT x.cfgnamespace, x.cfgname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_config x
+UNION ALL SELECT x.dictnamespace, x.dictname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_dict x
 UNION ALL SELECT x.prsnamespace, x.prsname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_parser x WHERE x.oid >= 16384
 UNION ALL SELECT x.tmplnamespace, x.tmplname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_template x WHERE x.oid >= 16384
 UNION ALL SELECT x.opcnamespace, x.opcname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_opclass x WHERE x.oid >= 16384

@@ -166,7 +166,8 @@ macro_rules! bodies {
             "SELECT n.nspname, p.proname, p.pronargs,
        CASE WHEN l.lanname = 'sql' AND p.prokind = 'f' AND p.proconfig IS NULL
                  AND p.pronargdefaults = 0
-            THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END
+            THEN COALESCE(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END,
+       p.proargtypes::pg_catalog.text
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang

@@ -8,7 +8,7 @@
 use pg_raw_parse::raw::{A_Expr_Kind, BoolExprType, SubLinkType};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::expr::{is_number_or_time, is_time};
+use super::expr::is_number_or_time;
 use super::value::{Source, Value};
 use super::{Reader, builtin_name, types};
 use crate::parse::plain;
@@ -81,6 +81,10 @@ impl Reader<'_> {
                 // Only an array that the text or a parameter gives holds a known number of values.
                 if right.is_clean() && is_listed(expr.rexpr()) {
                     self.equal(&left, &Value::CONSTANT); // nothing is joined, whatever the array holds
+                    // Where they are charged anew, without the text, that is one already.
+                    let more = elements(expr.rexpr()).saturating_sub(1);
+                    let counted = &mut self.found.computed_constants;
+                    *counted = counted.saturating_add(if *counted > 0 { more } else { 0 });
                 } else {
                     self.probe(&left);
                     self.probe(&right);
@@ -156,7 +160,7 @@ impl Reader<'_> {
     fn is_looked_up(&mut self, source: Source, columns: impl IntoIterator<Item = ColumnId> + Clone) -> bool {
         let of_time = |column| {
             let kind = self.index.type_oid(column);
-            kind.is_none_or(|kind| is_time(kind) || kind == MONEY)
+            kind.is_none_or(|kind| types::oid_goes_by_settings(kind) && !is_read_in_one_way(kind))
         };
         // As which time a literal or parameter is taken, settings may say.
         if columns.clone().into_iter().any(of_time) {
@@ -215,6 +219,11 @@ impl Reader<'_> {
     }
 }
 
+/// float4, float8 and bytea: only how they are written goes by settings.
+fn is_read_in_one_way(type_oid: u32) -> bool {
+    matches!(type_oid, 17 | 700 | 701)
+}
+
 /// `money`, whose literals go by `lc_monetary`.
 const MONEY: u32 = 790;
 
@@ -252,6 +261,23 @@ pub(crate) fn is_listed(node: Node<'_>) -> bool {
                 && call.args().get(1).is_some_and(is_comma)
         }
         _ => false,
+    }
+}
+
+/// At least as many as the values that such an array holds, as far as the text spells them out.
+fn elements(node: Node<'_>) -> u32 {
+    match node {
+        Node::A_Const(constant) => match constant.val() {
+            Some(ConstValue::String(text)) => {
+                let commas = text.bytes().filter(|byte| *byte == b',').count();
+                u32::try_from(commas).unwrap_or(u32::MAX).saturating_add(1)
+            }
+            _ => 1,
+        },
+        Node::TypeCast(cast) => elements(cast.arg()),
+        Node::A_ArrayExpr(array) => array.elements().iter().map(elements).fold(0, u32::saturating_add),
+        Node::FuncCall(call) => call.args().first().map_or(1, elements),
+        _ => 1,
     }
 }
 

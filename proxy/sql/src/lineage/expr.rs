@@ -584,6 +584,10 @@ impl Reader<'_> {
             self.found.touched.extend(&meaning.touched);
             self.found.lookups.extend(&meaning.lookups);
             self.found.probes.extend(&meaning.probes);
+            let computed = &mut self.found.computed_constants;
+            *computed = computed.saturating_add(meaning.computed_constants);
+            self.found.by_settings |= meaning.by_settings;
+            self.found.spreads |= meaning.spreads;
             if !is_fixed {
                 // A look-up for every row there is runs through all values.
                 self.found.probes.extend(&meaning.lookups);

@@ -10,7 +10,7 @@
 //! - `value`: what one value may hold; `scope`: names to values; `from`: FROM items; `query`: SELECT and set operations;
 //!   `write`: data changes and what keeps a query's rows; `expr`: every expression node by name; `documents`: XML and JSON; `condition`: look-ups and
 //!   probes; `lazy`: what is evaluated only sometimes; `functions`: what built-in functions do with a value; `paths`: places within JSON documents;
-//!   `belt`: a second opinion on names;
+//!   `parameters`: those whose type is in doubt; `belt`: a second opinion on names;
 //!   `tested`: what constraints tell about the rows that are there;
 //!   `spread`: views and SQL functions of the catalog.
 
@@ -23,6 +23,7 @@ mod expr;
 mod from;
 mod functions;
 mod lazy;
+mod parameters;
 mod paths;
 mod query;
 mod scope;
@@ -130,7 +131,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         reader.found.followed = !keeps_prepared && !explains && !shadows;
         return reader.found;
     }
-    reader.doubtful = types::doubtful_parameters(statements, names(), index);
+    reader.doubtful = parameters::doubtful(statements, names(), index);
     reader.text(statements);
     if statement.settings.iter().any(|setting| moves_values(setting)) {
         // Within one text, a literal may be another value for each row.

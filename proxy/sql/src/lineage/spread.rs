@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 
 use linegate_identity::Effects;
-use linegate_policy::labels::Meaning;
+use linegate_policy::labels::{Meaning, ToFollow};
 use linegate_policy::{Flow, LabelIndex, Statement};
 
-use super::Reader;
+use super::{Reader, types};
 use crate::{parse, walk};
 
 /// Follows every view and function that can be followed, in order of dependency.
@@ -27,9 +27,9 @@ pub fn follow(index: &mut LabelIndex) {
     }
     loop {
         let mut goes_on = false;
-        for (place, body) in index.functions_to_follow() {
-            if let Some(meaning) = meaning(&body, index) {
-                index.set_meaning(&place, meaning);
+        for function in index.functions_to_follow() {
+            if let Some(meaning) = meaning(&function, index) {
+                index.set_meaning(&function.place, meaning);
                 goes_on = true;
             }
         }
@@ -114,8 +114,18 @@ fn query_of(body: &str) -> Cow<'_, str> {
     }
 }
 
-fn meaning(body: &str, index: &LabelIndex) -> Option<Meaning> {
-    let (statement, lineage) = understood(&query_of(body), index, true)?;
+fn meaning(function: &ToFollow, index: &LabelIndex) -> Option<Meaning> {
+    let (statement, mut lineage) = understood(&query_of(&function.body), index, true)?;
+    // The same argument may be another value for each call: as what the catalog calls it by then, or settings say.
+    let types = &function.argument_types;
+    if types.iter().copied().any(types::oid_goes_by_names) {
+        lineage.probes.extend(&lineage.lookups);
+    }
+    let is_by_settings = types.iter().copied().any(types::oid_goes_by_settings);
+    if is_by_settings && !lineage.lookups.is_empty() {
+        lineage.by_settings = true;
+        lineage.computed_constants = lineage.computed_constants.max(1);
+    }
     let shows = match lineage.outputs {
         Some(flows) => flows.iter().flat_map(Flow::columns).copied().collect(),
         None => lineage.touched.clone(),
@@ -135,5 +145,8 @@ fn meaning(body: &str, index: &LabelIndex) -> Option<Meaning> {
         touched: lineage.touched,
         lookups: lineage.lookups,
         probes: lineage.probes,
+        computed_constants: lineage.computed_constants,
+        by_settings: lineage.by_settings,
+        spreads: lineage.spreads,
     })
 }

@@ -10,16 +10,10 @@
 use pg_raw_parse::raw::ObjectType;
 use pg_raw_parse::{Node, nodes};
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use linegate_policy::Name;
 
-use linegate_policy::labels::Known;
-use linegate_policy::{LabelIndex, Name};
-use pg_raw_parse::list::NodeList;
-
-use super::builtin_name;
+use super::{OURS_FROM, builtin_name};
 use crate::parse::plain;
-use crate::walk::children::any_below;
 use crate::walk::names;
 
 /// Types of `pg_catalog` that statements name, as the grammar or people spell them.
@@ -143,9 +137,13 @@ pub(super) fn goes_by_names(kind: &nodes::TypeName) -> bool {
     builtin_name(plain(kind.names())).is_some_and(|name| name.trim_start_matches('_').starts_with("reg"))
 }
 
-/// The same by `pg_type.oid`, of the server's own types and their arrays.
+/// Whether values of the type are read and written in one way, whatever settings and the catalog say.
+pub(super) fn is_steady(kind: &nodes::TypeName) -> bool {
+    is_built_in(kind) && !goes_by_settings(kind) && !goes_by_names(kind)
+}
+
+/// The same by `pg_type.oid`. Whatever is within a type that somebody made.
 pub fn oid_goes_by_settings(oid: u32) -> bool {
-    const OURS_FROM: u32 = 16384; // FirstNormalObjectId
     // unknown, bool, char, name, the integers, text, oid, json, network addresses, strings of bits, numeric, uuid, text search, jsonb,
     // jsonpath, vectors and ranges of numbers.
     const SCALARS: [u32; 32] = [
@@ -156,7 +154,7 @@ pub fn oid_goes_by_settings(oid: u32) -> bool {
         199, 651, 775, 1000, 1002, 1003, 1005, 1007, 1009, 1014, 1015, 1016, 1028, 1040, 1041, 1231, 1561,
         1563, 2951, 3643, 3645, 3807, 3905, 3907, 3927, 4073,
     ];
-    oid < OURS_FROM && !SCALARS.contains(&oid) && !ARRAYS.contains(&oid)
+    !SCALARS.contains(&oid) && !ARRAYS.contains(&oid)
 }
 
 /// Whether values of that type are names that the catalog holds, or it is somebody's.
@@ -164,57 +162,7 @@ pub fn oid_goes_by_names(oid: u32) -> bool {
     // regproc, regprocedure to regtype, regconfig, regdictionary, regnamespace, regrole, regcollation
     let scalars = [24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
     let arrays = [1008, 2207, 2208, 2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192];
-    scalars.contains(&oid) || arrays.contains(&oid)
-}
-
-/// Parameters that stand in several places, one of which may give them a type by whose names or settings the others are read: among a
-/// function's arguments, or of several values of one type; all of them where a relation has a column of such a type.
-pub(super) fn doubtful_parameters<'n>(
-    statements: &NodeList,
-    mut relations: impl Iterator<Item = &'n Name>,
-    index: &LabelIndex,
-) -> BTreeSet<i32> {
-    let mut has_such = |known: Known<'_>| {
-        known
-            .columns
-            .iter()
-            .any(|column| oid_goes_by_names(column.type_oid))
-    };
-    let is_open = relations.any(|name| index.known(name).any(&mut has_such));
-    let (counts, mixed) = (
-        RefCell::new(BTreeMap::<i32, u32>::new()),
-        RefCell::new(BTreeSet::new()),
-    );
-    let note = |list: &NodeList| {
-        let parameters = list.iter().filter_map(|node| match node {
-            Node::ParamRef(parameter) => Some(parameter.number),
-            _ => None,
-        });
-        mixed.borrow_mut().extend(parameters);
-    };
-    let one = |node: Node<'_>| {
-        if let Node::ParamRef(parameter) = node {
-            mixed.borrow_mut().insert(parameter.number);
-        }
-    };
-    any_below(Node::NodeList(statements), |node| {
-        match node {
-            Node::ParamRef(parameter) => *counts.borrow_mut().entry(parameter.number).or_default() += 1,
-            Node::FuncCall(call) => note(call.args()),
-            Node::CoalesceExpr(coalesce) => note(coalesce.args()),
-            Node::MinMaxExpr(expr) => note(expr.args()),
-            Node::A_ArrayExpr(array) => note(array.elements()),
-            Node::RowExpr(row) => note(row.args()),
-            Node::CaseExpr(case) => one(case.defresult()),
-            Node::CaseWhen(when) => one(when.result()),
-            Node::NamedArgExpr(named) => one(named.arg()),
-            _ => {}
-        }
-        false
-    });
-    let (counts, mixed) = (counts.into_inner(), mixed.into_inner());
-    let is_doubtful = |number: &i32| counts[number] > 1 && (is_open || mixed.contains(number));
-    counts.keys().copied().filter(is_doubtful).collect()
+    oid >= OURS_FROM || scalars.contains(&oid) || arrays.contains(&oid)
 }
 
 /// Whether a value stays itself under that cast, so that no more values come of it than there were.

@@ -19,6 +19,8 @@ const DOMAIN: &str = "every column of a domain";
 const ADDS_CHECK: u32 = b'C' as u32;
 const SETS_NOT_NULL: u32 = b'O' as u32;
 const VALIDATES: u32 = b'V' as u32;
+/// `AlterEventTrigStmt.tgenabled`: TRIGGER_DISABLED.
+const EVENTS_DISABLED: u8 = b'D';
 const DEPENDENTS: &str = "what depends on what is dropped";
 const CATALOG_CODE: &str = "a user-defined operator, aggregate or cast";
 
@@ -78,17 +80,16 @@ impl<'a> Walker<'a> {
                 if drop.remove_type == ObjectType::OBJECT_EXTENSION {
                     self.opaque(DEPENDENTS); // whatever was made part of it
                 }
-                if is_all {
-                    match drop.remove_type {
-                        kind if names::holds_rows(kind) => {
-                            let dropped = drop
-                                .objects()
-                                .iter()
-                                .flat_map(|object| names::object(kind, object));
-                            self.with_dependents(dropped.collect());
-                        }
-                        _ => self.opaque(DEPENDENTS),
-                    }
+                let kind = drop.remove_type;
+                let objects = drop.objects().iter();
+                let dropped: Vec<Name> = objects.flat_map(|object| names::object(kind, object)).collect();
+                if names::holds_rows(kind) {
+                    self.with_statistics(self.tables(&dropped));
+                }
+                if is_all && names::holds_rows(kind) {
+                    self.with_dependents(dropped);
+                } else if is_all {
+                    self.opaque(DEPENDENTS);
                 }
                 Ok(())
             }
@@ -195,6 +196,9 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
             Node::AlterEventTrigStmt(alter) => {
+                if alter.tgenabled as u8 != EVENTS_DISABLED {
+                    self.opaque(FUNCTION_BODY); // it runs beside the next definition
+                }
                 self.changes(Effects::ALTER, alter.trigname().map(names::bare))
             }
             Node::RuleStmt(rule) => {
@@ -345,6 +349,7 @@ impl<'a> Walker<'a> {
 
     pub(super) fn create_table(&mut self, create: &'a nodes::CreateStmt) -> Walked {
         self.write(create.relation());
+        self.with_sequences(Node::NodeList(create.table_elts()));
         // A parent's rows come to include the new table's.
         self.write_all(ObjectType::OBJECT_TABLE, create.inh_relations());
         self.visit_list(create.inh_relations())?;
@@ -359,6 +364,7 @@ impl<'a> Walker<'a> {
     fn alter_table(&mut self, alter: &'a nodes::AlterTableStmt) -> Walked {
         self.defines(Effects::ALTER);
         self.write(alter.relation());
+        self.with_sequences(Node::NodeList(alter.cmds()));
         let (mut cascades, mut is_reshaped) = (false, false);
         for node in alter.cmds() {
             let Node::AlterTableCmd(command) = node else {

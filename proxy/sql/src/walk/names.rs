@@ -106,7 +106,7 @@ pub(crate) fn spelled(text: &str) -> Option<Name> {
             None => {
                 let (part, _) = rest.split_once('.').unwrap_or((rest, ""));
                 rest = &rest[part.len()..];
-                part.trim().to_lowercase()
+                part.trim().to_ascii_lowercase() // as the server folds in UTF8
             }
         };
         // A number of an object may have a sign, and blanks before it.
@@ -114,7 +114,7 @@ pub(crate) fn spelled(text: &str) -> Option<Name> {
         if part.is_empty() || !is_quoted && !is_name {
             return None;
         }
-        parts.push(part);
+        parts.push(kept(part));
         match rest.strip_prefix('.') {
             Some(more) => rest = more.trim_start(),
             None if rest.is_empty() => break,
@@ -122,6 +122,13 @@ pub(crate) fn spelled(text: &str) -> Option<Name> {
         }
     }
     from_parts(&parts.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// A name as the server keeps it: 63 bytes of it, cut between characters.
+fn kept(mut name: String) -> String {
+    const NAME_BYTES_MAX: usize = 63; // NAMEDATALEN - 1
+    name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+    name
 }
 
 pub(crate) fn from_parts(parts: &[&str]) -> Option<Name> {

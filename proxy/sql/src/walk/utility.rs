@@ -88,20 +88,25 @@ impl<'a> Walker<'a> {
             Node::CheckPointStmt(_) => self.does(Effects::MAINTENANCE),
             Node::VacuumStmt(vacuum) => {
                 self.does(Effects::MAINTENANCE);
+                let is_full = |option: Node<'_>| matches!(option, Node::DefElem(option) if option.defname() == Some("full"));
+                let rewrites = plain(vacuum.options()).iter().any(is_full);
                 for node in plain(vacuum.rels()) {
                     let Node::VacuumRelation(part) = node else {
                         return Err(ReadError::UnknownNode);
                     };
                     self.write(part.relation());
+                    self.holds_up(part.relation().filter(|_| rewrites));
                 }
             }
             Node::ClusterStmt(cluster) => {
                 self.does(Effects::MAINTENANCE);
                 self.write(cluster.relation());
+                self.holds_up(cluster.relation());
             }
             Node::ReindexStmt(reindex) => {
                 self.does(Effects::MAINTENANCE);
                 self.write(reindex.relation());
+                self.holds_up(reindex.relation());
                 // A schema's, or the whole database's.
                 let name = reindex
                     .name()

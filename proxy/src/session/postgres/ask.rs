@@ -454,10 +454,14 @@ impl Asking {
 
     /// What an allowed statement leaves behind in the session.
     fn note(&self, asked: &Asked) {
+        self.note_begun(asked);
+        self.note_what_runs(asked);
+    }
+
+    fn note_begun(&self, asked: &Asked) {
         let session = &self.session;
         session.core.counters.statements.one();
         session.spending.sent(session, asked);
-        self.note_what_runs(asked);
     }
 
     /// The same, of a statement that was noted when something else went by the name that it runs.

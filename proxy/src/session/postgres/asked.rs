@@ -32,6 +32,8 @@ pub struct Asked {
     pub by_name: Option<Rc<ByName>>,
     /// The text was read; else the server may read it in another way, whenever it is decided again.
     pub is_read: bool,
+    /// Values that it was charged for comparing labelled columns with.
+    pub values: Cell<u64>,
     /// What its parameters were declared as.
     pub types: Types,
     /// What the session was allowed and saw masked when it was decided.
@@ -136,6 +138,7 @@ impl Asked {
             named: newer.named.clone(),
             by_name: newer.by_name.clone(),
             is_read: newer.is_read,
+            values: self.values.clone(),
             types: newer.types,
             standing: newer.standing.clone(),
             mark: newer.mark.clone(),
@@ -154,6 +157,7 @@ impl Asked {
             named: self.named.clone(),
             by_name: self.by_name.clone(),
             is_read: self.is_read,
+            values: self.values.clone(),
             types: self.types,
             standing: self.standing.clone(),
             mark: self.mark.clone(),
@@ -174,6 +178,7 @@ impl Asked {
             named: None,
             by_name: None,
             is_read: true,
+            values: Cell::new(0),
             types: Types::default(),
             standing: Arc::new(Standing::for_tests()),
             mark: Cell::new(0),

@@ -100,6 +100,10 @@ fn runs(statement: &Statement) -> Runs<'_> {
     match &statement.runs {
         _ if !statement.effects.contains(Effects::PREPARED) => Runs::Nothing,
         Some(name) => Runs::One(name),
+        // CLOSE and DEALLOCATE among others.
+        None if !statement.leads.runs_by_name && !statement.effects.contains(Effects::UNREADABLE) => {
+            Runs::Nothing
+        }
         // PREPARE itself; DEALLOCATE, CLOSE and MOVE.
         None if is_one && (!statement.defines.is_empty() || statement.effects == Effects::PREPARED) => {
             Runs::Nothing
@@ -468,6 +472,7 @@ impl Session {
             text,
             epoch: decided.epoch,
             is_read: decided.is_read,
+            values: Cell::new(0),
             types,
             may_show_label: decision.touches(self.prepared_touched.get()),
             charges: self.spending.charges(&decision.budget, decision.effects),

@@ -560,6 +560,18 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
         "SELECT id, coalesce($1, 1::regclass) IS NULL FROM app.customers WHERE ssn = $1::text",
         "SELECT c.id FROM (SELECT CASE WHEN true THEN $1 ELSE 1::regclass END z) q, app.customers c WHERE c.ssn = $1::text",
         "SELECT id, to_tsvector($1, 'x') FROM app.customers WHERE ssn = $1::text",
+        "SELECT id, $1::regclass IS NULL FROM app.customers WHERE ssn = $1::text",
+        "SELECT c.id FROM (VALUES ($1), (1::regclass)) v(x), app.customers c WHERE c.ssn = $1::text",
+        "SELECT id FROM app.customers, (SELECT $1::regclass) q WHERE ssn = $1::text",
+        "SELECT id FROM app.customers WHERE id IN (1::regclass, $1) OR ssn = $1::text",
+        "SELECT id FROM app.customers WHERE $1 < now() AND ssn = right($1::text, 5)",
+        "SELECT id FROM app.customers WHERE $1 = ANY (ARRAY[now()]) AND ssn = $1::text",
+        "SELECT id FROM app.customers WHERE $1 BETWEEN now() AND now() AND ssn = $1::text",
+        "SELECT c.id FROM (SELECT now() AS name) q, app.customers c WHERE q.name = $1 AND c.ssn = $1::text",
+        "SELECT c.id FROM generate_series(now(), now(), '1 day') name, app.customers c WHERE name = $1 AND c.ssn = $1::text",
+        "WITH q(name) AS (SELECT now()) SELECT c.id FROM q, app.customers c WHERE q.name = $1 AND c.ssn = $1::text",
+        "WITH i AS (INSERT INTO app.notes (id) VALUES ($1)) SELECT id FROM app.customers WHERE ssn = $1::text",
+        "SELECT $1 UNION ALL SELECT 1::regclass UNION ALL SELECT id FROM app.customers WHERE ssn = $1::text",
     ] {
         assert!(!lineage(&index(), text).probes.is_empty(), "{text}");
     }
@@ -567,6 +579,8 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
         "SELECT id FROM app.customers WHERE ($1::text IS NULL OR ssn = $1)",
         "SELECT id FROM app.customers WHERE ssn = $1 OR email = $1 OR name = $1",
         "SELECT id, lower($2) FROM app.customers WHERE ssn = lower($1)",
+        "SELECT id FROM app.customers WHERE ssn IN ($1, $2) AND ($1 IS NOT NULL OR name LIKE $2) LIMIT $3 OFFSET $3",
+        "UPDATE app.customers SET name = $1 WHERE ssn = $2 AND $3 = 7 AND $3 <> 9",
     ] {
         assert!(lineage(&index(), text).probes.is_empty(), "{text}");
     }

@@ -52,6 +52,7 @@ fn function(name: &str, body: Option<&str>) -> Function {
         schema: "app".to_owned(),
         name: name.to_owned(),
         arguments_count: 1,
+        argument_types: vec![25],
         sql_body: body.map(str::to_owned),
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use codecs::postgres::build::frontend as tell;
 use linegate_identity::Effects;
-use linegate_policy::{Named, Verdict};
+use linegate_policy::{Named, Statement, Verdict};
 use linegate_recording::{Entry, Protocol};
 
 use super::counted::limits_changes;
@@ -107,10 +107,18 @@ impl Asking {
             return Ok(());
         }
         self.approve(&asked);
-        self.note(&asked);
+        self.note_bound(&asked);
         let portal = Rc::from(portal);
         self.forward(whole, Some(Expect::Bind { portal, asked }));
         Ok(())
+    }
+
+    /// What a portal leaves behind in the session before it runs. What it defines, it does when it runs.
+    fn note_bound(&self, asked: &Asked) {
+        match asked.decision.statement.changes_catalog {
+            true => self.note_begun(asked),
+            false => self.note(asked),
+        }
     }
 
     /// Refuses what is on record as allowed.
@@ -232,7 +240,8 @@ impl Asking {
                 self.refuse_cleared(&asked, &refusal).await;
                 return Ok(());
             }
-            if !is_same {
+            // What changes settings does so now, behind whatever has been answered since it was bound.
+            if !is_same || asked.statements().any(changes_something_else) {
                 self.note_what_runs(&asked);
             }
             asked
@@ -286,6 +295,14 @@ impl Asking {
         self.forward(whole, Some(Expect::Execute { portal, asked }));
         Ok(())
     }
+}
+
+/// Whether it changes something else than rows: what a note of it opens, ReadyForQuery may have closed before it runs.
+fn changes_something_else(statement: &Statement) -> bool {
+    let rows = CHANGES.with(Effects::SELECT).with(Effects::COPY_OUT);
+    !statement.effects.without(rows).is_empty()
+        || !statement.settings.is_empty()
+        || !statement.opaque.is_empty()
 }
 
 /// Whether an Execute asks for some rows only: its last field.

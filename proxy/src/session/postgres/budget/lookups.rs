@@ -37,7 +37,9 @@ impl Spending {
         let mut prepared = self.prepared.borrow_mut();
         prepared.budget.join(&asked.decision.budget);
         prepared.lookups.extend(lookups_of(asked));
-        prepared.computed = prepared.computed.max(computed_constants(asked));
+        // A portal that FETCH goes on with has its parameters.
+        let charged = u32::try_from(asked.values.get()).unwrap_or(u32::MAX);
+        prepared.computed = prepared.computed.max(computed_constants(asked)).max(charged);
         prepared.by_settings |= goes_by_settings(asked);
     }
 
@@ -90,7 +92,10 @@ impl Spending {
         let mut value = lookup_digest(key, &value).bytes().to_vec();
         let base = value.len();
         let spreads = is_by_name || lineage_of(asked).is_some_and(|lineage| lineage.spreads);
-        for index in 0..values_count(&asked.text, parameters, spreads) + computed {
+        let count = values_count(&asked.text, parameters, spreads) + computed;
+        let count = count.max(asked.values.get());
+        asked.values.set(count);
+        for index in 0..count {
             value.truncate(base);
             value.extend_from_slice(&index.to_le_bytes());
             let digest = lookup_digest(key, &value);
@@ -113,11 +118,15 @@ impl Spending {
             },
             Some(run) => {
                 let lineage = run.decision.statement.lineage.as_ref();
+                let is_by_settings = prepared.by_settings || lineage.is_some_and(|found| found.by_settings);
                 Prepared {
                     budget: Budget::default(),
                     lookups: lineage.map(|found| found.lookups.clone()).unwrap_or_default(),
-                    computed: lineage.map_or(0, |found| found.computed_constants),
-                    by_settings: lineage.is_some_and(|found| found.by_settings),
+                    computed: match is_by_settings {
+                        true => prepared.computed, // with its parameters, which are not at hand
+                        false => lineage.map_or(0, |found| found.computed_constants),
+                    },
+                    by_settings: is_by_settings,
                 }
             }
         }

@@ -34,7 +34,8 @@ pub(super) fn values_count(text: &[u8], parameters: &[Option<Vec<u8>>], spreads:
         count = count.max(text.len() as u64 / 4); // the escape may be any character
     }
     // A vector of numbers or a text search vector has its elements between blanks, or in binary with a NUL behind each.
-    let is_between = |byte: u8| byte == b',' || spreads && (is_blank(byte) || byte == 0);
+    // Behind a lexeme in quotes, there need not be a blank.
+    let is_between = |byte: u8| byte == b',' || spreads && (is_blank(byte) || byte == 0 || byte == b'\'');
     let of_parameters = parameters.iter().flatten().map(|value| {
         let word = |at: usize| Some(u32::from_be_bytes(*value.get(at..)?.first_chunk()?));
         match (word(0), word(4)) {

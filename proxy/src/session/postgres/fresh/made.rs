@@ -186,7 +186,13 @@ impl Fresh {
             return true; // what the text itself defines
         }
         let own = beside(statement, &statement.leads.rows);
-        if of_shapes && statement.leads.recasts && led.has_rows_elsewhere(own, &catalog) {
+        let parents = match statement.count > 1 {
+            true => &statement.leads.parents[..],
+            false => &[],
+        };
+        let own_children = parents.iter().map(|(child, _)| child);
+        let recasts = of_shapes && statement.leads.recasts;
+        if recasts && led.has_rows_elsewhere(own.iter().chain(own_children), &catalog) {
             return true;
         }
         let own_changes = if locks {
@@ -273,15 +279,17 @@ impl Fresh {
 
 impl Led {
     /// Whether rows of one that goes by another name now, or comes to in the text, stand in columns of others.
-    fn has_rows_elsewhere(&self, own: &[Name], catalog: &impl Fn() -> Option<Arc<CatalogView>>) -> bool {
-        if self.rows.is_empty() && own.is_empty() {
+    fn has_rows_elsewhere<'n>(
+        &self,
+        own: impl Iterator<Item = &'n Name>,
+        catalog: &impl Fn() -> Option<Arc<CatalogView>>,
+    ) -> bool {
+        let own = own.map(|name| name.name.clone());
+        let children = self.parents.all().cloned();
+        let names: BTreeSet<String> = self.rows.iter().cloned().chain(children).chain(own).collect();
+        if names.is_empty() {
             return false;
         }
-        let names = self
-            .rows
-            .iter()
-            .cloned()
-            .chain(own.iter().map(|name| name.name.clone()));
         let Some(view) = catalog() else { return true };
         names.into_iter().any(|name| {
             let name = Name { schema: None, name };

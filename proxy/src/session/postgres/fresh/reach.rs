@@ -79,6 +79,11 @@ impl Ways {
         true
     }
 
+    /// Relations that are reached through others.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.above.keys()
+    }
+
     /// Relations through which one is reached.
     pub fn from(&self, below: &str) -> impl Iterator<Item = &String> {
         self.above.get(below).into_iter().flatten()

@@ -1,5 +1,7 @@
 //! What is remembered of names, and what may run by those that are not.
 
+use linegate_policy::Leads;
+
 use super::*;
 
 const NOW: Rules = (1, u64::MAX);
@@ -146,7 +148,12 @@ fn what_is_lost_may_do_more_under_a_name_that_nobody_knows() {
 #[test]
 fn only_what_runs_by_name_is_looked_into() {
     let of = |effects, count, runs_name: Option<Named>, defines: Vec<Named>| {
+        let leads = Leads {
+            runs_by_name: true,
+            ..Leads::default()
+        };
         let statement = Statement {
+            leads,
             effects,
             count,
             runs: runs_name,
@@ -172,4 +179,19 @@ fn only_what_runs_by_name_is_looked_into() {
         2
     );
     assert_eq!(of(Effects::PREPARED, 2, None, prepare), 2);
+    let closes = linegate_sql::read(b"SELECT pg_advisory_unlock_all(); CLOSE ALL; DEALLOCATE ALL; RESET ALL");
+    assert!(
+        matches!(runs(&closes), Runs::Nothing),
+        "as drivers reset a session"
+    );
+    for text in [
+        "CLOSE a; FETCH b",
+        "SELECT 1; EXPLAIN EXECUTE p",
+        "CREATE TABLE t AS EXECUTE p; SELECT 1",
+    ] {
+        assert!(
+            matches!(runs(&linegate_sql::read(text.as_bytes())), Runs::Any),
+            "{text}"
+        );
+    }
 }
