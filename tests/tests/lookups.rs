@@ -1,7 +1,7 @@
 //! What a look-up of a labelled column costs: every value that it may be compared with, each time that this may be another one.
 
 use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
-use linegate_tests::wire::{bind, execute, parse_typed, rows, sync};
+use linegate_tests::wire::{bind, execute, parse, parse_typed, rows, sync};
 use linegate_tests::{Options, RawClient};
 
 /// Values that may be looked up.
@@ -185,6 +185,27 @@ fn parameters_of_types_that_the_catalog_or_settings_spell_are_no_free_values() {
     let well = until_refused(&mut client, |client, _| declared(client, 1184, "2000-01-01"));
     assert!(well <= ROOM, "{well}");
 
+    // Within types that somebody made, there may be such values.
+    under
+        .postgres
+        .sql("SET ROLE app; CREATE TYPE app.pair AS (x regclass); CREATE TYPE app.word AS ENUM ('a')");
+    for kind in ["app.pair", "app.word"] {
+        let kind: u32 = under
+            .postgres
+            .sql(&format!("SELECT '{kind}'::regtype::oid"))
+            .parse()
+            .expect("an OID");
+        assert_eq!(declared(&mut client, kind, "a"), "42501");
+    }
+    for somewhere in ["$1::regclass IS NULL", "$1 < now()"] {
+        let text = format!("SELECT id, {somewhere} FROM app.customers WHERE ssn = $1::text");
+        assert_eq!(
+            code(&say(&mut client, &[parse_typed("", &text, &[]), sync()])),
+            "42501",
+            "{text}"
+        );
+    }
+
     // A portal that goes on.
     let (_under, mut client) = masked();
     client.query("BEGIN");
@@ -310,4 +331,63 @@ fn dates_are_charged_each_time_and_go_with_dates_only() {
         });
         assert!(well <= ROOM, "{kind}: {well}");
     }
+}
+
+#[test]
+fn a_setting_changes_when_its_portal_runs() {
+    let options = Options {
+        policies: policies(),
+        more: "[[label]]\nname = \"seen\"\ntarget = \"shop\"\ncolumns = [\"app.visits.seen\"]\nredact = \"null\"\n".to_owned(),
+        ..Options::default()
+    };
+    let under = under::behind(
+        options,
+        "CREATE TABLE app.visits (id int, seen tstzrange); ALTER TABLE app.visits OWNER TO app",
+    );
+    let mut client = under.client();
+    client.query("BEGIN");
+    for zone in 0..ROOM {
+        let set = format!("SET LOCAL TimeZone = '<x>{zone}'");
+        let bound = [parse("", &set), bind(&format!("s{zone}"), "", &[], 0)];
+        client.send_bytes(&bound.concat());
+    }
+    assert_eq!(code(&say(&mut client, &[sync()])), "no error");
+    let look_up = "SELECT id FROM app.visits WHERE seen = '[2020-01-01 00:00,)'";
+    let mut messages = Vec::new();
+    for zone in 0..ROOM {
+        messages.push(execute(&format!("s{zone}"), 0));
+        messages.extend([parse("", look_up), bind("", "", &[], 0), execute("", 0)]);
+    }
+    messages.push(sync());
+    assert_eq!(
+        code(&say(&mut client, &messages)),
+        "54000",
+        "each is another value"
+    );
+}
+
+#[test]
+fn elements_of_arrays_of_times_are_charged_each_time() {
+    let options = Options {
+        policies: policies(),
+        more: "[[label]]\nname = \"seen\"\ntarget = \"shop\"\ncolumns = [\"app.visits.seen\"]\nredact = \"null\"\n".to_owned(),
+        ..Options::default()
+    };
+    let under = under::behind(
+        options,
+        "CREATE TABLE app.visits (id int, seen timestamptz); ALTER TABLE app.visits OWNER TO app",
+    );
+    let mut client = under.client();
+    let days: Vec<String> = (1..=8).map(|day| format!("2020-01-0{day}")).collect();
+    let prepared = format!(
+        "PREPARE p AS SELECT id FROM app.visits WHERE seen = ANY ('{{{}}}'::timestamp[])",
+        days.join(",")
+    );
+    assert_eq!(code(&client.query(&prepared)), "no error");
+    let mut well = 0;
+    while well < ROOM && code(&client.query("EXECUTE p")) == "no error" {
+        well += 1;
+        client.query(&format!("SET TimeZone = '<x>{}'", well % 12));
+    }
+    assert!(well * days.len() <= ROOM, "{well} times {}", days.len());
 }
