@@ -120,7 +120,10 @@ impl PlanRefusal {
             Self::UnknownOrigin { .. } | Self::Derived { .. } => {
                 Some("Select the columns of the table themselves.")
             }
-            Self::StaleCatalog { .. } | Self::Changed => Some("Try again in a moment."),
+            Self::StaleCatalog { .. } => {
+                Some("Commit first if this transaction has made or renamed it; else try again in a moment.")
+            }
+            Self::Changed => Some("Try again in a moment."),
             Self::TooManyColumns => None,
         }
     }

@@ -15,6 +15,9 @@ use crate::statement::{Name, Statement};
 use crate::subject::setting_name;
 use crate::verdict::{Channel, Reason};
 
+/// Settings of as whom a session acts.
+const ROLES: [&str; 2] = ["role", "session_authorization"];
+
 /// System relations that hold values of columns, texts of statements or secrets. Not `pg_foreign_server`: it holds what
 /// DDL spelled out, which the server shows to everyone and every dump reads; credentials are in the user mappings. How much
 /// memory computed values took is in `pg_backend_memory_contexts`; the pages that a serializable transaction locks in
@@ -100,7 +103,10 @@ fn channel(statement: &Statement, labels: &LabelIndex, masks: &MaskScope) -> Opt
     if effects.contains(Effects::ROLE) && statement.settings.iter().any(|setting| setting == "*") {
         return Some(Channel::Setting("with a computed name".to_owned()));
     }
-    if let Some(setting) = statement.settings.iter().find(|setting| !is_harmless(setting)) {
+    // Without the effect it is only given back.
+    let is_kept_role = |setting: &str| ROLES.contains(&setting) && !effects.contains(Effects::ROLE);
+    let mut settings = statement.settings.iter();
+    if let Some(setting) = settings.find(|setting| !is_harmless(setting) && !is_kept_role(setting)) {
         return Some(Channel::Setting(setting_name(setting).to_owned()));
     }
     if effects.contains(Effects::ALTER)

@@ -211,6 +211,9 @@ impl Reason {
             Self::AroundMask(Channel::Probe(_)) => {
                 "Compare the column itself with a complete value that is written out or a parameter, or ask for the policy action probe."
             }
+            Self::AroundMask(Channel::Flow(_)) => {
+                "Write the columns that are read with their table (alias.column): a bare name may be a labelled column's."
+            }
             Self::AroundMask(Channel::Misnamed(_)) => {
                 "Check the name; a column that was made just now is known in a moment."
             }

@@ -310,9 +310,13 @@ fn sessions_roles_and_servers() {
         ("SET ROLE admin", "role sets role=admin"),
         ("SET LOCAL ROLE NONE", "role sets role=none"),
         ("SET \"ROLE\" = 'admin'", "role sets role=admin"),
-        ("RESET ROLE", "role sets role"),
+        ("RESET ROLE", "set sets role"),
         ("SET SESSION AUTHORIZATION x", "role sets session_authorization=x"),
-        ("RESET SESSION AUTHORIZATION", "role sets session_authorization"),
+        ("RESET SESSION AUTHORIZATION", "set sets session_authorization"),
+        (
+            "SET SESSION AUTHORIZATION DEFAULT",
+            "set sets session_authorization",
+        ),
         (
             "SELECT set_config('Search_Path', 'x', false)",
             "select+set calls set_config sets search_path=x",

@@ -207,7 +207,9 @@ impl<'a> Walker<'a> {
                     _ if is_reset && SIZES.contains(&name) => Some("default".into()),
                     _ => None,
                 };
-                self.setting(name, value.as_deref(), effects);
+                // As DISCARD ALL does: back to the role that linegate logged in as.
+                let resets = is_reset && (ROLES.contains(&name)) && effects.is_none();
+                self.setting(name, value.as_deref(), effects.or(resets.then_some(Effects::SET)));
             }
         }
     }
@@ -220,6 +222,8 @@ impl<'a> Walker<'a> {
     }
 }
 
+/// Settings of as whom a session acts.
+const ROLES: [&str; 2] = ["role", "session_authorization"];
 /// Settings of how much memory a statement may use before it takes its rows in portions.
 const SIZES: [&str; 2] = ["hash_mem_multiplier", "work_mem"];
 
