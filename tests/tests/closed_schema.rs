@@ -44,6 +44,10 @@ CREATE TABLE scr.np (LIKE scr.base); CREATE TABLE scr.own_parent (id int, t text
 CREATE TABLE scr.held (id int, note text); CREATE TABLE safe.holds (r scr.held);
 CREATE TABLE scr.npw (id int, note text) PARTITION BY LIST (id);
 CREATE TABLE scr.fed (a int, b int); CREATE FUNCTION safe.fed(scr.fed) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE scr.numbered (id serial, x int); CREATE VIEW safe.vseq AS SELECT last_value FROM scr.numbered_id_seq;
+CREATE TABLE scr.pointed (id int); CREATE TABLE safe.points (t oid DEFAULT 'scr.pointed'::regclass);
+CREATE TABLE scr.mid (id int, note text) PARTITION BY LIST (id); CREATE TABLE scr.leaf PARTITION OF scr.mid DEFAULT;
+CREATE TABLE safe.leaves (r scr.leaf); CREATE VIEW scr.vpc AS SELECT * FROM pg_class;
 CREATE VIEW scr.fv AS SELECT 1 AS a; CREATE FUNCTION safe.atomic() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM scr.fv; END;
 CREATE TABLE scr.counted2 (a int, b int); CREATE STATISTICS safe.sx ON a, b FROM scr.counted2;
 CREATE TABLE scr.stated (a int, b int); CREATE STATISTICS scr.sy ON a, b FROM scr.stated;
@@ -111,6 +115,15 @@ fn what_goes_along_is_asked_about() {
             "ALTER TABLE scr.w ADD CHECK (set_config('search_path', 'safe', false) = note)",
             "CREATE TABLE pg_catalog.x (a int)",
             "DROP TABLE scr.fed CASCADE",
+            "DROP TABLE scr.numbered CASCADE",
+            "ALTER TABLE scr.numbered DROP COLUMN id CASCADE",
+            "DROP TABLE scr.pointed CASCADE",
+            "ALTER TABLE scr.mid RENAME TO mid2; ALTER TABLE scr.mid2 DROP COLUMN note",
+            "ALTER TABLE scr.counted2 DROP COLUMN b CASCADE",
+            "ALTER TABLE scr.counted2 RENAME TO c9; ALTER TABLE scr.c9 DROP COLUMN b",
+            "DROP COLLATION ucs_basic",
+            "ALTER TEXT SEARCH PARSER \"default\" RENAME TO zz",
+            "ALTER DOMAIN cardinal_number DROP CONSTRAINT cardinal_number_domain_check",
             "DROP VIEW scr.fv CASCADE",
             "DROP TABLE scr.counted2",
             "ALTER TABLE scr.counted2 DROP COLUMN b",
@@ -471,4 +484,48 @@ fn a_table_that_another_session_gives_a_sequence_is_not_dropped_with_it() {
     assert_ne!(code(&other.read_to_ready()), "no error");
     let default = "SELECT count(*) FROM pg_attrdef WHERE adrelid = 'safe.uses'::regclass";
     assert_eq!(under.postgres.sql(default), "1");
+}
+
+#[test]
+fn portals_mean_what_their_names_mean_when_they_run() {
+    let (under, mut client) = closed();
+    let safe =
+        "SELECT (SELECT count(*) FROM pg_views WHERE viewname = 'bv'), (SELECT count(*) FROM pg_attribute
+                WHERE attrelid = 'scr.held'::regclass AND attname = 'note')";
+    for (first, second) in [
+        ("ALTER TABLE scr.base INHERIT scr.np", "DROP TABLE scr.np CASCADE"),
+        (
+            "ALTER TABLE scr.npw ATTACH PARTITION scr.held DEFAULT",
+            "ALTER TABLE scr.npw DROP COLUMN note",
+        ),
+    ] {
+        for swapped in [false, true] {
+            let (one, two) = (
+                [parse("s0", first), bind("p0", "s0", &[], 0)].concat(),
+                [parse("s1", second), bind("p1", "s1", &[], 0)].concat(),
+            );
+            let bound = if swapped {
+                [two, one].concat()
+            } else {
+                [one, two].concat()
+            };
+            let answer = say(&mut client, &[bound, execute("p0", 0), execute("p1", 0), sync()]);
+            assert_eq!(code(&answer), "42501", "{second}, bound first: {swapped}");
+            client.query("DEALLOCATE ALL");
+        }
+    }
+    assert_eq!(under.postgres.sql(safe), "1|1");
+    // In order, a migration's portals run.
+    let steps = [
+        "CREATE TABLE scr.m (a int, b int)",
+        "ALTER TABLE scr.m DROP COLUMN b",
+        "DROP TABLE scr.m",
+    ];
+    for step in steps {
+        let answer = say(
+            &mut client,
+            &[parse("", step), bind("", "", &[], 0), execute("", 0), sync()],
+        );
+        assert_eq!(code(&answer), "no error", "{step}");
+    }
 }

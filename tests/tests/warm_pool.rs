@@ -454,6 +454,7 @@ fn connections_under_tls_wait_as_well() {
     assert_eq!(one(&mut client, long).len(), 300_000);
     leaves(&mut client, &postgres);
     postgres.sql(&format!("SELECT pg_terminate_backend({ours})"));
+    is_gone(&postgres, ours);
     assert_ne!(pid(&linegate.client(&lease)), ours);
 }
 

@@ -16,7 +16,7 @@ use pg_raw_parse::{Node, nodes};
 
 use linegate_policy::{LabelIndex, Name};
 
-use crate::lineage::is_listed;
+use crate::lineage::is_spelled_out;
 use crate::parse::plain;
 use crate::walk::children::{any_below, names_a_column};
 use crate::walk::names;
@@ -107,7 +107,7 @@ pub(crate) fn makes_rows(node: Node<'_>) -> bool {
         return true;
     }
     match name.name.as_str() {
-        "unnest" => !call.args().iter().all(is_listed),
+        "unnest" => !call.args().iter().all(is_spelled_out),
         name => !FIXED.contains(&name) && !ONE_VALUE.contains(&name),
     }
 }
@@ -139,7 +139,7 @@ fn equates(expr: &nodes::A_Expr, target: &Target<'_>) -> bool {
         A_Expr_Kind::AEXPR_NOT_DISTINCT => equal(left, right, target),
         A_Expr_Kind::AEXPR_OP_ANY if is_equals(expr.name()) => {
             // An array may be made that holds every value there is.
-            is_column(left, target) && is_listed(right)
+            is_column(left, target) && is_spelled_out(right)
         }
         A_Expr_Kind::AEXPR_IN if is_equals(expr.name()) => match right {
             Node::NodeList(values) => is_among(left, values, target),

@@ -26,6 +26,29 @@ pub const FUNCTION: &str = "a function that is not known";
 /// Effects on rows that rules, views and foreign keys react to.
 const CHANGES: Effects = Effects::INSERT.with(Effects::UPDATE).with(Effects::DELETE);
 
+/// Whether a relation is one of the server's own catalogs, or a view over one.
+fn shows_catalog(oid: u32, index: &LabelIndex) -> bool {
+    let mut work = vec![oid];
+    let mut seen = BTreeSet::from([oid]);
+    while let Some(oid) = work.pop() {
+        let Some(known) = index.known_by_oid(oid) else {
+            continue;
+        };
+        match known.kind {
+            b'r' if oid < OURS_FROM => return true,
+            b'v' => work.extend(
+                known
+                    .sources
+                    .iter()
+                    .copied()
+                    .filter(|source| seen.insert(*source)),
+            ),
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Adds to a statement what its relations and functions bring along.
 pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     functions(statement, index);
@@ -45,17 +68,20 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         .with(Effects::TRUNCATE);
     let tends = shapes.with(Effects::MAINTENANCE);
     let is_systems_own = |name: &Name| match name.schema.as_deref() {
-        Some("pg_catalog" | "information_schema") => statement.effects.intersects(shapes),
+        Some("pg_catalog") => statement.effects.intersects(shapes),
+        Some("information_schema") => statement.effects.intersects(shapes.with(FIRES)),
         Some("pg_toast") => statement.effects.intersects(tends),
         Some(_) => false,
         None => {
-            let mut known = index.known(name);
+            let is_in = |schemas: &[&str]| index.known(name).any(|known| schemas.contains(&known.schema));
+            let systems = ["pg_catalog", "information_schema"];
             let is_systems = statement.effects.intersects(shapes)
-                && (known
-                    .any(|known| matches!(known.schema, "pg_catalog" | "pg_toast" | "information_schema"))
+                && (is_in(&systems)
+                    || is_in(&["pg_toast"])
                     || index
                         .schemas_of_objects(name)
-                        .any(|schema| schema == "pg_catalog"));
+                        .any(|schema| systems.contains(&schema)))
+                || statement.effects.intersects(FIRES) && is_in(&["information_schema"]);
             is_systems || statement.effects.intersects(tends) && name.name.starts_with("pg_toast_")
         }
     };
@@ -64,17 +90,17 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
     }
     // Whoever locks the server's own catalogs stops everybody who changes shapes, and whoever waits for a reading of them.
     let is_systems = |name: &Name| index.known(name).any(|known| known.oid < OURS_FROM);
-    let is_catalog = |name: &Name| {
-        let mut known = index.known(name);
-        known.any(|known| known.oid < OURS_FROM && known.kind == b'r')
-    };
+    // FOR UPDATE and LOCK of a view lock what it shows.
+    let is_catalog = |name: &Name| index.known(name).any(|known| shows_catalog(known.oid, index));
     let locks = statement.effects.contains(Effects::LOCK);
     let modifies = statement
         .settings
         .iter()
         .any(|setting| setting.starts_with(SYSTEM_MODS));
     if modifies
-        || locks && (statement.writes.iter().any(is_systems) || statement.reads.iter().any(is_catalog))
+        || locks
+            && (statement.writes.iter().any(is_systems)
+                || statement.reads.iter().chain(&statement.writes).any(is_catalog))
     {
         statement.effects = statement.effects.with(Effects::SERVER);
     }

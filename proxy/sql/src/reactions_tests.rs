@@ -194,6 +194,8 @@ fn a_lock_on_the_servers_own_catalogs_is_more_than_a_lock() {
         relations: vec![
             Relation::new(3256, "pg_catalog", "pg_policy", b'r', Vec::new()),
             relation(20_000, "orders", b'r', &[]),
+            relation(20_001, "over", b'v', &[3256]),
+            relation(20_002, "over_over", b'v', &[20_001]),
         ],
         ..Catalog::default()
     };
@@ -202,6 +204,7 @@ fn a_lock_on_the_servers_own_catalogs_is_more_than_a_lock() {
     for text in [
         "LOCK TABLE pg_catalog.pg_policy",
         "LOCK app.orders, pg_policy IN SHARE MODE",
+        "LOCK app.over_over",
     ] {
         assert_eq!(effects(text), Effects::LOCK.with(Effects::SERVER), "{text}");
     }
@@ -213,6 +216,8 @@ fn a_lock_on_the_servers_own_catalogs_is_more_than_a_lock() {
         reads.with(Effects::SERVER)
     );
     for (text, holds_up) in [
+        ("SELECT 1 FROM app.over FOR SHARE", true),
+        ("SELECT 1 FROM app.over", false),
         ("REINDEX TABLE pg_catalog.pg_policy", true),
         ("REINDEX TABLE pg_policy", true),
         ("REINDEX INDEX pg_class_oid_index", true),

@@ -38,7 +38,7 @@ macro_rules! node {
 /// What depends on what, as pairs of an object and one that goes, or loses something, when it is dropped with CASCADE. A relation
 /// is its OID (a sequence between a table and others' defaults, like any other object), with its row type, indexes, constraints, defaults, rules, triggers, policies and statistics; any other object is its own OID
 /// beside that of its catalog, in the upper half. Left out is what [`super::QUERIES`] ask in other ways: what views and rules
-/// show, foreign keys, children.
+/// show, foreign keys, children. At a sequence of a table, all that uses it.
 pub(super) const DEPENDENTS: &str = concat!(
     "\
 WITH d AS MATERIALIZED (
@@ -49,8 +49,11 @@ SELECT DISTINCT d.classid, d.objid, d.refclassid, d.refobjid
                             'pg_catalog.pg_publication'::pg_catalog.regclass)
    AND CASE d.refclassid
        WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.deptype = 'n' AND d.classid NOT IN (
-            'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass,
-            'pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_attrdef'::pg_catalog.regclass)
+            'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass)
+        AND NOT (d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+                 AND EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid = d.objid AND k.contype = 'f'))
+        AND NOT (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+                 AND EXISTS (SELECT FROM pg_catalog.pg_class q WHERE q.oid = d.refobjid AND q.relkind = 'S'))
        WHEN 'pg_catalog.pg_type'::pg_catalog.regclass THEN d.deptype <> 'i' OR d.classid <> 'pg_catalog.pg_type'::pg_catalog.regclass
        ELSE d.deptype = 'n' OR d.refclassid <> 'pg_catalog.pg_constraint'::pg_catalog.regclass END)
 SELECT DISTINCT x.given, x.taken FROM (
@@ -61,15 +64,19 @@ SELECT ",
     " AS taken
   FROM d
 UNION ALL
-SELECT CASE e.side WHEN 1 THEN s.refobjid::pg_catalog.int8 ELSE d.refclassid::pg_catalog.int8 * 4294967296 + d.refobjid::pg_catalog.int8 END,
-       CASE e.side WHEN 2 THEN f.adrelid::pg_catalog.int8 ELSE d.refclassid::pg_catalog.int8 * 4294967296 + d.refobjid::pg_catalog.int8 END
-  FROM pg_catalog.pg_depend d
-  JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
-  JOIN pg_catalog.pg_depend s ON s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.objid = d.refobjid
-   AND s.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.deptype IN ('a', 'i')
+SELECT CASE e.side WHEN 1 THEN o.owner ELSE o.sequence END, CASE e.side WHEN 1 THEN o.sequence ELSE o.taken END
+  FROM (SELECT s.refobjid::pg_catalog.int8 AS owner,
+               'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + s.objid::pg_catalog.int8 AS sequence, ",
+    node!("d.classid", "d.objid"),
+    " AS taken
+          FROM pg_catalog.pg_depend s
+          JOIN pg_catalog.pg_class q ON q.oid = s.objid AND q.relkind = 'S'
+          JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = s.objid
+           AND d.deptype = 'n'
+         WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND s.deptype IN ('a', 'i')) o
  CROSS JOIN (VALUES (1), (2)) AS e(side)
- WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.deptype = 'n'
-   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND f.adrelid <> s.refobjid
+ WHERE o.taken <> o.owner
 ) x WHERE x.given <> x.taken"
 );
 
@@ -82,18 +89,19 @@ SELECT c.relnamespace AS schema, c.relname AS name, i.indrelid::pg_catalog.int8 
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid WHERE c.oid >= 16384
 UNION ALL SELECT t.typnamespace, t.typname, 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + t.oid::pg_catalog.int8
   FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
- WHERE (t.typrelid = 0 OR c.relkind = 'c') AND (t.typtype <> 'b' OR t.typcategory <> 'A') AND t.oid >= 16384
+ WHERE (t.typrelid = 0 OR c.relkind = 'c') AND (t.typtype <> 'b' OR t.typcategory <> 'A')
+   AND (t.oid >= 16384 OR t.typtype = 'd')
 UNION ALL SELECT p.pronamespace, p.proname, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + p.oid::pg_catalog.int8
   FROM pg_catalog.pg_proc p WHERE p.oid >= 16384
 UNION ALL SELECT o.oprnamespace, o.oprname, 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + o.oid::pg_catalog.int8
   FROM pg_catalog.pg_operator o WHERE o.oid >= 16384
 UNION ALL SELECT s.stxnamespace, s.stxname, s.stxrelid::pg_catalog.int8 FROM pg_catalog.pg_statistic_ext s
 UNION ALL SELECT l.collnamespace, l.collname, 'pg_catalog.pg_collation'::pg_catalog.regclass::pg_catalog.int8 * 4294967296 + l.oid::pg_catalog.int8
-  FROM pg_catalog.pg_collation l WHERE l.oid >= 16384
+  FROM pg_catalog.pg_collation l WHERE l.oid >= 16384 OR l.collname NOT LIKE '%-x-icu'
 UNION ALL SELECT x.cfgnamespace, x.cfgname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_config x
 UNION ALL SELECT x.dictnamespace, x.dictname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_dict x
-UNION ALL SELECT x.prsnamespace, x.prsname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_parser x WHERE x.oid >= 16384
-UNION ALL SELECT x.tmplnamespace, x.tmplname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_template x WHERE x.oid >= 16384
+UNION ALL SELECT x.prsnamespace, x.prsname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_parser x
+UNION ALL SELECT x.tmplnamespace, x.tmplname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_ts_template x
 UNION ALL SELECT x.opcnamespace, x.opcname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_opclass x WHERE x.oid >= 16384
 UNION ALL SELECT x.opfnamespace, x.opfname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_opfamily x WHERE x.oid >= 16384
 UNION ALL SELECT x.connamespace, x.conname, x.tableoid::pg_catalog.int8 * 4294967296 + x.oid::pg_catalog.int8 FROM pg_catalog.pg_conversion x WHERE x.oid >= 16384

@@ -239,8 +239,30 @@ fn may_be_sorted(type_oid: u32) -> bool {
     matches!(type_oid, 790 | 1082 | 1114 | 1184 | 1560 | 1562 | 3614)
 }
 
+/// An array whose values stand in the text or in one parameter and are those values whatever settings and the catalog say.
+pub(super) fn is_listed(node: Node<'_>) -> bool {
+    is_spelled_out(node) && is_kept(node, false)
+}
+
+/// Whether the values of what is spelled out stay themselves. `is_written`: they are written as another type.
+fn is_kept(node: Node<'_>, is_written: bool) -> bool {
+    match node {
+        Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
+            let varies = types::goes_by_settings(kind);
+            let is_known = types::is_built_in(kind) && !types::goes_by_names(kind);
+            is_known && !(is_written && varies) && is_kept(cast.arg(), is_written || !varies)
+        }),
+        Node::A_ArrayExpr(array) => array
+            .elements()
+            .iter()
+            .all(|element| is_kept(element, is_written)),
+        Node::FuncCall(call) => call.args().iter().all(|argument| is_kept(argument, true)),
+        _ => true,
+    }
+}
+
 /// An array whose values stand in the text or in one parameter: not one that an expression makes many of.
-pub(crate) fn is_listed(node: Node<'_>) -> bool {
+pub(crate) fn is_spelled_out(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) => true,
         Node::TypeCast(cast) => {
@@ -250,13 +272,13 @@ pub(crate) fn is_listed(node: Node<'_>) -> bool {
                 .and_then(|kind| builtin_name(plain(kind.names())));
             !matches!(name, Some("box" | "int2vector" | "oidvector" | "tsvector"))
                 && types::casts_plainly(cast)
-                && is_listed(cast.arg())
+                && is_spelled_out(cast.arg())
         }
-        Node::A_ArrayExpr(array) => array.elements().iter().all(is_listed),
+        Node::A_ArrayExpr(array) => array.elements().iter().all(is_spelled_out),
         Node::FuncCall(call) => {
             // Budgets count values by the commas between them.
             builtin_name(call.funcname()) == Some("string_to_array")
-                && call.args().first().is_some_and(is_listed)
+                && call.args().first().is_some_and(is_spelled_out)
                 && call.args().len() == 2
                 && call.args().get(1).is_some_and(is_comma)
         }

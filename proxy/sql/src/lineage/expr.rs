@@ -76,7 +76,7 @@ impl Reader<'_> {
                 let number = usize::try_from(parameter.number).unwrap_or_default();
                 match self.parameters.get(number.wrapping_sub(1)) {
                     Some(declared) => declared.clone(),
-                    None if self.doubtful.contains(&parameter.number) => Value::OTHER,
+                    None if self.is_doubtful(parameter.number) => Value::OTHER,
                     None => Value::CONSTANT,
                 }
             }
@@ -135,6 +135,11 @@ impl Reader<'_> {
             }
             _ => self.document(node),
         }
+    }
+
+    fn is_doubtful(&self, parameter: i32) -> bool {
+        let doubtful = self.doubtful.as_ref();
+        doubtful.is_none_or(|doubtful| doubtful.contains(&parameter))
     }
 
     pub(super) fn made_of(&mut self, list: &NodeList) -> Value {

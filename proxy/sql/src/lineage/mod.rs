@@ -37,7 +37,7 @@ mod write;
 
 use std::collections::BTreeSet;
 
-pub(crate) use self::condition::is_listed;
+pub(crate) use self::condition::is_spelled_out;
 use crate::reactions;
 use crate::walk::children::any_below;
 use linegate_identity::Effects;
@@ -131,7 +131,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         reader.found.followed = !keeps_prepared && !explains && !shadows;
         return reader.found;
     }
-    reader.doubtful = parameters::doubtful(statements, names(), index);
+    reader.doubtful = parameters::doubtful(statements, index);
     reader.text(statements);
     if statement.settings.iter().any(|setting| moves_values(setting)) {
         // Within one text, a literal may be another value for each row.
@@ -160,8 +160,8 @@ struct Reader<'a> {
     levels: Vec<Level>,
     /// WITH names in reach, innermost last.
     ctes: Vec<(String, Cte)>,
-    /// Parameters whose type something else in the text may decide.
-    doubtful: BTreeSet<i32>,
+    /// Parameters whose type something else in the text may decide; `None` for all.
+    doubtful: Option<BTreeSet<i32>>,
     /// What the parameters are that PREPARE declares.
     parameters: Vec<Value>,
     /// The text is a function's body: a name that is no column is one of its arguments.
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
             found: Lineage::default(),
             levels: Vec::new(),
             ctes: Vec::new(),
-            doubtful: BTreeSet::new(),
+            doubtful: Some(BTreeSet::new()),
             parameters: Vec::new(),
             in_body: false,
             explains: false,

@@ -8,23 +8,21 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use linegate_policy::{LabelIndex, Name};
+use linegate_policy::LabelIndex;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::A_Expr_Kind;
 use pg_raw_parse::{Node, nodes};
 
 use super::{builtin_name, types};
 use crate::walk::children::any_below;
+use crate::walk::names;
 
-/// The parameters of a text that names these relations, by number.
-pub(super) fn doubtful<'n>(
-    statements: &NodeList,
-    relations: impl Iterator<Item = &'n Name>,
-    index: &LabelIndex,
-) -> BTreeSet<i32> {
-    let columns = Columns::of(statements, relations, index);
+/// The parameters of a text, by number; `None` for all that there are.
+pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Option<BTreeSet<i32>> {
+    let queries: Vec<Node<'_>> = statements.iter().map(query_of).collect();
+    let columns = Columns::of(&queries, index);
     let (all, steady) = (Places::default(), Places::default());
-    any_below(Node::NodeList(statements), |node| {
+    let look = |node: Node<'_>| {
         match node {
             Node::ParamRef(_) => all.count(node),
             Node::TypeCast(cast) if cast.type_name().is_some_and(types::is_steady) => {
@@ -52,10 +50,13 @@ pub(super) fn doubtful<'n>(
             _ => {}
         }
         false
-    });
+    };
+    if queries.iter().any(|query| any_below(*query, look)) {
+        return None; // something in it is not known here
+    }
     let (all, steady) = (all.0.into_inner(), steady.0.into_inner());
     let is_doubtful = |number: &i32| all[number] > 1 && steady.get(number) != all.get(number);
-    all.keys().copied().filter(is_doubtful).collect()
+    Some(all.keys().copied().filter(is_doubtful).collect())
 }
 
 /// How often each parameter stands somewhere.
@@ -92,38 +93,98 @@ fn compares(expr: &nodes::A_Expr) -> bool {
     is_kind && is_known
 }
 
-/// Columns of the relations that a text names, where no name of one may be another's.
-struct Columns(BTreeMap<String, bool>);
+/// What a statement runs, shows or keeps.
+fn query_of(node: Node<'_>) -> Node<'_> {
+    match node {
+        Node::RawStmt(raw) => query_of(raw.stmt()),
+        Node::PrepareStmt(prepare) => query_of(prepare.query()),
+        Node::DeclareCursorStmt(declare) => query_of(declare.query()),
+        Node::ExplainStmt(explain) => query_of(explain.query()),
+        Node::CreateTableAsStmt(create) => query_of(create.query()),
+        Node::ViewStmt(view) => query_of(view.query()),
+        Node::CopyStmt(copy) if !matches!(copy.query(), Node::None) => query_of(copy.query()),
+        other => other,
+    }
+}
+
+/// Columns of labelled relations, by what these are called: nobody under a mask gives them other types. Of other relations, the open
+/// transaction may have made something else than the catalog says.
+#[derive(Default)]
+struct Columns {
+    items: BTreeMap<String, BTreeMap<String, bool>>,
+    /// There are no others, so that a column without its relation is one of theirs.
+    is_all: bool,
+}
 
 impl Columns {
-    fn of<'n>(statements: &NodeList, relations: impl Iterator<Item = &'n Name>, index: &LabelIndex) -> Self {
-        let mut columns = BTreeMap::new();
-        if any_below(Node::NodeList(statements), names_columns) {
-            return Self(columns);
+    fn of(queries: &[Node<'_>], index: &LabelIndex) -> Self {
+        let columns = RefCell::new(Self {
+            is_all: true,
+            ..Self::default()
+        });
+        let look = |node: Node<'_>| {
+            if let Node::RangeVar(relation) = node {
+                columns.borrow_mut().add(relation, index);
+            }
+            names_columns(node)
+        };
+        match queries.iter().any(|query| any_below(*query, look)) {
+            true => Self::default(),
+            false => columns.into_inner(),
         }
-        for name in relations {
-            let mut is_known = false;
-            for column in index.known(name).flat_map(|known| known.columns) {
-                is_known = true;
+    }
+
+    fn add(&mut self, relation: &nodes::RangeVar, index: &LabelIndex) {
+        let name = names::relation(relation);
+        let called = relation.alias().and_then(|alias| alias.aliasname());
+        let called = called.unwrap_or(&name.name).to_owned();
+        let mut own: Option<BTreeMap<String, bool>> = None;
+        for known in index.known(&name) {
+            if !known.is_labelled {
+                own = None;
+                break;
+            }
+            let columns = own.get_or_insert_default();
+            for column in known.columns {
                 let kind = column.type_oid;
                 let is_steady = !types::oid_goes_by_settings(kind) && !types::oid_goes_by_names(kind);
                 *columns.entry(column.name.clone()).or_insert(true) &= is_steady;
             }
-            if !is_known {
-                return Self(BTreeMap::new());
+        }
+        self.is_all &= own.is_some();
+        let own = own.unwrap_or_default();
+        match self.items.get_mut(&called) {
+            // Two of one name: what both have.
+            Some(columns) => columns.retain(|name, is_steady| {
+                *is_steady &= own.get(name) == Some(&true);
+                *is_steady
+            }),
+            None => {
+                self.items.insert(called, own);
             }
         }
-        Self(columns)
     }
 
     /// Whether it is a literal, or a column whose type's values are written in one way.
     fn is_steady(&self, node: Node<'_>) -> bool {
-        match node {
-            Node::ColumnRef(column) => {
-                let last = column.fields().iter().next_back().and_then(Node::as_str);
-                last.is_some_and(|name| self.0.get(name) == Some(&true))
+        let Node::ColumnRef(column) = node else {
+            return is_literal(node);
+        };
+        let parts: Vec<&str> = column.fields().iter().filter_map(Node::as_str).collect();
+        match parts[..] {
+            [name] if self.is_all && column.fields().len() == 1 => {
+                let mut found = self
+                    .items
+                    .values()
+                    .filter_map(|columns| columns.get(name))
+                    .peekable();
+                found.peek().is_some() && found.all(|is_steady| *is_steady)
             }
-            node => is_literal(node),
+            [item, name] if column.fields().len() == 2 => {
+                let columns = self.items.get(item);
+                columns.and_then(|columns| columns.get(name)) == Some(&true)
+            }
+            _ => false,
         }
     }
 }

@@ -115,6 +115,7 @@ impl<'a> Walker<'a> {
                 }
             }
         }
+        self.with_statistics(seen);
     }
 }
 

@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// Whether the open transaction has had a statement change or show other rows than the catalog says.
-    fn is_led_elsewhere(&self, statement: &Statement) -> bool {
+    pub(super) fn is_led_elsewhere(&self, statement: &Statement) -> bool {
         let latest = || self.catalog.latest();
         let judged = self.standing.borrow().subject.judged_by_relation();
         self.fresh.hides(statement, latest) || self.fresh.hides_rows(statement, judged, latest)

@@ -487,10 +487,9 @@ impl Session {
     /// A statement that was decided before, as it is decided now. The same one where nothing has changed.
     pub async fn renewed(&self, asked: &Rc<Asked>) -> Rc<Asked> {
         let runs_nothing = matches!(runs(&asked.decision.statement), Runs::Nothing);
-        let is_hidden = asked.is_read
-            && self
-                .fresh
-                .hides(&asked.decision.statement, || self.catalog.latest());
+        // By now the session itself may have led its names elsewhere.
+        let is_hidden =
+            asked.is_read && self.relies_on_catalog() && self.is_led_elsewhere(&asked.decision.statement);
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return asked.clone();
         }

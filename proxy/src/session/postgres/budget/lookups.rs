@@ -132,11 +132,17 @@ impl Spending {
         }
     }
 
+    /// Whether a value that it compares with may be another each time, or one of what it runs by name.
+    fn varies(&self, asked: &Asked) -> bool {
+        let is_by_name = asked.decision.effects.contains(Effects::PREPARED);
+        goes_by_settings(asked) || self.behind(asked, is_by_name).by_settings
+    }
+
     /// Charges what a portal compares with anew each time that it goes on.
     pub fn goes_on(&self, session: &Session, asked: &Asked) -> Result<(), Refusal> {
         let limits = |charges: &&Rc<Charges>| charges.limits(BudgetKind::Lookups);
         match asked.charges.as_ref().filter(limits) {
-            Some(charges) if goes_by_settings(asked) => self
+            Some(charges) if self.varies(asked) => self
                 .look_up(session, asked, charges, &[], clock::now())
                 .map_err(refusal),
             _ => Ok(()),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use linegate_identity::Effects;
-use linegate_policy::{Name, Statement};
+use linegate_policy::{LabelIndex, Name, Statement};
 use linegate_sql::Recoded;
 
 use super::reach::{ANY, Names, Ways};
@@ -277,6 +277,17 @@ impl Fresh {
     }
 }
 
+/// Whether something of a table's rows, or its children's, is elsewhere: in columns, types and statistics.
+fn is_held_elsewhere(oid: u32, labels: &LabelIndex) -> bool {
+    let mut family = labels.children_of(oid);
+    family.insert(oid);
+    family.into_iter().any(|oid| {
+        !labels.holding_rows_of(oid).is_empty()
+            || !labels.types_of_rows(oid).is_empty()
+            || !labels.statistics_elsewhere(oid).is_empty()
+    })
+}
+
 impl Led {
     /// Whether rows of one that goes by another name now, or comes to in the text, stand in columns of others.
     fn has_rows_elsewhere<'n>(
@@ -294,7 +305,7 @@ impl Led {
         names.into_iter().any(|name| {
             let name = Name { schema: None, name };
             let mut known = view.labels.known(&name);
-            name.name == ANY || known.any(|known| !view.labels.holding_rows_of(known.oid).is_empty())
+            name.name == ANY || known.any(|known| is_held_elsewhere(known.oid, &view.labels))
         })
     }
 
