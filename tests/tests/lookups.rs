@@ -22,6 +22,18 @@ fn masked() -> (Under, RawClient) {
     (under, client)
 }
 
+/// The same with more columns that are labelled.
+fn labelled(columns: &[&str], sql: &str) -> Under {
+    let options = Options {
+        policies: policies(),
+        more: format!(
+            "[[label]]\nname = \"more\"\ntarget = \"shop\"\ncolumns = {columns:?}\nredact = \"null\"\n"
+        ),
+        ..Options::default()
+    };
+    under::behind(options, sql)
+}
+
 /// Asks until there is no room; how often that went well.
 #[track_caller]
 fn until_refused(client: &mut RawClient, mut ask: impl FnMut(&mut RawClient, usize) -> String) -> usize {
@@ -274,14 +286,8 @@ fn what_was_prepared_before_a_mask_came_is_asked_again() {
 
 #[test]
 fn dates_are_charged_each_time_and_go_with_dates_only() {
-    let options = Options {
-        policies: policies(),
-        more: "[[label]]\nname = \"born\"\ntarget = \"shop\"\ncolumns = [\"app.births.born\", \"app.births.word\"]\nredact = \"null\"\n"
-            .to_owned(),
-        ..Options::default()
-    };
-    let under = under::behind(
-        options,
+    let under = labelled(
+        &["app.births.born", "app.births.word"],
         "CREATE TABLE app.births (id int, born date, word text); ALTER TABLE app.births OWNER TO app;
          INSERT INTO app.births VALUES (1, '2000-02-01', '2000-02-01')",
     );
@@ -335,13 +341,8 @@ fn dates_are_charged_each_time_and_go_with_dates_only() {
 
 #[test]
 fn a_setting_changes_when_its_portal_runs() {
-    let options = Options {
-        policies: policies(),
-        more: "[[label]]\nname = \"seen\"\ntarget = \"shop\"\ncolumns = [\"app.visits.seen\"]\nredact = \"null\"\n".to_owned(),
-        ..Options::default()
-    };
-    let under = under::behind(
-        options,
+    let under = labelled(
+        &["app.visits.seen"],
         "CREATE TABLE app.visits (id int, seen tstzrange); ALTER TABLE app.visits OWNER TO app",
     );
     let mut client = under.client();
@@ -368,13 +369,8 @@ fn a_setting_changes_when_its_portal_runs() {
 
 #[test]
 fn elements_of_arrays_of_times_are_charged_each_time() {
-    let options = Options {
-        policies: policies(),
-        more: "[[label]]\nname = \"seen\"\ntarget = \"shop\"\ncolumns = [\"app.visits.seen\"]\nredact = \"null\"\n".to_owned(),
-        ..Options::default()
-    };
-    let under = under::behind(
-        options,
+    let under = labelled(
+        &["app.visits.seen"],
         "CREATE TABLE app.visits (id int, seen timestamptz); ALTER TABLE app.visits OWNER TO app",
     );
     let mut client = under.client();

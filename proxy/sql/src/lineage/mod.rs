@@ -54,8 +54,12 @@ use value::{Set, Value};
 /// Expressions and queries within each other that are followed: each costs stack.
 const DEPTH_MAX: u32 = 160;
 
-/// Nodes that are looked at, repeated looks at recursive queries included.
+/// Nodes that are looked at, repeated looks included: at recursive queries, and at what is evaluated only sometimes.
 const NODES_MAX: usize = 1 << 20;
+/// And how often each node of a text is looked at on the average; operators within operators could be looked at without end.
+const LOOKS_MAX: usize = 64;
+/// Nodes that any text may be worth.
+const NODES_MIN: usize = 1 << 12;
 
 /// FirstNormalObjectId: what the server came with is below.
 const OURS_FROM: u32 = 16384;
@@ -189,6 +193,8 @@ struct Reader<'a> {
     belt: belt::Belt,
     depth: u32,
     nodes: usize,
+    /// As many as are looked at.
+    nodes_max: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -214,6 +220,7 @@ impl<'a> Reader<'a> {
             belt: belt::Belt::default(),
             depth: 0,
             nodes: 0,
+            nodes_max: NODES_MAX,
         }
     }
 
@@ -226,7 +233,7 @@ impl<'a> Reader<'a> {
     /// Goes one step down, or finds that it is too deep.
     fn enter(&mut self) -> bool {
         self.nodes += 1;
-        if self.depth >= DEPTH_MAX || self.nodes > NODES_MAX {
+        if self.depth >= DEPTH_MAX || self.nodes > self.nodes_max {
             self.unknown(TOO_DEEP);
             return false;
         }

@@ -13,13 +13,14 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::A_Expr_Kind;
 use pg_raw_parse::{Node, nodes};
 
+use super::statement::core;
 use super::{builtin_name, types};
 use crate::walk::children::any_below;
 use crate::walk::names;
 
 /// The parameters of a text, by number; `None` for all that there are.
 pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Option<BTreeSet<i32>> {
-    let queries: Vec<Node<'_>> = statements.iter().map(query_of).collect();
+    let queries: Vec<Node<'_>> = statements.iter().map(core).collect();
     let columns = Columns::of(&queries, index);
     let (all, steady) = (Places::default(), Places::default());
     let look = |node: Node<'_>| {
@@ -91,20 +92,6 @@ fn compares(expr: &nodes::A_Expr) -> bool {
         )
     });
     is_kind && is_known
-}
-
-/// What a statement runs, shows or keeps.
-fn query_of(node: Node<'_>) -> Node<'_> {
-    match node {
-        Node::RawStmt(raw) => query_of(raw.stmt()),
-        Node::PrepareStmt(prepare) => query_of(prepare.query()),
-        Node::DeclareCursorStmt(declare) => query_of(declare.query()),
-        Node::ExplainStmt(explain) => query_of(explain.query()),
-        Node::CreateTableAsStmt(create) => query_of(create.query()),
-        Node::ViewStmt(view) => query_of(view.query()),
-        Node::CopyStmt(copy) if !matches!(copy.query(), Node::None) => query_of(copy.query()),
-        other => other,
-    }
 }
 
 /// Columns of labelled relations, by what these are called: nobody under a mask gives them other types. Of other relations, the open

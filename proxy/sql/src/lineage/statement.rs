@@ -10,8 +10,9 @@ use super::belt::Belt;
 use super::scope::Shape;
 use super::sizes::Sizes;
 use super::value::{Field, Value};
-use super::{PREPARED_KEPT, Reader, acting, types};
+use super::{LOOKS_MAX, NODES_MAX, NODES_MIN, PREPARED_KEPT, Reader, acting, types};
 use crate::copied;
+use crate::walk::children::any_below;
 use crate::walk::names;
 
 /// What a statement sends back.
@@ -48,6 +49,8 @@ impl Reader<'_> {
     pub(super) fn text(&mut self, statements: &NodeList) {
         self.found.followed = true;
         let cores: Vec<Node<'_>> = statements.iter().map(core).collect();
+        let looks = LOOKS_MAX.saturating_mul(nodes_below(&cores));
+        self.nodes_max = looks.clamp(NODES_MIN, NODES_MAX);
         let sizes = Sizes::of(&cores);
         (self.grows, self.swells) = (sizes.grows(), sizes.swells());
         self.acts = acting::acts(&cores);
@@ -333,7 +336,7 @@ pub(super) fn keeps_prepared(node: Node<'_>) -> bool {
 }
 
 /// The query that a statement is about, where it is about one.
-fn core(statement: Node<'_>) -> Node<'_> {
+pub(super) fn core(statement: Node<'_>) -> Node<'_> {
     match statement {
         Node::RawStmt(raw) => core(raw.stmt()),
         Node::ExplainStmt(explain) => core(explain.query()),
@@ -343,5 +346,18 @@ fn core(statement: Node<'_>) -> Node<'_> {
         Node::ViewStmt(view) => core(view.query()),
         Node::CopyStmt(copy) if !copy.is_from && !matches!(copy.query(), Node::None) => core(copy.query()),
         other => other,
+    }
+}
+
+/// How many nodes there are; as many as may be where that cannot be told.
+fn nodes_below(cores: &[Node<'_>]) -> usize {
+    let count = std::cell::Cell::new(0);
+    let look = |_: Node<'_>| {
+        count.set(count.get() + 1);
+        false
+    };
+    match cores.iter().any(|core| any_below(*core, look)) {
+        true => NODES_MAX,
+        false => count.get(),
     }
 }
