@@ -387,3 +387,37 @@ fn elements_of_arrays_of_times_are_charged_each_time() {
     }
     assert!(well * days.len() <= ROOM, "{well} times {}", days.len());
 }
+
+#[test]
+fn a_portal_that_is_decided_again_keeps_its_parameters() {
+    let under = labelled(
+        &["app.visits.seen"],
+        "CREATE TABLE app.visits (id int, seen timestamptz); ALTER TABLE app.visits OWNER TO app",
+    );
+    let mut client = under.client();
+    let other = under.linegate.lease("workload:ci-runner", &[], "all");
+    let mut other = under.linegate.client(&other);
+    client.query("BEGIN");
+    let text = "SELECT v.id, g FROM generate_series(1, 100) g LEFT JOIN app.visits v ON v.seen = ANY ($1::timestamp[])";
+    let days: Vec<String> = (0..10).map(|day| format!("2020-01-1{day}")).collect();
+    let days = format!("{{{}}}", days.join(","));
+    let bound = say(
+        &mut client,
+        &[parse("s", text), bind("p", "s", &[&days], 0), sync()],
+    );
+    assert_eq!(code(&bound), "no error");
+    let mut well = 1;
+    while well < ROOM {
+        client.query(&format!("SET LOCAL TimeZone = '<x>{}'", well % 12));
+        other.query(&format!("CREATE TABLE app.t{well} (a int)")); // with another catalog, it is decided again
+        match code(&say(&mut client, &[execute("p", 1), sync()])).as_str() {
+            "no error" => well += 1,
+            "54000" => break,
+            other => panic!("number {well}: {other}"),
+        }
+    }
+    assert_eq!(
+        well, 1,
+        "its ten days were charged when it was bound, and there is no room for ten more"
+    );
+}

@@ -47,6 +47,7 @@ impl<'a> Walker<'a> {
     /// The name of an identity's sequence, wherever it is written: it is made there.
     pub(super) fn with_sequences(&mut self, definition: Node<'a>) {
         let found = RefCell::new(Vec::new());
+        // What it cannot look below makes the text unreadable as well.
         any_below(definition, |node| {
             if let Node::DefElem(option) = node
                 && option.defname() == Some("sequence_name")

@@ -208,7 +208,7 @@ impl<'a> Walker<'a> {
                     _ => None,
                 };
                 // As DISCARD ALL does: back to the role that linegate logged in as.
-                let resets = is_reset && (ROLES.contains(&name)) && effects.is_none();
+                let resets = is_reset && ROLES.contains(&name) && effects.is_none();
                 self.setting(name, value.as_deref(), effects.or(resets.then_some(Effects::SET)));
             }
         }

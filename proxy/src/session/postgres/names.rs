@@ -493,8 +493,10 @@ impl Session {
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return asked.clone();
         }
-        self.asked(asked.text.clone(), asked.is_read, asked.types)
-            .await
-            .running(asked.number)
+        let newer = self.asked(asked.text.clone(), asked.is_read, asked.types).await;
+        let newer = newer.running(asked.number);
+        // A portal keeps its parameters.
+        newer.values.set(asked.values.get());
+        newer
     }
 }
