@@ -20,7 +20,7 @@ const CHECKED_MIN: usize = 8;
 const SEPARATORS: &[u8] = b" -./()+";
 
 /// How many digits at both ends of `count` stay: the first ones go before the last ones do.
-fn kept_of(count: usize, kept: Kept) -> (usize, usize) {
+pub(super) fn kept_of(count: usize, kept: Kept) -> (usize, usize) {
     let (first, last) = (
         usize::from(kept.first.min(Kept::FIRST_MAX)),
         usize::from(kept.last.min(Kept::LAST_MAX)),
