@@ -122,6 +122,9 @@ fn what_goes_along_is_asked_about() {
             "ALTER TABLE scr.counted2 DROP COLUMN b CASCADE",
             "ALTER TABLE scr.counted2 RENAME TO c9; ALTER TABLE scr.c9 DROP COLUMN b",
             "DROP COLLATION ucs_basic",
+            "DROP COLLATION \"de-x-icu\"",
+            "MERGE INTO safe.orders o USING scr.w ON o.id = w.id WHEN MATCHED THEN DO NOTHING",
+            "CREATE SCHEMA safe CREATE TABLE made (a int) CREATE VIEW shown2 AS SELECT 1 AS a",
             "ALTER TEXT SEARCH PARSER \"default\" RENAME TO zz",
             "ALTER DOMAIN cardinal_number DROP CONSTRAINT cardinal_number_domain_check",
             "DROP VIEW scr.fv CASCADE",
@@ -528,4 +531,137 @@ fn portals_mean_what_their_names_mean_when_they_run() {
         );
         assert_eq!(code(&answer), "no error", "{step}");
     }
+}
+
+#[test]
+fn what_a_text_runs_by_name_means_what_its_names_mean_by_then() {
+    let (under, mut client) = closed();
+    under.postgres.sql(
+        "SET ROLE app; CREATE TABLE scr.mine (id int, what text, person int); INSERT INTO scr.mine VALUES (1, 'a', 1);
+         CREATE VIEW scr.lv AS SELECT * FROM scr.mine",
+    );
+    let orders = "SELECT count(*) FROM safe.orders WHERE what <> 'x'";
+    let shows = "CREATE OR REPLACE VIEW scr.lv AS SELECT * FROM safe.orders";
+    let change = "UPDATE scr.lv SET what = 'hacked'";
+    let prepare = |client: &mut RawClient, name: &str, text: &str| {
+        let prepared = say(client, &[parse(name, text), sync()]);
+        assert_eq!(code(&prepared), "no error", "{text}");
+    };
+    assert_eq!(code(&client.query(&format!("PREPARE d AS {change}"))), "no error");
+    prepare(&mut client, "e", "EXECUTE d");
+    prepare(&mut client, "p", change);
+    prepare(&mut client, "v", shows);
+    prepare(&mut client, "sa", "ALTER TABLE scr.base INHERIT scr.np");
+    prepare(&mut client, "sb", "DROP TABLE scr.np CASCADE");
+    prepare(&mut client, "t", "CREATE TABLE newinsafe (a int)");
+    prepare(&mut client, "to", "SET search_path = safe");
+    prepare(&mut client, "l", "LOCK scr.lv");
+    for text in [
+        format!("{shows}; EXECUTE d"),
+        format!("{shows}; EXECUTE e"),
+        format!("{shows}; EXECUTE p"),
+        format!("{shows}; EXECUTE l"),
+        format!("{shows}; EXPLAIN ANALYZE EXECUTE d"),
+        format!("PREPARE d2 AS {change}; {shows}; EXECUTE d2"),
+        "EXECUTE v; EXECUTE d".to_owned(),
+        "EXECUTE sa; EXECUTE sb".to_owned(),
+        "EXECUTE sa; DROP TABLE scr.np CASCADE".to_owned(),
+        "ALTER TABLE scr.base INHERIT scr.np; EXECUTE sb".to_owned(),
+        "SET search_path = safe; EXECUTE t".to_owned(),
+        "SELECT set_config('search_path', 'safe', false); EXECUTE t".to_owned(),
+        "EXECUTE to; CREATE TABLE newinsafe2 (a int)".to_owned(),
+    ] {
+        for within in ["", "BEGIN; "] {
+            let text = format!("{within}{text}");
+            assert_eq!(code(&client.query(&text)), "42501", "{text}");
+            client.query("ROLLBACK");
+        }
+    }
+    assert_eq!(under.postgres.sql(orders), "0");
+    let safe = "SELECT count(*), (SELECT count(*) FROM pg_views WHERE viewname = 'bv') FROM pg_class
+                 WHERE relname LIKE 'newinsafe%'";
+    assert_eq!(under.postgres.sql(safe), "0|1");
+    // What leads nowhere runs.
+    let mut client = under.client();
+    assert_eq!(code(&client.query(&format!("PREPARE d AS {change}"))), "no error");
+    prepare(&mut client, "p", change);
+    for text in [
+        "EXECUTE d; EXECUTE d",
+        "BEGIN; EXECUTE d; COMMIT",
+        "EXECUTE p; SELECT 1",
+    ] {
+        assert_eq!(code(&client.query(text)), "no error", "{text}");
+    }
+}
+
+#[test]
+fn views_that_lock_rows_are_asked_about_what_they_lock() {
+    let (under, mut client) = closed();
+    under.postgres.sql(
+        "SET ROLE app; CREATE TABLE scr.mine (id int, what text, person int);
+         CREATE VIEW scr.va AS SELECT id, what, person FROM scr.mine;
+         CREATE VIEW scr.vb AS SELECT * FROM scr.va FOR UPDATE;
+         CREATE VIEW scr.vs AS SELECT id FROM safe.orders FOR SHARE; CREATE VIEW scr.vss AS SELECT * FROM scr.vs",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    let shows = "CREATE OR REPLACE VIEW scr.va AS SELECT id, what, person FROM safe.orders";
+    let inner = "CREATE VIEW scr.vc AS SELECT * FROM scr.va FOR UPDATE";
+    for text in ["SELECT count(*) FROM scr.vs", "SELECT count(*) FROM scr.vss"] {
+        assert_eq!(code(&client.query(text)), "42501", "{text}");
+    }
+    assert_eq!(code(&client.query("SELECT count(*) FROM scr.vb")), "no error");
+    for steps in [
+        &[shows, "SELECT count(*) FROM scr.vb"][..],
+        &[inner, shows, "SELECT count(*) FROM scr.vc"],
+    ] {
+        let (last, first) = steps.split_last().expect("steps");
+        client.query("BEGIN");
+        for step in first {
+            assert_eq!(code(&client.query(step)), "no error", "{step}");
+        }
+        assert_eq!(code(&client.query(last)), "42501", "{last}");
+        client.query("ROLLBACK");
+        let text = steps.join("; ");
+        assert_eq!(code(&client.query(&text)), "42501", "{text}");
+    }
+    assert_eq!(code(&client.query(shows)), "no error");
+    assert_eq!(code(&client.query("SELECT count(*) FROM scr.vb")), "42501");
+    let locked = "SELECT count(*) FROM safe.orders WHERE xmax <> 0";
+    assert_eq!(under.postgres.sql(locked), "0");
+}
+
+#[test]
+fn materialized_views_of_closed_tables_are_their_owners() {
+    let (_under, mut client) = closed();
+    for text in [
+        "CREATE MATERIALIZED VIEW scr.mv AS SELECT * FROM safe.orders",
+        "REFRESH MATERIALIZED VIEW scr.mv",
+        "ANALYZE scr.mv",
+        "ALTER MATERIALIZED VIEW scr.mv RENAME TO mv2",
+        "DROP MATERIALIZED VIEW scr.mv2",
+    ] {
+        assert_eq!(code(&client.query(text)), "no error", "{text}");
+    }
+}
+
+#[test]
+fn what_belongs_to_the_server_is_none_of_a_definition() {
+    let options = Options {
+        policies: POLICIES.to_owned()
+            + "@id(\"servers\") forbid (principal, action in [Action::\"server\", Action::\"role\"], resource);",
+        ..Options::default()
+    };
+    let under = behind(options, FIXTURE);
+    let mut client = under.client();
+    for text in [
+        "REINDEX SCHEMA pg_catalog",
+        "REINDEX SCHEMA information_schema",
+        "COMMENT ON ROLE app IS 'x'",
+        "COMMENT ON DATABASE shop IS 'x'",
+        "COMMENT ON EXTENSION plpgsql IS 'x'",
+        "COMMENT ON TABLESPACE pg_default IS 'x'",
+    ] {
+        assert_eq!(code(&client.query(text)), "42501", "{text}");
+    }
+    assert_eq!(code(&client.query("COMMENT ON TABLE scr.w IS 'x'")), "no error");
 }

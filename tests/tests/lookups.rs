@@ -271,12 +271,21 @@ fn what_was_prepared_before_a_mask_came_is_asked_again() {
         code(&say(&mut client, &[parse_typed("t", text, &[2205]), sync()])),
         "42501"
     );
+    assert_eq!(
+        code(&client.query(&format!("EXECUTE s ('{number}')"))),
+        "42501",
+        "SQL's EXECUTE runs what the protocol prepared"
+    );
+    assert_eq!(code(&client.query("DEALLOCATE s")), "no error");
     drop(client);
 
     under.linegate.stop();
     let told = under.linegate.cli(&["audit", "statements", "--json"]).good().out;
     let refusals = told.matches("types that the catalog spells").count();
-    assert_eq!(refusals, 2, "those of Parse and Bind are verdicts: {told}");
+    assert_eq!(
+        refusals, 3,
+        "those of Parse, Bind and EXECUTE are verdicts: {told}"
+    );
     let ended = told.matches("\"sqlstate\": \"42501\"").count();
     assert_eq!(
         ended, 1,
@@ -420,4 +429,173 @@ fn a_portal_that_is_decided_again_keeps_its_parameters() {
         well, 1,
         "its ten days were charged when it was bound, and there is no room for ten more"
     );
+}
+
+/// Parses, binds text parameters and runs.
+fn run(client: &mut RawClient, text: &str, types: &[u32], values: &[&str]) -> String {
+    let messages = [
+        parse_typed("", text, types),
+        bind("", "", values, 0),
+        execute("", 0),
+        sync(),
+    ];
+    code(&say(client, &messages))
+}
+
+fn many() -> String {
+    let values: Vec<String> = (0..ROOM * 2).map(|number| format!("v{number}")).collect();
+    values.join(",")
+}
+
+#[test]
+fn what_the_protocol_prepared_is_charged_when_sql_runs_it() {
+    let find = format!(
+        "SELECT id FROM app.customers WHERE ssn = ANY ('{{{}}}'::text[])",
+        many()
+    );
+    for (text, how) in [
+        (find.clone(), "EXECUTE n"),
+        (format!("DECLARE cu CURSOR WITH HOLD FOR {find}"), "EXECUTE n"),
+        (format!("CREATE TEMP VIEW seen AS {find}"), "EXECUTE n"),
+        (format!("CREATE TEMP TABLE found AS {find}"), "EXECUTE n"),
+        (format!("PREPARE z AS {find}"), "EXECUTE n"),
+        (
+            find.replace("SELECT id FROM app.customers", "UPDATE app.customers SET id = id"),
+            "EXECUTE n",
+        ),
+    ] {
+        let (_under, mut client) = masked();
+        assert_eq!(
+            code(&say(&mut client, &[parse("n", &text), sync()])),
+            "no error",
+            "{text}"
+        );
+        assert_eq!(code(&client.query(how)), "54000", "{how}: {text}");
+        let nested = [parse("m", how), bind("", "m", &[], 0), execute("", 0), sync()];
+        assert_ne!(code(&say(&mut client, &nested)), "no error", "{how}: {text}");
+    }
+    // One value costs one, however often it runs.
+    let (_under, mut client) = masked();
+    say(
+        &mut client,
+        &[parse("n", "SELECT id FROM app.customers WHERE ssn = 'a'"), sync()],
+    );
+    for _ in 0..ROOM * 2 {
+        assert_eq!(code(&client.query("EXECUTE n")), "no error");
+    }
+}
+
+#[test]
+fn a_parameter_that_is_taken_apart_is_text() {
+    let under = under::under(&policies());
+    let hidden = format!("[\"x{}\"]", many().replace(',', "\\u002c"));
+    for text in [
+        "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1::jsonb::text, ','))",
+        "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1::json::text, ','))",
+        "SELECT c.id FROM app.customers c, unnest(string_to_array($1::jsonb::text, ',')) u WHERE c.ssn = u",
+        "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array(ARRAY[$1::text]::text, ','))",
+        "UPDATE app.customers SET id = id WHERE ssn = ANY (string_to_array($1::jsonpath::text, ','))",
+    ] {
+        let mut client = under.client();
+        assert_eq!(run(&mut client, text, &[], &[&hidden]), "42501", "{text}");
+        client.query("DEALLOCATE ALL");
+        assert_eq!(
+            code(&client.query(&format!("PREPARE q AS {text}"))),
+            "42501",
+            "{text}"
+        );
+    }
+    let split = "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1::text, ','))";
+    // bytea, json, jsonb, text[], varchar[], xml
+    for kind in [17, 114, 3802, 1009, 1015, 142] {
+        let mut client = under.client();
+        assert_eq!(run(&mut client, split, &[kind], &["{a}"]), "42501", "{kind}");
+    }
+    for kind in ["text[]", "jsonb", "bytea"] {
+        let mut client = under.client();
+        let prepared = client.query(&format!("PREPARE q({kind}) AS {split}"));
+        assert_eq!(code(&prepared), "42501", "{kind}");
+    }
+    let mut client = under.client();
+    for kind in [0, 25, 1043] {
+        assert_eq!(run(&mut client, split, &[kind], &["a,b"]), "no error", "{kind}");
+    }
+    assert_eq!(run(&mut client, split, &[], &[&many()]), "54000");
+}
+
+#[test]
+fn what_gives_a_parameter_its_type_elsewhere_counts_in_arrays_and_lists() {
+    let (under, mut client) = masked();
+    let number = under.postgres.sql("SELECT 'app.customers'::regclass::oid");
+    for text in [
+        "SELECT id FROM app.customers WHERE $1::regclass[] IS NOT NULL AND ssn = ANY ($1::text[])",
+        "SELECT id FROM app.customers WHERE ARRAY['pg_class'::regclass] IS DISTINCT FROM $1 AND ssn = ANY ($1::text[])",
+        "SELECT id FROM app.customers WHERE $1::regclass IS NOT NULL AND ssn = ANY (string_to_array($1::text, ','))",
+        "SELECT id FROM app.customers WHERE now() = ANY ($1) AND ssn = ANY ($1::text[])",
+        "SELECT c.id FROM app.customers c, unnest($1::text[]) u WHERE $1::regclass[] IS NOT NULL AND c.ssn = u",
+        "SELECT id FROM app.customers WHERE ($2::regclass IS NULL OR id IN ($1, $2) OR true) AND ssn = $1::text",
+        "SELECT id, NULL IN ($1, $2), $2::timestamptz IS NULL FROM app.customers WHERE ssn = right($1::text, 5)",
+        "SELECT id, '5' IN ($2, $1), $2::regclass FROM app.customers WHERE ssn = $1::text",
+    ] {
+        let parsed = say(&mut client, &[parse("", text), sync()]);
+        assert_eq!(code(&parsed), "42501", "{text}");
+    }
+    for (types, text) in [
+        (
+            "regclass[]",
+            "SELECT id FROM app.customers WHERE ssn = ANY ($1::text[])",
+        ),
+        (
+            "regclass",
+            "SELECT id FROM app.customers WHERE ssn = ANY (ARRAY[$1]::text[])",
+        ),
+        (
+            "timestamptz[]",
+            "SELECT id FROM app.customers WHERE ssn = ANY ($1::varchar(10)[])",
+        ),
+    ] {
+        let prepared = client.query(&format!("PREPARE y({types}) AS {text}"));
+        assert_eq!(code(&prepared), "42501", "{types}: {text}");
+    }
+    // A relation of the open transaction may stand in front of the labelled one.
+    let by_column =
+        "SELECT c.id FROM app.customers c LEFT JOIN customers a ON a.name IN ($1, $1) WHERE c.ssn = $1::text";
+    client.query("SET search_path = app");
+    assert_eq!(run(&mut client, by_column, &[], &["a"]), "no error");
+    for make in [
+        "CREATE TEMP TABLE customers (name regclass)",
+        "CREATE TABLE app.mine (name regclass)",
+    ] {
+        client.query("BEGIN");
+        assert_eq!(code(&client.query(make)), "no error");
+        assert_eq!(
+            run(&mut client, by_column, &[], &[&number]),
+            "42501",
+            "behind {make}"
+        );
+        client.query("ROLLBACK");
+    }
+    assert_eq!(run(&mut client, by_column, &[], &["a"]), "no error");
+    let honest = [
+        ("SELECT id FROM app.customers WHERE ssn = ANY ($1)", vec!["{a,b}"]),
+        (
+            "SELECT id FROM app.customers WHERE ssn = ANY ($1::text[])",
+            vec!["{a,b}"],
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn IN ($1, $2)",
+            vec!["a", "b"],
+        ),
+        (
+            "SELECT id FROM app.customers WHERE ssn = $1 OR ssn = $1",
+            vec!["a"],
+        ),
+        (
+            "SELECT c.id FROM app.customers c, unnest($1::text[]) u WHERE c.ssn = u",
+            vec!["{a,b}"],
+        ),
+    ];
+    for (text, values) in honest {
+        assert_eq!(run(&mut client, text, &[], &values), "no error", "{text}");
+    }
 }

@@ -65,6 +65,8 @@ pub struct Reactions {
     pub calls: bool,
     /// It has rules on INSERT, UPDATE or DELETE.
     pub rules: bool,
+    /// Reading it locks rows of what it shows: its query says FOR UPDATE or the like.
+    pub locks: bool,
     /// Relations with foreign keys that point at it, and what these do when its rows go or change.
     pub cascades: Vec<Cascade>,
 }

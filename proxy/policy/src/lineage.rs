@@ -77,6 +77,10 @@ pub struct Lineage {
     pub by_settings: bool,
     /// It takes values apart, so that one parameter may hold many.
     pub spreads: bool,
+    /// It takes a parameter apart as text: one whose text is made of something else holds more values than can be seen.
+    pub splits_parameters: bool,
+    /// What parameters are is known by columns of relations, as the catalog has them.
+    pub typed_by_columns: bool,
     /// The first column that no relation has which it could be of, with that relation's name in the text if it stands there.
     pub misnamed: Option<Name>,
     /// It names a relation that the catalog does not hold: reading the catalog again may change this lineage.

@@ -221,7 +221,8 @@ impl Tables {
         let named = named.filter(|known| match through {
             Through::All => true,
             Through::Views => known.kind == b'v',
-            Through::Tables => known.kind != b'v',
+            // A materialized view has rows of its own.
+            Through::Tables => !matches!(known.kind, b'v' | b'm'),
         });
         let behind: BTreeSet<u32> = named
             .flat_map(|known| labels.relations_behind(known.oid))

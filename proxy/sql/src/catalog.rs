@@ -209,6 +209,7 @@ impl Loader {
             let reactions = &mut self.catalog.relations[place].reactions;
             reactions.triggers |= code & 1 != 0;
             reactions.calls |= code & 2 != 0;
+            reactions.locks |= code & 4 != 0;
             reactions.rules |= rules != 0;
         }
         Ok(())

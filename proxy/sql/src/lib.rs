@@ -36,7 +36,10 @@ use linegate_policy::{LabelIndex, Named, Statement};
 use pg_raw_parse::Node;
 
 pub use lineage::follow;
-pub use lineage::types::{oid_goes_by_names as goes_by_names, oid_goes_by_settings as goes_by_settings};
+pub use lineage::types::{
+    oid_goes_by_names as goes_by_names, oid_goes_by_settings as goes_by_settings,
+    oid_hides_commas as hides_commas,
+};
 pub use reactions::FUNCTION;
 pub use recoded::Recoded;
 

@@ -67,6 +67,14 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         .with(Effects::DROP)
         .with(Effects::TRUNCATE);
     let tends = shapes.with(Effects::MAINTENANCE);
+    // A view's query may say FOR UPDATE.
+    if statement
+        .reads
+        .iter()
+        .any(|name| reaches(name, index, |reactions| reactions.locks))
+    {
+        statement.effects = statement.effects.with(Effects::LOCK);
+    }
     let is_systems_own = |name: &Name| match name.schema.as_deref() {
         Some("pg_catalog") => statement.effects.intersects(shapes),
         Some("information_schema") => statement.effects.intersects(shapes.with(FIRES)),
@@ -82,7 +90,11 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
                         .schemas_of_objects(name)
                         .any(|schema| systems.contains(&schema)))
                 || statement.effects.intersects(FIRES) && is_in(&["information_schema"]);
-            is_systems || statement.effects.intersects(tends) && name.name.starts_with("pg_toast_")
+            // Hundreds of collations, which the catalog leaves out.
+            let is_collation = name.name.ends_with("-x-icu") && statement.effects.intersects(shapes);
+            is_systems
+                || is_collation
+                || statement.effects.intersects(tends) && name.name.starts_with("pg_toast_")
         }
     };
     if statement.writes.iter().any(is_systems_own) && !statement.opaque.contains(&CATALOG_ROWS) {

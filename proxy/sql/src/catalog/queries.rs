@@ -345,7 +345,8 @@ SELECT DISTINCT d.adrelid, d.adnum, m.found[1]::pg_catalog.int2
      , LATERAL pg_catalog.regexp_matches(d.adbin::pg_catalog.text, ':varattno ([0-9]+)', 'g') AS m(found)";
 
 /// What else runs: 1, somebody's triggers, or defaults, checks (of columns' domains as well) and indexes that call somebody's
-/// functions or operators, when rows change; 2, such functions in a view's query or a row policy, when rows are read. Then, whether there are rules on changes.
+/// functions or operators, when rows change; 2, such functions in a view's query or a row policy, when rows are read; 4, locks of rows by
+/// a view's query. Then, whether there are rules on changes.
 const REACTIONS: &str = concat!(
     "WITH RECURSIVE harmless AS MATERIALIZED (",
     harmless!(),
@@ -378,7 +379,11 @@ SELECT COALESCE(f.adrelid, k.conrelid, i.indrelid, b.oid, y.polrelid, r.ev_class
         OR u.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND u.refobjid IN (SELECT k.oid FROM checked k))
 UNION ALL
 SELECT DISTINCT a.attrelid, 3, 0
-  FROM checked k JOIN pg_catalog.pg_attribute a ON a.atttypid = k.oid AND a.attnum > 0"
+  FROM checked k JOIN pg_catalog.pg_attribute a ON a.atttypid = k.oid AND a.attnum > 0
+UNION ALL
+SELECT r.ev_class, 4, 0
+  FROM pg_catalog.pg_rewrite r
+ WHERE r.ev_type = '1' AND r.oid >= 16384 AND pg_catalog.strpos(r.ev_action::pg_catalog.text, '{ROWMARKCLAUSE ') > 0"
 );
 
 /// Foreign keys, from the relation they point at: ON DELETE and ON UPDATE. TRUNCATE and DROP go along those without actions.

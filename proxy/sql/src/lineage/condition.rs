@@ -79,7 +79,7 @@ impl Reader<'_> {
                 let (left, right) = (self.value(expr.lexpr()), self.value(expr.rexpr()));
                 self.found.spreads = true;
                 // Only an array that the text or a parameter gives holds a known number of values.
-                if right.is_clean() && is_listed(expr.rexpr()) {
+                if right.is_clean() && self.is_listed(expr.rexpr()) {
                     self.equal(&left, &Value::CONSTANT); // nothing is joined, whatever the array holds
                     // Where they are charged anew, without the text, that is one already.
                     let more = elements(expr.rexpr()).saturating_sub(1);
@@ -109,6 +109,64 @@ impl Reader<'_> {
                 }
             }
             _ => self.strict(node),
+        }
+    }
+
+    /// An array whose values stand in the text or in one parameter and are those values whatever settings and the catalog say.
+    pub(super) fn is_listed(&mut self, node: Node<'_>) -> bool {
+        is_spelled_out(node) && self.is_kept(node, false)
+    }
+
+    /// Whether the values of what is spelled out stay themselves. `is_written`: they are written as another type.
+    fn is_kept(&mut self, node: Node<'_>, is_written: bool) -> bool {
+        match node {
+            Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
+                let varies = types::goes_by_settings(kind);
+                let is_known = types::is_built_in(kind) && !types::goes_by_names(kind);
+                is_known && !(is_written && varies) && self.is_kept(cast.arg(), is_written || !varies)
+            }),
+            Node::A_ArrayExpr(array) => {
+                let mut elements = array.elements().iter();
+                elements.all(|element| self.is_kept(element, is_written))
+            }
+            // Values are counted by the commas that can be seen.
+            Node::FuncCall(call) => {
+                let mut arguments = call.args().iter();
+                arguments.all(|argument| self.is_text(argument))
+            }
+            Node::ParamRef(_) => match self.value(node) {
+                Value::CONSTANT => true,
+                Value::BY_SETTINGS => !is_written,
+                _ => false,
+            },
+            _ => true,
+        }
+    }
+
+    /// Whether all values that it holds can be seen in the text or in one parameter.
+    pub(super) fn is_seen(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::TypeCast(cast) if matches!(cast.arg(), Node::A_Const(_) | Node::ParamRef(_)) => {
+                self.is_listed(node)
+            }
+            Node::A_ArrayExpr(_) | Node::ParamRef(_) => self.is_listed(node),
+            Node::NamedArgExpr(named) => self.is_seen(named.arg()),
+            _ => self.is_text(node),
+        }
+    }
+
+    /// Whether it is a text, as it stands there or as a parameter that is one.
+    fn is_text(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::A_Const(_) => true,
+            Node::TypeCast(cast) => cast.type_name().is_some_and(types::is_text) && self.is_text(cast.arg()),
+            Node::ParamRef(parameter) => {
+                self.found.splits_parameters = true;
+                let number = usize::try_from(parameter.number).unwrap_or_default();
+                let declared = self.parameters.get(number.wrapping_sub(1));
+                declared.is_none_or(|(_, is_text)| *is_text) && self.value(node) == Value::CONSTANT
+            }
+            _ => false,
         }
     }
 
@@ -237,28 +295,6 @@ fn compares_sizes(type_oid: u32) -> bool {
 fn may_be_sorted(type_oid: u32) -> bool {
     // money, date, timestamp, timestamptz, bit, varbit, tsvector
     matches!(type_oid, 790 | 1082 | 1114 | 1184 | 1560 | 1562 | 3614)
-}
-
-/// An array whose values stand in the text or in one parameter and are those values whatever settings and the catalog say.
-pub(super) fn is_listed(node: Node<'_>) -> bool {
-    is_spelled_out(node) && is_kept(node, false)
-}
-
-/// Whether the values of what is spelled out stay themselves. `is_written`: they are written as another type.
-fn is_kept(node: Node<'_>, is_written: bool) -> bool {
-    match node {
-        Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
-            let varies = types::goes_by_settings(kind);
-            let is_known = types::is_built_in(kind) && !types::goes_by_names(kind);
-            is_known && !(is_written && varies) && is_kept(cast.arg(), is_written || !varies)
-        }),
-        Node::A_ArrayExpr(array) => array
-            .elements()
-            .iter()
-            .all(|element| is_kept(element, is_written)),
-        Node::FuncCall(call) => call.args().iter().all(|argument| is_kept(argument, true)),
-        _ => true,
-    }
 }
 
 /// An array whose values stand in the text or in one parameter: not one that an expression makes many of.

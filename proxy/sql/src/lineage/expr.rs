@@ -75,7 +75,7 @@ impl Reader<'_> {
             Node::ParamRef(parameter) => {
                 let number = usize::try_from(parameter.number).unwrap_or_default();
                 match self.parameters.get(number.wrapping_sub(1)) {
-                    Some(declared) => declared.clone(),
+                    Some((declared, _)) => declared.clone(),
                     None if self.is_doubtful(parameter.number) => Value::OTHER,
                     None => Value::CONSTANT,
                 }
@@ -458,7 +458,7 @@ impl Reader<'_> {
             return doubt;
         }
         if let Some(name) = names::function(call.funcname())
-            && let Some(value) = self.defined(&name, &arguments)
+            && let Some(value) = self.defined(&name, call, &arguments)
         {
             return Value::made([&value, &chosen_by]);
         }
@@ -574,10 +574,13 @@ impl Reader<'_> {
     }
 
     /// A call that may mean a function somebody defined. `None` when no such function has the name.
-    fn defined(&mut self, name: &Name, arguments: &[Value]) -> Option<Value> {
+    fn defined(&mut self, name: &Name, call: &nodes::FuncCall, arguments: &[Value]) -> Option<Value> {
         if !self.index.is_user_function(&name.name) {
             return None;
         }
+        let meanings = self.index.meanings(name).unwrap_or_default();
+        let spreads = meanings.iter().any(|meaning| meaning.spreads);
+        let are_seen = !spreads || call.args().iter().all(|argument| self.is_seen(argument));
         let is_fixed = arguments
             .iter()
             .all(|argument| argument.is_fixed() || *argument == Value::Clean(Source::Listed));
@@ -593,7 +596,7 @@ impl Reader<'_> {
             *computed = computed.saturating_add(meaning.computed_constants);
             self.found.by_settings |= meaning.by_settings;
             self.found.spreads |= meaning.spreads;
-            if !is_fixed {
+            if !is_fixed || meaning.spreads && !are_seen {
                 // A look-up for every row there is runs through all values.
                 self.found.probes.extend(&meaning.lookups);
             }

@@ -11,7 +11,6 @@ use pg_raw_parse::{Node, nodes};
 use linegate_policy::labels::Known;
 use linegate_policy::{ColumnId, Name};
 
-use super::condition::is_listed;
 use super::scope::{Item, Level, Shape};
 use super::value::{Field, Source, Value};
 use super::{DERIVED, EXPRESSION_IN_FROM, Reader, STRANGE_NODE, builtin_name, functions, types};
@@ -318,6 +317,10 @@ impl Reader<'_> {
         }
     }
 
+    fn are_listed(&mut self, arguments: &NodeList) -> bool {
+        arguments.iter().all(|argument| self.is_listed(argument))
+    }
+
     /// The columns of one function's rows.
     fn function_rows(&mut self, function: Node<'_>, columns: &NodeList, alias: Option<&str>) -> Shape {
         let Node::FuncCall(call) = function else {
@@ -327,7 +330,7 @@ impl Reader<'_> {
         let mut value = self.value(function);
         self.found.spreads = true;
         let is_listing = builtin_name(call.funcname()).is_some_and(functions::unfolds);
-        if is_listing && value.is_clean() && call.args().iter().all(is_listed) {
+        if is_listing && value.is_clean() && self.are_listed(call.args()) {
             value = Value::Clean(Source::Listed);
         }
         if !columns.is_empty() {
@@ -349,7 +352,7 @@ impl Reader<'_> {
             Some("unnest") if !call.func_variadic => {
                 let fields = call.args().iter().map(|argument| {
                     let value = match self.value(argument) {
-                        value if value.is_clean() && is_listed(argument) => Value::Clean(Source::Listed),
+                        value if value.is_clean() && self.is_listed(argument) => Value::Clean(Source::Listed),
                         value => Value::computed([&value, &Value::OTHER]),
                     };
                     Field::new(
@@ -369,7 +372,7 @@ impl Reader<'_> {
                 Shape::of(fields)
             }
             // As many rows as the text or a parameter lists.
-            Some(name) if functions::unfolds(name) && call.args().iter().all(is_listed) => {
+            Some(name) if functions::unfolds(name) && self.are_listed(call.args()) => {
                 let mut shape = Shape::opaque(Value::Clean(Source::Listed));
                 if functions::returns_scalars(name) {
                     shape = Shape::of(vec![Field::new(

@@ -135,7 +135,9 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
         reader.found.followed = !keeps_prepared && !explains && !shadows;
         return reader.found;
     }
-    reader.doubtful = parameters::doubtful(statements, index);
+    let doubtful = parameters::doubtful(statements, index);
+    reader.doubtful = doubtful.numbers;
+    reader.found.typed_by_columns = doubtful.by_columns;
     reader.text(statements);
     if statement.settings.iter().any(|setting| moves_values(setting)) {
         // Within one text, a literal may be another value for each row.
@@ -166,8 +168,8 @@ struct Reader<'a> {
     ctes: Vec<(String, Cte)>,
     /// Parameters whose type something else in the text may decide; `None` for all.
     doubtful: Option<BTreeSet<i32>>,
-    /// What the parameters are that PREPARE declares.
-    parameters: Vec<Value>,
+    /// What the parameters are that PREPARE declares, and whether each is text.
+    parameters: Vec<(Value, bool)>,
     /// The text is a function's body: a name that is no column is one of its arguments.
     in_body: bool,
     /// The plan is shown, not the result.

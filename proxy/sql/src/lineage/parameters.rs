@@ -18,11 +18,25 @@ use super::{builtin_name, types};
 use crate::walk::children::any_below;
 use crate::walk::names;
 
-/// The parameters of a text, by number; `None` for all that there are.
-pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Option<BTreeSet<i32>> {
+/// Parameters of a text, by number.
+pub(super) struct Doubtful {
+    /// `None` for all that there are.
+    pub numbers: Option<BTreeSet<i32>>,
+    /// Others are known by columns that they are compared with, as the catalog has these.
+    pub by_columns: bool,
+}
+
+pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Doubtful {
     let queries: Vec<Node<'_>> = statements.iter().map(core).collect();
     let columns = Columns::of(&queries, index);
-    let (all, steady) = (Places::default(), Places::default());
+    let (all, steady, beside_columns) = (Places::default(), Places::default(), Places::default());
+    let lists: RefCell<Vec<BTreeSet<i32>>> = RefCell::default();
+    let beside = |node: Node<'_>, other: Node<'_>| {
+        steady.count(other);
+        if matches!(node, Node::ColumnRef(_)) {
+            beside_columns.count(other);
+        }
+    };
     let look = |node: Node<'_>| {
         match node {
             Node::ParamRef(_) => all.count(node),
@@ -36,16 +50,19 @@ pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Option<BTre
             }
             Node::A_Expr(expr) if compares(expr) => {
                 if columns.is_steady(expr.lexpr()) {
-                    steady.count(expr.rexpr());
+                    beside(expr.lexpr(), expr.rexpr());
                     // All of a list are made one type.
                     if let Node::NodeList(list) = expr.rexpr()
                         && list.iter().all(is_of_steady_type)
                     {
-                        list.iter().for_each(|node| steady.count(node));
+                        list.iter().for_each(|node| beside(expr.lexpr(), node));
+                        lists
+                            .borrow_mut()
+                            .push(list.iter().filter_map(number_of).collect());
                     }
                 }
                 if columns.is_steady(expr.rexpr()) {
-                    steady.count(expr.lexpr());
+                    beside(expr.rexpr(), expr.lexpr());
                 }
             }
             _ => {}
@@ -53,11 +70,26 @@ pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Option<BTre
         false
     };
     if queries.iter().any(|query| any_below(*query, look)) {
-        return None; // something in it is not known here
+        // Something in it is not known here.
+        return Doubtful {
+            numbers: None,
+            by_columns: false,
+        };
     }
     let (all, steady) = (all.0.into_inner(), steady.0.into_inner());
+    let beside_columns = beside_columns.0.into_inner();
     let is_doubtful = |number: &i32| all[number] > 1 && steady.get(number) != all.get(number);
-    Some(all.keys().copied().filter(is_doubtful).collect())
+    let is_by_columns = |number: &i32| all.get(number).is_some_and(|places| *places > 1);
+    let mut numbers: BTreeSet<i32> = all.keys().copied().filter(is_doubtful).collect();
+    // In a list, one gives the others its type.
+    let mut lists = lists.into_inner();
+    while let Some(place) = lists.iter().position(|list| !list.is_disjoint(&numbers)) {
+        numbers.extend(lists.swap_remove(place));
+    }
+    Doubtful {
+        numbers: Some(numbers),
+        by_columns: beside_columns.keys().any(is_by_columns),
+    }
 }
 
 /// How often each parameter stands somewhere.
@@ -182,6 +214,13 @@ fn is_of_steady_type(node: Node<'_>) -> bool {
         Node::ParamRef(_) | Node::A_Const(_) => true,
         Node::TypeCast(cast) => cast.type_name().is_some_and(types::is_steady),
         _ => false,
+    }
+}
+
+fn number_of(node: Node<'_>) -> Option<i32> {
+    match node {
+        Node::ParamRef(parameter) => Some(parameter.number),
+        _ => None,
     }
 }
 

@@ -121,6 +121,9 @@ fn meaning(function: &ToFollow, index: &LabelIndex) -> Option<Meaning> {
     if types.iter().copied().any(types::oid_goes_by_names) {
         lineage.probes.extend(&lineage.lookups);
     }
+    if lineage.splits_parameters && types.iter().copied().any(types::oid_hides_commas) {
+        lineage.probes.extend(&lineage.lookups); // nobody counts the values of such an argument
+    }
     let is_by_settings = types.iter().copied().any(types::oid_goes_by_settings);
     if is_by_settings && !lineage.lookups.is_empty() {
         lineage.by_settings = true;

@@ -248,14 +248,15 @@ fn creates(select: &nodes::SelectStmt) -> bool {
 
 /// An argument of EXECUTE that the text spells out.
 /// What a parameter of that type is.
-fn declared(kind: &nodes::TypeName) -> Value {
-    if !types::is_built_in(kind) || types::goes_by_names(kind) {
+fn declared(kind: &nodes::TypeName) -> (Value, bool) {
+    let value = if !types::is_built_in(kind) || types::goes_by_names(kind) {
         Value::OTHER
     } else if types::goes_by_settings(kind) {
         Value::BY_SETTINGS
     } else {
         Value::CONSTANT
-    }
+    };
+    (value, types::is_text(kind))
 }
 
 /// Whether rows may come to refer to others without being written.

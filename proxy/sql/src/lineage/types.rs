@@ -142,7 +142,22 @@ pub(super) fn is_steady(kind: &nodes::TypeName) -> bool {
     is_built_in(kind) && !goes_by_settings(kind) && !goes_by_names(kind)
 }
 
-/// The same by `pg_type.oid`. Whatever is within a type that somebody made.
+/// Whether a value of the type is the text that it was given as.
+pub(super) fn is_text(kind: &nodes::TypeName) -> bool {
+    let name = builtin_name(plain(kind.names())).filter(|_| kind.array_bounds().is_empty());
+    matches!(name, Some("text" | "varchar" | "bpchar" | "unknown"))
+}
+
+/// By `pg_type.oid`: whether a value's text may hold commas that what was sent does not show. Of texts, numbers, times and the like
+/// it does not.
+pub fn oid_hides_commas(oid: u32) -> bool {
+    const PLAIN: [u32; 19] = [
+        0, 16, 18, 19, 20, 21, 23, 25, 26, 700, 701, 705, 1042, 1043, 1082, 1114, 1184, 1700, 2950,
+    ];
+    !PLAIN.contains(&oid)
+}
+
+/// By `pg_type.oid`: whether how values are written goes by settings. Whatever is within a type that somebody made.
 pub fn oid_goes_by_settings(oid: u32) -> bool {
     // unknown, bool, char, name, the integers, text, oid, json, network addresses, strings of bits, numeric, uuid, text search, jsonb,
     // jsonpath, vectors and ranges of numbers.

@@ -116,6 +116,16 @@ impl<'a> Walker<'a> {
                 self.write_names(create.schemaname().or(of_role).map(names::bare));
                 for element in create.schema_elts() {
                     self.statement(element)?;
+                    // What says no schema is made in this one.
+                    let made = match element {
+                        Node::CreateStmt(table) => table.relation().map(names::relation),
+                        Node::CreateSeqStmt(sequence) => sequence.sequence().map(names::relation),
+                        Node::ViewStmt(view) => view.view().map(names::relation),
+                        _ => None,
+                    };
+                    let schema = create.schemaname().or(of_role).map(str::to_owned);
+                    let made = made.filter(|made| made.schema.is_none());
+                    self.write_names(made.map(|made| Name { schema, ..made }));
                 }
                 Ok(())
             }
@@ -153,12 +163,12 @@ impl<'a> Walker<'a> {
                 Ok(())
             }
             Node::CommentStmt(comment) => {
-                self.does(Effects::ALTER);
+                self.does(effects_on(comment.objtype, Effects::ALTER));
                 self.write_names(names::object(comment.objtype, comment.object()));
                 Ok(())
             }
             Node::SecLabelStmt(label) => {
-                self.does(Effects::ALTER);
+                self.does(effects_on(label.objtype, Effects::ALTER));
                 self.write_names(names::object(label.objtype, label.object()));
                 Ok(())
             }

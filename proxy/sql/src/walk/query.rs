@@ -225,7 +225,8 @@ impl<'a> Walker<'a> {
                     self.does(Effects::DELETE);
                     self.found.bounded &= is_bounded;
                 }
-                CmdType::CMD_NOTHING => {}
+                // It holds up whoever changes shapes, as one that changes rows does.
+                CmdType::CMD_NOTHING => self.does(Effects::LOCK),
                 _ => return Err(crate::ReadError::UnknownNode),
             }
             self.found.moves_values |= values::moves(Node::NodeList(when.target_list()), false)

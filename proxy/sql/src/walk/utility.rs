@@ -113,6 +113,10 @@ impl<'a> Walker<'a> {
                     .filter(|_| reindex.kind == ReindexObjectType::REINDEX_OBJECT_SCHEMA);
                 let relations = name.map(|schema| self.names_in(schema)).unwrap_or_default();
                 self.write_names(relations.into_iter().chain(name.map(names::bare)));
+                // Whoever logs in waits for these.
+                if matches!(name, Some("pg_catalog" | "pg_toast" | "information_schema")) {
+                    self.does(Effects::SERVER);
+                }
             }
             Node::RefreshMatViewStmt(refresh) => {
                 self.does(Effects::MAINTENANCE);

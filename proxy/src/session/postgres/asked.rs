@@ -77,10 +77,6 @@ impl Asked {
 
     /// Whether it compares labelled columns with values.
     pub fn looks_up(&self) -> bool {
-        let looks_up = |statement: &Statement| {
-            let lineage = statement.lineage.as_ref();
-            lineage.is_none_or(|lineage| !lineage.lookups.is_empty())
-        };
         self.statements().any(looks_up)
     }
 
@@ -163,6 +159,12 @@ impl Asked {
             mark: self.mark.clone(),
         })
     }
+}
+
+/// Whether a statement compares labelled columns with values, or may do so.
+pub fn looks_up(statement: &Statement) -> bool {
+    let lineage = statement.lineage.as_ref();
+    lineage.is_none_or(|lineage| !lineage.lookups.is_empty())
 }
 
 #[cfg(test)]

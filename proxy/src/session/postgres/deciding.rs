@@ -26,6 +26,8 @@ pub struct Types {
     pub vary: bool,
     /// Values of one are names that the catalog holds, or somebody's.
     pub name: bool,
+    /// The text of one may hold commas that what is sent does not show.
+    pub hides: bool,
 }
 
 impl Types {
@@ -35,6 +37,7 @@ impl Types {
             call: self.call || other.call,
             vary: self.vary || other.vary,
             name: self.name || other.name,
+            hides: self.hides || other.hides,
         }
     }
 }
@@ -62,6 +65,7 @@ impl Session {
             call: is_somebodys && self.fresh.code().is_some() || somebodys.any(calls),
             vary: types.iter().any(|oid| linegate_sql::goes_by_settings(*oid)),
             name: types.iter().any(|oid| linegate_sql::goes_by_names(*oid)),
+            hides: types.iter().any(|oid| linegate_sql::hides_commas(*oid)),
         }
     }
 
@@ -200,7 +204,10 @@ impl Session {
     pub(super) fn is_led_elsewhere(&self, statement: &Statement) -> bool {
         let latest = || self.catalog.latest();
         let judged = self.standing.borrow().subject.judged_by_relation();
-        self.fresh.hides(statement, latest) || self.fresh.hides_rows(statement, judged, latest)
+        let lineage = statement.lineage.as_ref();
+        self.fresh.hides(statement, latest)
+            || self.fresh.hides_rows(statement, judged, latest)
+            || lineage.is_some_and(|lineage| lineage.typed_by_columns) && self.fresh.has_changed_names()
     }
 
     /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was

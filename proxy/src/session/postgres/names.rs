@@ -18,7 +18,7 @@ use linegate_identity::Effects;
 use linegate_policy::{Decision, Named, Reason, Statement, Verdict};
 
 use super::Session;
-use super::asked::Asked;
+use super::asked::{Asked, looks_up};
 use super::deciding::Types;
 
 /// Names that are remembered; what other names stand for is not known.
@@ -55,6 +55,8 @@ struct Meaning {
     was_held: bool,
     /// Somebody's code checks a parameter.
     types: Types,
+    /// The protocol prepared it.
+    by_protocol: bool,
     /// What it was allowed under.
     rules: Rules,
     /// Of what the protocol prepared and SQL could not have: it does more than read and change rows.
@@ -137,6 +139,7 @@ impl Names {
                     same.declared.truncate(DECLARED_MAX);
                     same.was_held &= meaning.was_held;
                     same.types = same.types.with(meaning.types);
+                    same.by_protocol |= meaning.by_protocol;
                     same.more = meaning.more.or(same.more.take());
                 } else if meanings.len() < TEXTS_MAX {
                     meanings.push(meaning);
@@ -243,6 +246,10 @@ pub struct ByName {
     pub is_partly_unknown: bool,
     /// What does more than read and change rows: the protocol prepares any statement.
     pub more: Vec<Arc<Decision>>,
+    /// One of them looks up what the catalog spells: it was prepared while nothing was masked.
+    pub spells: bool,
+    /// Those that the protocol prepared and that compare labelled columns with values: nobody was charged for these.
+    pub unpaid: Vec<Rc<[u8]>>,
 }
 
 /// What running by name comes to.
@@ -332,6 +339,7 @@ impl Session {
             text: (is_one && asked.is_read).then(|| asked.text.clone()),
             was_held,
             types: asked.types,
+            by_protocol: false,
             rules,
             more,
             declared: Vec::new(),
@@ -360,7 +368,8 @@ impl Session {
         let has_names = also.is_some() || !statement.defines.is_empty();
         if let Some(name) = also {
             let more = (!asked.is_read || is_more(statement)).then(|| asked.decision.clone());
-            let meaning = as_declared(&name, meaning(true, more));
+            let mut meaning = as_declared(&name, meaning(true, more));
+            meaning.by_protocol = true;
             self.names.learn(&name, meaning);
         }
         // Also where nothing was masked: it may be run when something is.
@@ -375,6 +384,11 @@ impl Session {
         }
     }
 
+    /// Whether names may mean something else behind a statement.
+    fn leads_names(&self, statement: &Statement) -> bool {
+        statement.changes_catalog || super::deciding::moves_path(statement)
+    }
+
     /// What a decided statement runs by name, decided now.
     pub async fn ran(&self, decision: &Decision) -> Ran {
         let mut ran = Ran::default();
@@ -386,6 +400,7 @@ impl Session {
         let rules = self.rules();
         let first = work.first().cloned();
         let mut seen: HashSet<Named> = HashSet::new();
+        let mut leads = self.leads_names(&decision.statement);
         let anything = || Arc::new(super::refused(Reason::NameUnknown));
         // What is not known cannot be decided by what its names mean now, as the server will read them.
         let must_know = self.relies_on_catalog();
@@ -431,6 +446,11 @@ impl Session {
                 if !is_more && (statement.changes_catalog || !statement.settings.is_empty()) {
                     ran.by_name.more.push(decision.clone()); // a function that it calls
                 }
+                ran.by_name.spells |= meaning.types.name && looks_up(statement);
+                if meaning.by_protocol && looks_up(statement) {
+                    ran.by_name.unpaid.push(text.clone());
+                }
+                leads |= self.leads_names(statement);
                 let is_cursor = matches!(name, Named::Cursor(_));
                 let is_other = |then: &Arc<Decision>| {
                     shows_labelled(then) && then.statement.lineage != decision.statement.lineage
@@ -454,6 +474,10 @@ impl Session {
                     ran.exact = Some(Rc::new(Run { decision }));
                 }
             }
+        }
+        if leads && decision.statement.count > 1 && must_know {
+            // What runs behind it in the text was decided with what its names mean before.
+            ran.add(&Verdict::Deny(Reason::BehindTransaction));
         }
         ran.by_name.texts.sort();
         ran.by_name.texts.dedup();

@@ -66,6 +66,11 @@ impl Spending {
             false => 0,
         };
         let computed = u64::from(computed_constants(asked)) + also_computed;
+        // What the protocol prepared was not charged then.
+        let unpaid = asked.by_name.as_ref().filter(|_| runs_anew).map_or(0, |ran| {
+            let unpaid = ran.unpaid.iter();
+            unpaid.map(|text| values_count(text, &[], true)).sum::<u64>()
+        });
         let texts = asked.by_name.iter().flat_map(|ran| &ran.texts);
         let texts = texts.filter(|_| runs_anew).map(|text| Some(&text[..]));
         let settings = session.lexing.values_go_by();
@@ -92,7 +97,7 @@ impl Spending {
         let mut value = lookup_digest(key, &value).bytes().to_vec();
         let base = value.len();
         let spreads = is_by_name || lineage_of(asked).is_some_and(|lineage| lineage.spreads);
-        let count = values_count(&asked.text, parameters, spreads) + computed;
+        let count = values_count(&asked.text, parameters, spreads) + computed + unpaid;
         let count = count.max(asked.values.get());
         asked.values.set(count);
         for index in 0..count {
@@ -155,12 +160,22 @@ pub fn may_take(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]
     if !asked.is_masked(session) {
         return Ok(());
     }
-    if asked.types.name && asked.looks_up() {
+    let spells = asked.by_name.as_ref().is_some_and(|ran| ran.spells);
+    if spells || asked.types.name && asked.looks_up() {
         return Err(Refusal {
             sqlstate: *b"42501",
             message: "parameters of types that the catalog spells do not go with a look-up of masked columns"
                 .to_owned(),
             hint: Some("Declare them as text.".to_owned()),
+        });
+    }
+    let splits = lineage_of(asked).is_some_and(|lineage| lineage.splits_parameters);
+    if splits && asked.types.hides && asked.looks_up() {
+        return Err(Refusal {
+            sqlstate: *b"42501",
+            message: "a parameter that is taken apart for a look-up of masked columns must be text"
+                .to_owned(),
+            hint: Some("Declare it as text, or pass an array.".to_owned()),
         });
     }
     let bytes: usize = parameters.iter().flatten().map(Vec::len).sum();

@@ -93,6 +93,8 @@ struct Led {
     cloned: Names,
     /// Tables that it made, by the names that it made them by.
     own: BTreeSet<Name>,
+    /// Views whose rows are locked when they are read.
+    locking: Names,
     /// Names whose use runs other code than the catalog shows.
     used: Names,
     /// Relations with which only changes do.
@@ -161,6 +163,11 @@ impl Fresh {
         !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
     }
 
+    /// Whether the open transaction has made relations or moved names.
+    pub fn has_changed_names(&self) -> bool {
+        !self.made.borrow().is_empty() || self.is_doubtful.get()
+    }
+
     /// Names that mean other code than the catalog says, if there are any.
     pub fn code(&self) -> Option<Arc<Code>> {
         self.led.borrow().code.clone()
@@ -176,7 +183,13 @@ impl Fresh {
     ) -> bool {
         let led = self.led.borrow();
         let effects = statement.effects.and(judged);
-        let locks = effects.contains(Effects::LOCK);
+        let marks = judged.contains(Effects::LOCK)
+            && !led.locking.is_empty()
+            && statement
+                .reads
+                .iter()
+                .any(|name| led.locking.contains(&name.name));
+        let locks = marks || effects.contains(Effects::LOCK);
         // Whatever goes along when something is dropped or takes another shape.
         let of_shapes = judged.intersects(Effects::DROP.with(Effects::ALTER));
         let reshapes = of_shapes && statement.leads.reshapes;
@@ -325,6 +338,14 @@ impl Led {
         self.shown.spread(bare(&leads.owners), &[]);
         if statement.effects.contains(Effects::CREATE) && !leads.changes.is_empty() {
             self.shown.spread(bare(&statement.reads), &[]);
+        }
+        let locks = statement.effects.contains(Effects::LOCK)
+            || statement
+                .reads
+                .iter()
+                .any(|name| self.locking.contains(&name.name));
+        if statement.effects.contains(Effects::CREATE) && locks {
+            self.locking.spread(bare(&statement.writes), &[]);
         }
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();

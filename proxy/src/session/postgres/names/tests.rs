@@ -15,6 +15,7 @@ fn meaning(text: &Rc<[u8]>, was_held: bool, rules: Rules) -> Meaning {
     Meaning {
         text: Some(text.clone()),
         was_held,
+        by_protocol: false,
         types: Types::default(),
         rules,
         more: None,
