@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
@@ -160,22 +160,33 @@ impl Stream {
 
     /// The two halves and a switch that ends both.
     pub fn split(self) -> io::Result<(Reader, Writer, Switch)> {
-        let fd = self.0.as_raw_fd();
-        // SAFETY: the descriptor is open: `self` owns it until the end of this function.
-        let own: OwnedFd = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+        let open = Rc::new(Open(self.0.as_raw_fd()));
+        let switch = Switch(Rc::downgrade(&open));
         let (read, write) = self.0.into_split();
-        Ok((Reader(read), Writer(write), Switch(Rc::new(own))))
+        Ok((Reader(read, open.clone()), Writer(write, open), switch))
     }
 }
 
-/// Ends a connection from another task: pending reads and writes complete, and the session unwinds in order.
+/// A connection's descriptor. Each half holds one of these behind its own share of the connection, which is closed with the
+/// last of them.
+struct Open(RawFd);
+
+/// Ends a connection from another task: pending reads and writes complete, and the session unwinds in order. It keeps nothing open:
+/// a descriptor of its own would be one more for each connection, and there are only so many.
 #[derive(Clone)]
-pub struct Switch(Rc<OwnedFd>);
+pub struct Switch(Weak<Open>);
 
 impl Switch {
+    /// Does something with the descriptor; `None` when the connection is closed.
+    fn with<T>(&self, work: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        let open = self.0.upgrade()?;
+        // SAFETY: the descriptor stays open while there is an `Open`, and all halves live on this thread.
+        Some(work(unsafe { BorrowedFd::borrow_raw(open.0) }))
+    }
+
     /// Shuts both directions down.
     pub fn off(&self) {
-        let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Both);
+        self.with(|descriptor| rustix::net::shutdown(descriptor, rustix::net::Shutdown::Both));
     }
 
     /// Whether the peer has closed its end or the connection is broken, whatever it sent before.
@@ -192,17 +203,20 @@ impl Switch {
 
     fn shows(&self, flags: rustix::event::PollFlags) -> bool {
         use rustix::event::{PollFd, poll};
-        let mut fds = [PollFd::new(&*self.0, flags)];
         let now = rustix::event::Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(flags)
+        let shows = self.with(|descriptor| {
+            let mut fds = [PollFd::from_borrowed_fd(descriptor, flags)];
+            matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(flags)
+        });
+        shows.unwrap_or(true)
     }
 
     /// Shuts the reading direction down: what was written still goes out.
     pub fn no_more_reads(&self) {
-        let _ = rustix::net::shutdown(self.0.as_fd(), rustix::net::Shutdown::Read);
+        self.with(|descriptor| rustix::net::shutdown(descriptor, rustix::net::Shutdown::Read));
     }
 }
 
@@ -220,14 +234,12 @@ impl Deadline {
     /// From now on. Not a time-out around a read: the switch makes the read itself end.
     pub fn new(time: Duration, switch: &Switch) -> Self {
         let state = Rc::new(Cell::new(State::Running));
-        let (watched, descriptor) = (state.clone(), Rc::downgrade(&switch.0));
+        let (watched, switch) = (state.clone(), switch.clone());
         super::spawn(async move {
             super::sleep(time).await;
             if watched.get() == State::Running {
                 watched.set(State::Over);
-                if let Some(descriptor) = descriptor.upgrade() {
-                    Switch(descriptor).off();
-                }
+                switch.off();
             }
         });
         Self(state)
@@ -246,7 +258,7 @@ impl Drop for Deadline {
 }
 
 /// The reading half.
-pub struct Reader(OwnedReadHalf<TcpStream>);
+pub struct Reader(OwnedReadHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 
 impl Reader {
     /// Reads once into the tail of `ingress`; 0 is the end of the stream.
@@ -257,7 +269,7 @@ impl Reader {
 }
 
 /// The writing half.
-pub struct Writer(OwnedWriteHalf<TcpStream>);
+pub struct Writer(OwnedWriteHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 
 impl Writer {
     /// Writes `range` of the data in `ingress`, all of it.
