@@ -109,21 +109,24 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     crate::sim::spawn(guarded);
 }
 
-/// Waits.
-pub async fn sleep(time: Duration) {
+/// Waits. Boxed: a timer is some 700 bytes, and most of what may wait seldom does.
+pub fn sleep(time: Duration) -> impl Future<Output = ()> {
     #[cfg(not(test))]
-    monoio::time::sleep(time).await;
+    let sleep = monoio::time::sleep(time);
     #[cfg(test)]
-    crate::sim::sleep(time).await;
+    let sleep = crate::sim::sleep(time);
+    Box::pin(sleep)
 }
 
 /// Waits for `work` at most `time`. Only for work that holds no read or write (see the rules above).
-pub async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub fn within<T>(time: Duration, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
     #[cfg(not(test))]
-    let done = monoio::time::timeout(time, work).await.ok();
+    {
+        let work = Box::pin(monoio::time::timeout(time, work));
+        async move { work.await.ok() }
+    }
     #[cfg(test)]
-    let done = crate::sim::within(time, work).await;
-    done
+    crate::sim::within(time, work)
 }
 
 /// Runs two loops to the end of both.

@@ -29,6 +29,7 @@ use super::results::Plan;
 use super::scrub::Scrub;
 use super::{Ended, FrontTurn, Session};
 use crate::link::LinkReader;
+use crate::rt::sync::Soon;
 use crate::slab::Ingress;
 
 /// Spans up to this size are copied together into one write.
@@ -198,8 +199,8 @@ impl Flow {
                 }
                 Step::Frame(frame) => {
                     let whole = at..at + frame.size.with_tag();
-                    // Boxed: it is large, and neither rows nor a session that waits need it.
-                    Box::pin(self.message(turn, &mut ingress, &frame, whole.clone(), &mut out)).await?;
+                    self.message(turn, &mut ingress, &frame, whole.clone(), &mut out)
+                        .await?;
                     at = whole.end;
                     self.say_due(turn, &mut ingress, &mut out).await?;
                 }
@@ -235,8 +236,9 @@ impl Flow {
                 let data = &mut ingress.data_mut()[from..];
                 masked.apply(data, &mut self.place, &mut self.cells, &limits)
             }
-            Plan::Whole(whole) => return self.whole_rows(turn, ingress, at, out, whole).await,
-            Plan::Copied(copied) => return self.copied_rows(turn, ingress, at, out, copied).await,
+            // Boxed: they are large, and wait for the recorder and the client only.
+            Plan::Whole(whole) => return Box::pin(self.whole_rows(turn, ingress, at, out, whole)).await,
+            Plan::Copied(copied) => return Box::pin(self.copied_rows(turn, ingress, at, out, copied)).await,
         };
         let hop = hop.map_err(|error| self.server_fault(&error))?;
         self.are_of_kind(&hop)?;
@@ -252,7 +254,7 @@ impl Flow {
             self.result.bytes += bytes as u64;
             self.session.count_out(rows, bytes as u64);
             if let Some(cut) = cut {
-                self.cut(turn, ingress, out, cut).await?;
+                Box::pin(self.cut(turn, ingress, out, cut)).await?;
             }
         } else if hop.bytes > 0 {
             // What was to be passed so far must not run on over the rows that are left out.
@@ -335,7 +337,7 @@ impl Flow {
         let mut status = None;
         let mut was_muted = self.muted;
         match frame.tag {
-            tag::ROW_DESCRIPTION => self.described(payload).await?,
+            tag::ROW_DESCRIPTION => Box::pin(self.described(payload)).await?,
             tag::READY_FOR_QUERY => {
                 status = Some(ReadyForQuery::read(payload).map_err(|error| self.server_fault(&error))?);
             }
@@ -351,9 +353,9 @@ impl Flow {
                 self.result_ended(frame.tag, payload, running.as_deref()).await;
             }
             tag::FUNCTION_CALL_RESPONSE => {
-                replacement = self.function_result(&ingress.data()[whole.clone()]).await?;
+                replacement = Box::pin(self.function_result(&ingress.data()[whole.clone()])).await?;
             }
-            tag::NO_DATA if self.is_own_description() => self.keep_copy(None).await,
+            tag::NO_DATA if self.is_own_description() => Box::pin(self.keep_copy(None)).await,
             tag::NO_DATA | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => {
                 // The portal may be another than the one that was described under its name.
                 if let Some(name) = session.pipeline.borrow().head().and_then(Expect::portal) {
@@ -361,7 +363,7 @@ impl Flow {
                 }
             }
             tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
-                self.copy_begins(frame.tag, payload, running.as_ref()).await?;
+                Box::pin(self.copy_begins(frame.tag, payload, running.as_ref())).await?;
             }
             _ => {
                 self.server_left |= frame.tag == tag::ERROR_RESPONSE && is_last(payload);
@@ -485,7 +487,20 @@ impl Flow {
     }
 
     /// Linegate's own words whose turn has come stand before the server's next message, which may be here already.
-    async fn say_due(
+    fn say_due<'a>(
+        &'a mut self,
+        turn: &'a FrontTurn<'_>,
+        ingress: &'a mut Ingress,
+        out: &'a mut Outgoing,
+    ) -> Soon<'a, std::result::Result<(), Ended>> {
+        let is_due = self.session.pipeline.borrow_mut().has_local();
+        match is_due {
+            false => Soon::now(Ok(())),
+            true => Soon::later(self.say_all_due(turn, ingress, out)),
+        }
+    }
+
+    async fn say_all_due(
         &mut self,
         turn: &FrontTurn<'_>,
         ingress: &mut Ingress,
@@ -500,21 +515,20 @@ impl Flow {
     }
 
     /// Puts the pending span in order before something that interrupts it.
-    async fn gather(
-        &mut self,
-        turn: &FrontTurn<'_>,
+    fn gather<'a>(
+        &'a mut self,
+        turn: &'a FrontTurn<'_>,
         ingress: &mut Ingress,
-        out: &mut Outgoing,
-    ) -> std::result::Result<(), Ended> {
+        out: &'a mut Outgoing,
+    ) -> Soon<'a, std::result::Result<(), Ended>> {
         let span = std::mem::replace(&mut out.span, 0..0);
         if span.is_empty() {
-            return Ok(());
+            return Soon::now(Ok(()));
         }
         out.copied.extend_from_slice(&ingress.data()[span]);
-        if out.copied.len() >= GATHER_BYTES_MAX {
-            self.write_copied(turn, out).await
-        } else {
-            Ok(())
+        match out.copied.len() >= GATHER_BYTES_MAX {
+            true => Soon::later(self.write_copied(turn, out)),
+            false => Soon::now(Ok(())),
         }
     }
 

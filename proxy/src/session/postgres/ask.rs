@@ -32,6 +32,7 @@ use super::pipeline::Expect;
 use super::{Ended, Session, names};
 use crate::link::{LinkReader, LinkWriter};
 use crate::rt::net::Deadline;
+use crate::rt::sync::Soon;
 use crate::slab::Ingress;
 
 /// Bytes for the server are gathered up to here before they are written.
@@ -97,7 +98,7 @@ pub async fn run(
         ingress = back;
         match read {
             Ok(0) => {
-                asking.answer_the_rest().await;
+                Box::pin(asking.answer_the_rest()).await;
                 asking.over = ingress.data().is_empty();
                 break Ended::quietly("the client closed the connection");
             }
@@ -107,7 +108,7 @@ pub async fn run(
     };
     let is_told = asking.flush().await.is_ok();
     if is_told && asking.over && session.may_part() {
-        let deadline = session.part(ended, &mut asking.writer).await;
+        let deadline = Box::pin(session.part(ended, &mut asking.writer)).await;
         return (asking.writer, Some(deadline));
     }
     if session.ended.borrow().is_none() {
@@ -297,7 +298,7 @@ impl Asking {
     /// While the server may wait for COPY data, it takes any other message for a mistake and throws it away: what linegate
     /// would wait for then never comes. So nothing follows COPY FROM before it is over. True for a Sync among the data: the
     /// server ignores it, unless the COPY has failed, which linegate may not know yet. It stays behind.
-    async fn is_copys(&mut self, message: &Message<'_>) -> Result<bool, Ended> {
+    fn is_copys<'a>(&'a mut self, message: &'a Message<'_>) -> Soon<'a, Result<bool, Ended>> {
         let belongs = matches!(
             message,
             Message::CopyData(_)
@@ -307,8 +308,12 @@ impl Asking {
                 | Message::Terminate
         );
         if belongs || !self.session.pipeline.borrow().may_copy_in() {
-            return Ok(false);
+            return Soon::now(Ok(false));
         }
+        Soon::later(self.is_among_data(message))
+    }
+
+    async fn is_among_data(&mut self, message: &Message<'_>) -> Result<bool, Ended> {
         tell::flush(&mut self.out);
         self.flush().await?;
         self.session.say_local().await.map_err(client_gone)?;
@@ -390,12 +395,8 @@ impl Asking {
         if session.spending.waits(&session, &asked) {
             self.settle().await?;
         }
-        let begin = |asked: &Asked| {
-            may_take(&session, asked, parameters)?;
-            session.spending.begin(&session, asked, parameters)
-        };
         let refusal = match &asked.decision.verdict {
-            Verdict::Allow => begin(&asked).err(),
+            Verdict::Allow => begin(&session, &asked, parameters).err(),
             Verdict::Deny(reason) => Some(Refusal::of(reason)),
             Verdict::Hold(_) => None,
         };
@@ -405,12 +406,26 @@ impl Asking {
             session.core.counters.denied.one();
             return Ok(Err(refusal));
         }
+        match asked.decision.verdict {
+            Verdict::Hold(_) => Box::pin(self.clear_held(asked, protocol, parameters)).await,
+            _ => Ok(Ok(asked)),
+        }
+    }
+
+    /// Waits for a person.
+    async fn clear_held(
+        &mut self,
+        asked: Rc<Asked>,
+        protocol: Protocol,
+        parameters: &[Option<Vec<u8>>],
+    ) -> Result<Result<Rc<Asked>, Refusal>, Ended> {
+        let session = self.session.clone();
         let Verdict::Hold(held) = asked.decision.verdict.clone() else {
             return Ok(Ok(asked));
         };
         self.settle().await?;
         let meant = session.meant_by(&asked.decision.statement);
-        if let HoldEnd::Refused(refusal) = Box::pin(hold::wait(self, &asked, parameters)).await? {
+        if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, parameters).await? {
             return Ok(Err(refusal));
         }
         // Policy or the time may have changed while it waited: what is refused now does not run. Nor does what its names
@@ -438,7 +453,7 @@ impl Asking {
                 message: "linegate: who must approve this has changed since it was asked".to_owned(),
                 hint: Some("Run the statement again.".to_owned()),
             }),
-            Verdict::Allow | Verdict::Hold(_) => begin(&asked).err(),
+            Verdict::Allow | Verdict::Hold(_) => begin(&session, &asked, parameters).err(),
         };
         let Some(refusal) = refusal else {
             return Ok(Ok(asked));
@@ -547,7 +562,11 @@ impl Asking {
     }
 
     /// Has the server answer everything so far, and waits until it has.
-    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
+    pub(super) fn settle(&mut self) -> Soon<'_, Result<(), Ended>> {
+        Soon::later(self.settled_all())
+    }
+
+    async fn settled_all(&mut self) -> Result<(), Ended> {
         if !self.session.pipeline.borrow().is_idle() {
             tell::flush(&mut self.out);
         }
@@ -564,6 +583,12 @@ impl Asking {
         self.session.core.counters.client_faults.one();
         Ended::violation(error)
     }
+}
+
+/// Charges what may run.
+fn begin(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> Result<(), Refusal> {
+    may_take(session, asked, parameters)?;
+    session.spending.begin(session, asked, parameters)
 }
 
 fn client_gone(error: std::io::Error) -> Ended {

@@ -45,7 +45,7 @@ use crate::core::Core;
 use crate::link::LinkWriter;
 use crate::policy_service::Standing;
 use crate::rt::net::Switch;
-use crate::rt::sync::{Held, Lock, Slot};
+use crate::rt::sync::{Held, Lock, Slot, Soon};
 use crate::shared::{CatalogCell, Target};
 
 use self::budget::Spending;
@@ -289,13 +289,30 @@ impl Session {
     }
 
     /// Says what is due of linegate's own words, if the client's turn to be told has come.
-    pub async fn say_local(&self) -> io::Result<()> {
-        let turn = self.front.turn().await;
-        self.say_local_in(&turn).await
+    pub fn say_local(&self) -> Soon<'_, io::Result<()>> {
+        match self.has_to_say() {
+            false => Soon::now(Ok(())),
+            true => Soon::later(async {
+                let turn = self.front.turn().await;
+                self.say_all(&turn).await
+            }),
+        }
     }
 
     /// The same within a turn.
-    pub async fn say_local_in(&self, turn: &FrontTurn<'_>) -> io::Result<()> {
+    pub fn say_local_in<'a>(&'a self, turn: &'a FrontTurn<'a>) -> Soon<'a, io::Result<()>> {
+        match self.has_to_say() {
+            false => Soon::now(Ok(())),
+            true => Soon::later(self.say_all(turn)),
+        }
+    }
+
+    fn has_to_say(&self) -> bool {
+        self.pipeline.borrow_mut().has_local()
+            || self.drained.borrow().is_some() && self.pipeline.borrow().is_idle()
+    }
+
+    async fn say_all(&self, turn: &FrontTurn<'_>) -> io::Result<()> {
         loop {
             let due = self.pipeline.borrow_mut().take_local();
             match due {

@@ -20,6 +20,7 @@ use linegate_policy::{Decision, Named, Reason, Statement, Verdict};
 use super::Session;
 use super::asked::{Asked, looks_up};
 use super::deciding::Types;
+use crate::rt::sync::Soon;
 
 /// Names that are remembered; what other names stand for is not known.
 const NAMES_MAX: usize = 256;
@@ -488,8 +489,11 @@ impl Session {
     /// way than it would be read here.
     pub async fn asked(&self, text: Rc<[u8]>, may_read: bool, types: Types) -> Rc<Asked> {
         let decided = self.decide_known(&text, may_read, types).await;
-        let ran = self.ran(&decided.decision).await;
         let runs_by_name = !matches!(runs(&decided.decision.statement), Runs::Nothing);
+        let ran = match runs_by_name {
+            true => Box::pin(self.ran(&decided.decision)).await,
+            false => Ran::default(),
+        };
         let decision = ran.apply(decided.decision);
         Rc::new(Asked {
             number: 0,
@@ -509,14 +513,18 @@ impl Session {
     }
 
     /// A statement that was decided before, as it is decided now. The same one where nothing has changed.
-    pub async fn renewed(&self, asked: &Rc<Asked>) -> Rc<Asked> {
+    pub fn renewed<'a>(&'a self, asked: &'a Rc<Asked>) -> Soon<'a, Rc<Asked>> {
         let runs_nothing = matches!(runs(&asked.decision.statement), Runs::Nothing);
         // By now the session itself may have led its names elsewhere.
         let is_hidden =
             asked.is_read && self.relies_on_catalog() && self.is_led_elsewhere(&asked.decision.statement);
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
-            return asked.clone();
+            return Soon::now(asked.clone());
         }
+        Soon::later(self.decided_anew(asked))
+    }
+
+    async fn decided_anew(&self, asked: &Asked) -> Rc<Asked> {
         let newer = self.asked(asked.text.clone(), asked.is_read, asked.types).await;
         let newer = newer.running(asked.number);
         // A portal keeps its parameters.

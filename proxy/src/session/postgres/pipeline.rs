@@ -287,14 +287,19 @@ impl Pipeline {
         self.portals.is_described(portal)
     }
 
-    /// Bytes of linegate's own that are due now.
-    pub fn take_local(&mut self) -> Option<Vec<u8>> {
+    /// Whether bytes of linegate's own are due now.
+    pub fn has_local(&mut self) -> bool {
         self.drop_marks();
-        match self.queue.front() {
-            Some(Expect::Local(_)) => match self.pop() {
-                Some(Expect::Local(bytes)) => Some(bytes),
-                _ => None,
-            },
+        matches!(self.queue.front(), Some(Expect::Local(_)))
+    }
+
+    /// These bytes.
+    pub fn take_local(&mut self) -> Option<Vec<u8>> {
+        if !self.has_local() {
+            return None;
+        }
+        match self.pop() {
+            Some(Expect::Local(bytes)) => Some(bytes),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ use linegate_recording::Protocol;
 
 use super::copied::Described;
 use super::{Asking, names_moving};
+use crate::rt::sync::Soon;
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::pipeline::Expect;
@@ -95,7 +96,7 @@ impl Asking {
     }
 
     /// What has to be undone before the client's next message may reach the server.
-    pub(super) async fn undo_first(&mut self, message: &Message<'_>) -> Result<(), Ended> {
+    pub(super) fn undo_first(&mut self, message: &Message<'_>) -> Soon<'_, Result<(), Ended>> {
         let is_data = matches!(
             message,
             Message::CopyData(_)
@@ -104,9 +105,15 @@ impl Asking {
                 | Message::Flush
                 | Message::Terminate
         );
-        if is_data {
-            return Ok(());
+        let spending = &self.session.spending;
+        let has_to = spending.unsettled.get() || spending.failed.get() || spending.doomed.get();
+        match has_to && !is_data {
+            true => Soon::later(self.undo()),
+            false => Soon::now(Ok(())),
         }
+    }
+
+    async fn undo(&mut self) -> Result<(), Ended> {
         let session = self.session.clone();
         if session.spending.unsettled.replace(false) {
             self.settle().await?; // the changes of what was executed must be known before they can commit
