@@ -581,6 +581,19 @@ fn what_a_text_runs_by_name_means_what_its_names_mean_by_then() {
     let safe = "SELECT count(*), (SELECT count(*) FROM pg_views WHERE viewname = 'bv') FROM pg_class
                  WHERE relname LIKE 'newinsafe%'";
     assert_eq!(under.postgres.sql(safe), "0|1");
+    // An argument moves the path before what it is an argument of runs.
+    let declared = say(
+        &mut client,
+        &[parse_typed("s", "CREATE TABLE newinsafe3 (a int)", &[25]), sync()],
+    );
+    assert_eq!(code(&declared), "no error");
+    for text in [
+        "EXECUTE s(set_config('search_path', 'safe', true))",
+        "EXPLAIN ANALYZE EXECUTE s(set_config('search_path', 'safe', true))",
+    ] {
+        assert_eq!(code(&client.query(text)), "42501", "{text}");
+    }
+    assert_eq!(under.postgres.sql(safe), "0|1");
     // What leads nowhere runs.
     let mut client = under.client();
     assert_eq!(code(&client.query(&format!("PREPARE d AS {change}"))), "no error");
@@ -624,7 +637,44 @@ fn views_that_lock_rows_are_asked_about_what_they_lock() {
         let text = steps.join("; ");
         assert_eq!(code(&client.query(&text)), "42501", "{text}");
     }
+    // By another name, and by REFRESH.
+    let kept = "CREATE MATERIALIZED VIEW scr.vm AS SELECT * FROM scr.va FOR UPDATE";
+    for steps in [
+        &[
+            "ALTER VIEW scr.vb RENAME TO vz",
+            shows,
+            "SELECT count(*) FROM scr.vz",
+        ][..],
+        &[
+            shows,
+            "ALTER VIEW scr.vb SET SCHEMA lone",
+            "SELECT count(*) FROM lone.vb",
+        ],
+        &[
+            shows,
+            "ALTER TABLE scr.vb RENAME TO vz",
+            "SELECT count(*) FROM scr.vz",
+        ],
+        &[kept, shows, "REFRESH MATERIALIZED VIEW scr.vm"],
+    ] {
+        let (last, first) = steps.split_last().expect("steps");
+        client.query("BEGIN");
+        for step in first {
+            assert_eq!(code(&client.query(step)), "no error", "{step}");
+        }
+        assert_eq!(code(&client.query(last)), "42501", "{steps:?}");
+        client.query("ROLLBACK");
+        let text = steps.join("; ");
+        assert_eq!(code(&client.query(&text)), "42501", "{text}");
+    }
+    assert_eq!(code(&client.query(kept)), "no error");
+    assert_eq!(
+        code(&client.query("REFRESH MATERIALIZED VIEW scr.vm")),
+        "no error"
+    );
     assert_eq!(code(&client.query(shows)), "no error");
+    assert_eq!(code(&client.query("REFRESH MATERIALIZED VIEW scr.vm")), "42501");
+    assert_eq!(code(&client.query("DROP MATERIALIZED VIEW scr.vm")), "no error");
     assert_eq!(code(&client.query("SELECT count(*) FROM scr.vb")), "42501");
     let locked = "SELECT count(*) FROM safe.orders WHERE xmax <> 0";
     assert_eq!(under.postgres.sql(locked), "0");
@@ -634,6 +684,7 @@ fn views_that_lock_rows_are_asked_about_what_they_lock() {
 fn materialized_views_of_closed_tables_are_their_owners() {
     let (_under, mut client) = closed();
     for text in [
+        "MERGE INTO scr.w USING safe.orders o ON o.id = w.id WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN INSERT VALUES (o.id, o.what)",
         "CREATE MATERIALIZED VIEW scr.mv AS SELECT * FROM safe.orders",
         "REFRESH MATERIALIZED VIEW scr.mv",
         "ANALYZE scr.mv",

@@ -1,7 +1,7 @@
 //! What a look-up of a labelled column costs: every value that it may be compared with, each time that this may be another one.
 
 use linegate_tests::under::{self, Under, assert_nothing_raw, code, say};
-use linegate_tests::wire::{bind, execute, parse, parse_typed, rows, sync};
+use linegate_tests::wire::{bind, execute, framed, parse, parse_typed, rows, sync};
 use linegate_tests::{Options, RawClient};
 
 /// Values that may be looked up.
@@ -474,6 +474,31 @@ fn what_the_protocol_prepared_is_charged_when_sql_runs_it() {
         let nested = [parse("m", how), bind("", "m", &[], 0), execute("", 0), sync()];
         assert_ne!(code(&say(&mut client, &nested)), "no error", "{how}: {text}");
     }
+    // A portal of EXECUTE runs what its name stands for by then.
+    let (_under, mut client) = masked();
+    client.query("BEGIN");
+    let bound = [
+        parse("n", "SELECT 1"),
+        parse("m", "EXECUTE n"),
+        bind("pp", "m", &[], 0),
+        bind("qq", "m", &[], 0),
+        framed(b'C', b"Sn\0"),
+        parse("n", &find),
+        sync(),
+    ];
+    assert_eq!(code(&say(&mut client, &bound)), "no error");
+    assert_eq!(code(&client.query("FETCH ALL FROM qq")), "54000");
+    client.query("ROLLBACK");
+    let at_once = [
+        parse("n2", "SELECT 1"),
+        parse("m2", "EXECUTE n2"),
+        bind("pp", "m2", &[], 0),
+        framed(b'C', b"Sn2\0"),
+        parse("n2", &find),
+        execute("pp", 0),
+        sync(),
+    ];
+    assert_eq!(code(&say(&mut client, &at_once)), "54000");
     // One value costs one, however often it runs.
     let (_under, mut client) = masked();
     say(
@@ -487,7 +512,16 @@ fn what_the_protocol_prepared_is_charged_when_sql_runs_it() {
 
 #[test]
 fn a_parameter_that_is_taken_apart_is_text() {
-    let under = under::under(&policies());
+    let functions = "SET ROLE app; CREATE FUNCTION app.fa(text) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1, '',''))';
+         CREATE FUNCTION app.fb(jsonb) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM app.fa($1::text) id';
+         CREATE FUNCTION app.fc(bytea) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = ANY ($1::text::text[])'";
+    let options = Options {
+        policies: policies(),
+        ..Options::default()
+    };
+    let under = under::behind(options, functions);
     let hidden = format!("[\"x{}\"]", many().replace(',', "\\u002c"));
     for text in [
         "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1::jsonb::text, ','))",
@@ -516,7 +550,68 @@ fn a_parameter_that_is_taken_apart_is_text() {
         let prepared = client.query(&format!("PREPARE q({kind}) AS {split}"));
         assert_eq!(code(&prepared), "42501", "{kind}");
     }
+    // What another place makes of it, and what is written as text first.
+    for (text, kind) in [
+        (
+            "$1::jsonb IS NOT NULL AND ssn = ANY (string_to_array($1::text, ','))",
+            0,
+        ),
+        (
+            "$1::jsonpath IS NOT NULL AND ssn = ANY (string_to_array($1::text, ','))",
+            0,
+        ),
+        (
+            "$1::text[] IS NOT NULL AND ssn = ANY (string_to_array($1::text, ','))",
+            0,
+        ),
+        (
+            "'{}'::jsonb = $1 OR ssn = ANY (string_to_array($1::text, ','))",
+            0,
+        ),
+        ("ssn = ANY ($1::text::text[])", 17),
+        ("ssn = ANY ($1::varchar::varchar[])", 17),
+        ("ssn IN (SELECT json_array_elements_text($1::text::json))", 17),
+        ("ssn IN (SELECT u FROM unnest($1::text::text[]) u)", 17),
+    ] {
+        let mut client = under.client();
+        let text = format!("SELECT id FROM app.customers WHERE {text}");
+        assert_eq!(run(&mut client, &text, &[kind], &["{}"]), "42501", "{text}");
+    }
     let mut client = under.client();
+    client.query("SET bytea_output = escape");
+    for array in ["string_to_array($1, ',')", "$1::text[]"] {
+        client.query("DEALLOCATE ALL");
+        let prepare = format!("PREPARE q(text) AS SELECT id FROM app.customers WHERE ssn = ANY ({array})");
+        assert_eq!(code(&client.query(&prepare)), "no error", "{prepare}");
+        let answer = client.query(r"EXECUTE q('\x612c622c63'::bytea)");
+        assert_ne!(code(&answer), "no error", "{prepare}");
+    }
+    // Through a function of an administrator's.
+    let mut client = under.client();
+    for (call, kind) in [
+        ("app.fa($1::text)", 3802),
+        ("app.fa($1::text)", 17),
+        ("app.fa($1::text)", 1009),
+        ("app.fa($1::jsonb::text)", 0),
+        ("app.fb($1)", 0),
+        ("app.fc($1)", 0),
+    ] {
+        let text = format!("SELECT f FROM {call} f");
+        let answer = run(&mut client, &text, &[kind], &["{}"]);
+        assert_ne!(answer, "no error", "{text} {kind}");
+    }
+    assert_eq!(
+        run(&mut client, "SELECT f FROM app.fa($1) f", &[], &["a,b"]),
+        "no error"
+    );
+    // Beside it, other parameters are what they are.
+    let under = under::under(&policies());
+    let mut client = under.client();
+    let beside = "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1, ',')) AND id = ANY ($2)";
+    assert_eq!(
+        run(&mut client, beside, &[25, 1007], &["a,b", "{1,2}"]),
+        "no error"
+    );
     for kind in [0, 25, 1043] {
         assert_eq!(run(&mut client, split, &[kind], &["a,b"]), "no error", "{kind}");
     }
@@ -564,7 +659,7 @@ fn what_gives_a_parameter_its_type_elsewhere_counts_in_arrays_and_lists() {
     assert_eq!(run(&mut client, by_column, &[], &["a"]), "no error");
     for make in [
         "CREATE TEMP TABLE customers (name regclass)",
-        "CREATE TABLE app.mine (name regclass)",
+        "CREATE VIEW app.customers2 AS SELECT 1 AS a; ALTER VIEW app.customers2 RENAME TO customers3",
     ] {
         client.query("BEGIN");
         assert_eq!(code(&client.query(make)), "no error");
@@ -575,7 +670,14 @@ fn what_gives_a_parameter_its_type_elsewhere_counts_in_arrays_and_lists() {
         );
         client.query("ROLLBACK");
     }
+    // Another one does not.
+    client.query("BEGIN");
+    assert_eq!(
+        code(&client.query("CREATE TEMP TABLE other (name text)")),
+        "no error"
+    );
     assert_eq!(run(&mut client, by_column, &[], &["a"]), "no error");
+    client.query("ROLLBACK");
     let honest = [
         ("SELECT id FROM app.customers WHERE ssn = ANY ($1)", vec!["{a,b}"]),
         (

@@ -42,7 +42,7 @@ pub use decide::{decide, may_connect};
 pub use engine::{Engine, GroupSpec, PolicyProblem};
 pub use explain::{Explanation, explain};
 pub use labels::{LabelIndex, LabelSpec, MaskScope, RedactSpec};
-pub use lineage::{ColumnId, Flow, Lineage};
+pub use lineage::{ColumnId, Flow, Lineage, parameter_bit};
 pub use mask_plan::{Action, FieldOrigin, MaskPlan, MaskedColumn, PlanRefusal};
 pub use problems::{Problem, Told};
 pub use statement::{CopyFormat, CopyOut, Leads, Name, Named, OutputColumn, Statement};

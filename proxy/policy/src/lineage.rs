@@ -77,8 +77,9 @@ pub struct Lineage {
     pub by_settings: bool,
     /// It takes values apart, so that one parameter may hold many.
     pub spreads: bool,
-    /// It takes a parameter apart as text: one whose text is made of something else holds more values than can be seen.
-    pub splits_parameters: bool,
+    /// Parameters that it takes apart as text, a bit each ([`parameter_bit`]): one whose text is made of something else holds more
+    /// values than can be seen.
+    pub split_parameters: u64,
     /// What parameters are is known by columns of relations, as the catalog has them.
     pub typed_by_columns: bool,
     /// The first column that no relation has which it could be of, with that relation's name in the text if it stands there.
@@ -90,6 +91,11 @@ pub struct Lineage {
     /// It goes through a view or a function that somebody defined: what these hold may be replaced under the same name and
     /// number.
     pub through_definitions: bool,
+}
+
+/// The bit of a parameter by its number, from 1; the last one stands for all behind it.
+pub fn parameter_bit(number: u32) -> u64 {
+    1 << number.saturating_sub(1).min(63)
 }
 
 impl Lineage {

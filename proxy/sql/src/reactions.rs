@@ -68,12 +68,18 @@ pub(crate) fn add(statement: &mut Statement, index: &LabelIndex) {
         .with(Effects::TRUNCATE);
     let tends = shapes.with(Effects::MAINTENANCE);
     // A view's query may say FOR UPDATE.
-    if statement
-        .reads
-        .iter()
-        .any(|name| reaches(name, index, |reactions| reactions.locks))
-    {
+    let locks = |name: &Name| reaches(name, index, |reactions| reactions.locks);
+    if statement.reads.iter().any(locks) {
         statement.effects = statement.effects.with(Effects::LOCK);
+    }
+    // REFRESH runs the query.
+    if statement.effects.contains(Effects::MAINTENANCE) && statement.writes.iter().any(locks) {
+        let names = statement.writes.iter().flat_map(|name| behind(name, index));
+        let names: BTreeSet<Name> = names.collect();
+        statement.effects = statement.effects.with(Effects::LOCK);
+        statement.reads.extend(names);
+        statement.reads.sort_unstable();
+        statement.reads.dedup();
     }
     let is_systems_own = |name: &Name| match name.schema.as_deref() {
         Some("pg_catalog") => statement.effects.intersects(shapes),
@@ -206,6 +212,25 @@ pub(crate) fn fires(name: &Name, index: &LabelIndex) -> bool {
 /// Whether reading rows of that name calls somebody's functions, as its query does or those of views below.
 fn calls(name: &Name, index: &LabelIndex) -> bool {
     reaches(name, index, |reactions| reactions.calls)
+}
+
+/// All that a relation is made of, and what these are.
+fn behind(name: &Name, index: &LabelIndex) -> Vec<Name> {
+    let mut found = Vec::new();
+    let mut work: Vec<u32> = index.known(name).map(|known| known.oid).collect();
+    let mut seen: BTreeSet<u32> = work.iter().copied().collect();
+    while let Some(oid) = work.pop() {
+        let Some(known) = index.known_by_oid(oid) else {
+            continue;
+        };
+        found.push(Name {
+            schema: Some(known.schema.to_owned()),
+            name: known.name.to_owned(),
+        });
+        let below = known.sources.iter().copied();
+        work.extend(below.filter(|oid| seen.insert(*oid)));
+    }
+    found
 }
 
 fn reaches(name: &Name, index: &LabelIndex, found: impl Fn(&Reactions) -> bool) -> bool {

@@ -127,6 +127,11 @@ impl LabelIndex {
         all
     }
 
+    /// Whether there is a view whose query locks rows.
+    pub fn has_locking_views(&self) -> bool {
+        self.relations.values().any(|entry| entry.reactions.locks)
+    }
+
     /// Children and partitions of a table, and theirs; of anything else nothing.
     pub fn children_of(&self, oid: u32) -> BTreeSet<u32> {
         match self.relations.get(&oid) {

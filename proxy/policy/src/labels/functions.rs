@@ -26,6 +26,8 @@ pub struct Meaning {
     pub by_settings: bool,
     /// It takes its arguments apart.
     pub spreads: bool,
+    /// It does so with one that is a text.
+    pub splits: bool,
 }
 
 /// A function that was not followed yet.

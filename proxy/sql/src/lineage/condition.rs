@@ -12,7 +12,7 @@ use super::expr::is_number_or_time;
 use super::value::{Source, Value};
 use super::{Reader, builtin_name, types};
 use crate::parse::plain;
-use linegate_policy::ColumnId;
+use linegate_policy::{ColumnId, parameter_bit};
 
 impl Reader<'_> {
     /// WHERE, ON, HAVING: look-ups under AND and OR are look-ups.
@@ -120,6 +120,12 @@ impl Reader<'_> {
     /// Whether the values of what is spelled out stay themselves. `is_written`: they are written as another type.
     fn is_kept(&mut self, node: Node<'_>, is_written: bool) -> bool {
         match node {
+            // What is written as text and taken apart again is that text.
+            Node::TypeCast(cast) if is_text_of_parameter(cast) => {
+                let is_known =
+                    |kind: &nodes::TypeName| types::is_built_in(kind) && !types::goes_by_names(kind);
+                cast.type_name().is_some_and(is_known) && self.is_text(cast.arg())
+            }
             Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
                 let varies = types::goes_by_settings(kind);
                 let is_known = types::is_built_in(kind) && !types::goes_by_names(kind);
@@ -143,14 +149,18 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether all values that it holds can be seen in the text or in one parameter.
-    pub(super) fn is_seen(&mut self, node: Node<'_>) -> bool {
+    /// Whether all values that it holds can be seen in the text or in one parameter. `splits`: it may be taken apart as text.
+    pub(super) fn is_seen(&mut self, node: Node<'_>, splits: bool) -> bool {
         match node {
-            Node::TypeCast(cast) if matches!(cast.arg(), Node::A_Const(_) | Node::ParamRef(_)) => {
+            Node::NamedArgExpr(named) => self.is_seen(named.arg(), splits),
+            Node::A_ArrayExpr(_) => self.is_listed(node),
+            Node::TypeCast(cast) if matches!(cast.arg(), Node::A_ArrayExpr(_) | Node::A_Const(_)) => {
                 self.is_listed(node)
             }
-            Node::A_ArrayExpr(_) | Node::ParamRef(_) => self.is_listed(node),
-            Node::NamedArgExpr(named) => self.is_seen(named.arg()),
+            Node::TypeCast(cast) if !splits && matches!(cast.arg(), Node::ParamRef(_)) => {
+                self.is_listed(node)
+            }
+            Node::ParamRef(_) if !splits => self.is_listed(node),
             _ => self.is_text(node),
         }
     }
@@ -161,10 +171,14 @@ impl Reader<'_> {
             Node::A_Const(_) => true,
             Node::TypeCast(cast) => cast.type_name().is_some_and(types::is_text) && self.is_text(cast.arg()),
             Node::ParamRef(parameter) => {
-                self.found.splits_parameters = true;
-                let number = usize::try_from(parameter.number).unwrap_or_default();
-                let declared = self.parameters.get(number.wrapping_sub(1));
-                declared.is_none_or(|(_, is_text)| *is_text) && self.value(node) == Value::CONSTANT
+                let number = u32::try_from(parameter.number).unwrap_or_default();
+                self.found.split_parameters |= parameter_bit(number);
+                let declared = self.parameters.get((number as usize).wrapping_sub(1));
+                let is_text = match declared {
+                    Some((_, is_text)) => *is_text,
+                    None => self.texts.contains(&parameter.number),
+                };
+                is_text && self.value(node) == Value::CONSTANT
             }
             _ => false,
         }
@@ -295,6 +309,20 @@ fn compares_sizes(type_oid: u32) -> bool {
 fn may_be_sorted(type_oid: u32) -> bool {
     // money, date, timestamp, timestamptz, bit, varbit, tsvector
     matches!(type_oid, 790 | 1082 | 1114 | 1184 | 1560 | 1562 | 3614)
+}
+
+/// Whether a cast is of a parameter that was cast before, and not from array to array only.
+fn is_text_of_parameter(cast: &nodes::TypeCast) -> bool {
+    let is_array = |kind: &nodes::TypeName| !kind.array_bounds().is_empty();
+    let mut are_arrays = cast.type_name().is_some_and(is_array);
+    let mut within = cast.arg();
+    let mut casts = 1;
+    while let Node::TypeCast(inner) = within {
+        are_arrays &= inner.type_name().is_some_and(is_array);
+        casts += 1;
+        within = inner.arg();
+    }
+    casts > 1 && !are_arrays && matches!(within, Node::ParamRef(_))
 }
 
 /// An array whose values stand in the text or in one parameter: not one that an expression makes many of.

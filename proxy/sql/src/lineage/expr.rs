@@ -580,7 +580,8 @@ impl Reader<'_> {
         }
         let meanings = self.index.meanings(name).unwrap_or_default();
         let spreads = meanings.iter().any(|meaning| meaning.spreads);
-        let are_seen = !spreads || call.args().iter().all(|argument| self.is_seen(argument));
+        let splits = meanings.iter().any(|meaning| meaning.splits);
+        let are_seen = !spreads || call.args().iter().all(|argument| self.is_seen(argument, splits));
         let is_fixed = arguments
             .iter()
             .all(|argument| argument.is_fixed() || *argument == Value::Clean(Source::Listed));

@@ -137,6 +137,7 @@ pub(crate) fn of(statements: &NodeList, index: &LabelIndex, statement: &Statemen
     }
     let doubtful = parameters::doubtful(statements, index);
     reader.doubtful = doubtful.numbers;
+    reader.texts = doubtful.texts;
     reader.found.typed_by_columns = doubtful.by_columns;
     reader.text(statements);
     if statement.settings.iter().any(|setting| moves_values(setting)) {
@@ -168,6 +169,8 @@ struct Reader<'a> {
     ctes: Vec<(String, Cte)>,
     /// Parameters whose type something else in the text may decide; `None` for all.
     doubtful: Option<BTreeSet<i32>>,
+    /// Parameters that are text wherever they stand in the text.
+    texts: BTreeSet<i32>,
     /// What the parameters are that PREPARE declares, and whether each is text.
     parameters: Vec<(Value, bool)>,
     /// The text is a function's body: a name that is no column is one of its arguments.
@@ -207,6 +210,7 @@ impl<'a> Reader<'a> {
             levels: Vec::new(),
             ctes: Vec::new(),
             doubtful: Some(BTreeSet::new()),
+            texts: BTreeSet::new(),
             parameters: Vec::new(),
             in_body: false,
             explains: false,

@@ -24,12 +24,15 @@ pub(super) struct Doubtful {
     pub numbers: Option<BTreeSet<i32>>,
     /// Others are known by columns that they are compared with, as the catalog has these.
     pub by_columns: bool,
+    /// Those that are text wherever they stand.
+    pub texts: BTreeSet<i32>,
 }
 
 pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Doubtful {
     let queries: Vec<Node<'_>> = statements.iter().map(core).collect();
     let columns = Columns::of(&queries, index);
     let (all, steady, beside_columns) = (Places::default(), Places::default(), Places::default());
+    let texts = Places::default();
     let lists: RefCell<Vec<BTreeSet<i32>>> = RefCell::default();
     let beside = |node: Node<'_>, other: Node<'_>| {
         steady.count(other);
@@ -40,10 +43,20 @@ pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Doubtful {
     let look = |node: Node<'_>| {
         match node {
             Node::ParamRef(_) => all.count(node),
-            Node::TypeCast(cast) if cast.type_name().is_some_and(types::is_steady) => {
-                steady.count(cast.arg())
+            // What takes other types than text is not followed where it takes them apart.
+            Node::FuncCall(call) if takes_text(call, index) => {
+                call.args().iter().for_each(|argument| texts.count(argument));
             }
-            Node::NullTest(test) => steady.count(test.arg()),
+            Node::TypeCast(cast) if cast.type_name().is_some_and(types::is_steady) => {
+                steady.count(cast.arg());
+                if cast.type_name().is_some_and(types::is_text) {
+                    texts.count(cast.arg());
+                }
+            }
+            Node::NullTest(test) => {
+                steady.count(test.arg());
+                texts.count(test.arg());
+            }
             Node::SelectStmt(select) => {
                 steady.count(select.limit_count());
                 steady.count(select.limit_offset());
@@ -74,6 +87,7 @@ pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Doubtful {
         return Doubtful {
             numbers: None,
             by_columns: false,
+            texts: BTreeSet::new(),
         };
     }
     let (all, steady) = (all.0.into_inner(), steady.0.into_inner());
@@ -86,10 +100,19 @@ pub(super) fn doubtful(statements: &NodeList, index: &LabelIndex) -> Doubtful {
     while let Some(place) = lists.iter().position(|list| !list.is_disjoint(&numbers)) {
         numbers.extend(lists.swap_remove(place));
     }
+    let texts = texts.0.into_inner();
+    let is_text = |number: &i32| texts.get(number) == all.get(number);
     Doubtful {
+        texts: all.keys().copied().filter(is_text).collect(),
         numbers: Some(numbers),
         by_columns: beside_columns.keys().any(is_by_columns),
     }
+}
+
+fn takes_text(call: &nodes::FuncCall, index: &LabelIndex) -> bool {
+    let is_own = |name: &linegate_policy::Name| index.is_user_function(&name.name);
+    builtin_name(call.funcname()) == Some("string_to_array")
+        || names::function(call.funcname()).is_some_and(|name| is_own(&name))
 }
 
 /// How often each parameter stands somewhere.

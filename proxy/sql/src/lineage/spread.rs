@@ -74,6 +74,7 @@ fn read(body: &str, index: &LabelIndex, in_body: bool) -> Option<(Statement, lin
     }
     let mut reader = Reader::new(index);
     reader.in_body = in_body;
+    reader.texts = super::parameters::doubtful(parse::plain(&tree), index).texts;
     reader.text(parse::plain(&tree));
     let lineage = reader.found;
     statement.lineage = None;
@@ -121,7 +122,7 @@ fn meaning(function: &ToFollow, index: &LabelIndex) -> Option<Meaning> {
     if types.iter().copied().any(types::oid_goes_by_names) {
         lineage.probes.extend(&lineage.lookups);
     }
-    if lineage.splits_parameters && types.iter().copied().any(types::oid_hides_commas) {
+    if lineage.split_parameters != 0 && types.iter().copied().any(types::oid_hides_commas) {
         lineage.probes.extend(&lineage.lookups); // nobody counts the values of such an argument
     }
     let is_by_settings = types.iter().copied().any(types::oid_goes_by_settings);
@@ -151,5 +152,6 @@ fn meaning(function: &ToFollow, index: &LabelIndex) -> Option<Meaning> {
         computed_constants: lineage.computed_constants,
         by_settings: lineage.by_settings,
         spreads: lineage.spreads,
+        splits: lineage.split_parameters != 0,
     })
 }

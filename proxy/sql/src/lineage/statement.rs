@@ -285,7 +285,11 @@ fn fills(command: Node<'_>) -> bool {
 fn is_written(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) | Node::None => true,
-        Node::TypeCast(cast) => types::casts_plainly(cast) && is_written(cast.arg()),
+        // As text, a bytea may hold what its digits do not show.
+        Node::TypeCast(cast) => {
+            let hides = cast.type_name().is_some_and(types::is_bytes);
+            !hides && types::casts_plainly(cast) && is_written(cast.arg())
+        }
         Node::A_ArrayExpr(array) => array.elements().iter().all(is_written),
         _ => false,
     }

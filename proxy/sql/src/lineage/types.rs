@@ -148,11 +148,17 @@ pub(super) fn is_text(kind: &nodes::TypeName) -> bool {
     matches!(name, Some("text" | "varchar" | "bpchar" | "unknown"))
 }
 
+/// Whether values of the type are bytes, or arrays of such.
+pub(super) fn is_bytes(kind: &nodes::TypeName) -> bool {
+    builtin_name(plain(kind.names())).is_some_and(|name| name.trim_start_matches('_') == "bytea")
+}
+
 /// By `pg_type.oid`: whether a value's text may hold commas that what was sent does not show. Of texts, numbers, times and the like
 /// it does not.
 pub fn oid_hides_commas(oid: u32) -> bool {
-    const PLAIN: [u32; 19] = [
-        0, 16, 18, 19, 20, 21, 23, 25, 26, 700, 701, 705, 1042, 1043, 1082, 1114, 1184, 1700, 2950,
+    const PLAIN: [u32; 26] = [
+        0, 16, 18, 19, 20, 21, 23, 25, 26, 650, 700, 701, 705, 774, 829, 869, 1042, 1043, 1082, 1083, 1114,
+        1184, 1186, 1266, 1700, 2950,
     ];
     !PLAIN.contains(&oid)
 }

@@ -208,7 +208,16 @@ impl<'a> Walker<'a> {
                 [merge.source_relation()].into_iter(),
                 self.index,
             );
-        for node in plain(merge.merge_when_clauses()) {
+        let clauses = || plain(merge.merge_when_clauses()).iter();
+        let does = |clause: Node<'_>| match clause {
+            Node::MergeWhenClause(when) => when.command_type != CmdType::CMD_NOTHING,
+            _ => true,
+        };
+        if !clauses().any(does) {
+            // It holds up whoever changes shapes, as one that changes rows does.
+            self.does(Effects::LOCK);
+        }
+        for node in clauses() {
             let Node::MergeWhenClause(when) = node else {
                 return Err(crate::ReadError::UnknownNode);
             };
@@ -225,8 +234,7 @@ impl<'a> Walker<'a> {
                     self.does(Effects::DELETE);
                     self.found.bounded &= is_bounded;
                 }
-                // It holds up whoever changes shapes, as one that changes rows does.
-                CmdType::CMD_NOTHING => self.does(Effects::LOCK),
+                CmdType::CMD_NOTHING => {}
                 _ => return Err(crate::ReadError::UnknownNode),
             }
             self.found.moves_values |= values::moves(Node::NodeList(when.target_list()), false)

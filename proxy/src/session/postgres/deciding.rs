@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linegate_identity::Effects;
-use linegate_policy::{Budget, Decision, Reason, Statement, Verdict};
+use linegate_policy::{Budget, Decision, Reason, Statement, Verdict, parameter_bit};
 
 use super::asked::Asked;
 use super::fresh::{Code, OF_ROWS};
@@ -26,8 +26,8 @@ pub struct Types {
     pub vary: bool,
     /// Values of one are names that the catalog holds, or somebody's.
     pub name: bool,
-    /// The text of one may hold commas that what is sent does not show.
-    pub hides: bool,
+    /// Those whose text may hold commas that what is sent does not show, a bit each; the last stands for all behind it.
+    pub hides: u64,
 }
 
 impl Types {
@@ -37,7 +37,7 @@ impl Types {
             call: self.call || other.call,
             vary: self.vary || other.vary,
             name: self.name || other.name,
-            hides: self.hides || other.hides,
+            hides: self.hides | other.hides,
         }
     }
 }
@@ -50,7 +50,13 @@ const OURS_FROM: u32 = 16384;
 impl Session {
     /// What the declared types of parameters mean for a statement.
     pub async fn types(&self, types: impl Iterator<Item = u32>) -> Types {
-        let types: Vec<u32> = types.filter(|oid| *oid != 0).collect();
+        let types: Vec<u32> = types.collect();
+        let hiding = types
+            .iter()
+            .zip(1..)
+            .filter(|(oid, _)| linegate_sql::hides_commas(**oid));
+        let hides = hiding.fold(0, |all, (_, number)| all | parameter_bit(number));
+        let types: Vec<u32> = types.into_iter().filter(|oid| *oid != 0).collect();
         if types.is_empty() || !self.relies_on_catalog() {
             return Types::default();
         }
@@ -65,7 +71,7 @@ impl Session {
             call: is_somebodys && self.fresh.code().is_some() || somebodys.any(calls),
             vary: types.iter().any(|oid| linegate_sql::goes_by_settings(*oid)),
             name: types.iter().any(|oid| linegate_sql::goes_by_names(*oid)),
-            hides: types.iter().any(|oid| linegate_sql::hides_commas(*oid)),
+            hides,
         }
     }
 
@@ -207,7 +213,10 @@ impl Session {
         let lineage = statement.lineage.as_ref();
         self.fresh.hides(statement, latest)
             || self.fresh.hides_rows(statement, judged, latest)
-            || lineage.is_some_and(|lineage| lineage.typed_by_columns) && self.fresh.has_changed_names()
+            || lineage.is_some_and(|lineage| lineage.typed_by_columns && !lineage.lookups.is_empty())
+                && self
+                    .fresh
+                    .may_have_made(statement.reads.iter().chain(&statement.writes))
     }
 
     /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was

@@ -249,7 +249,8 @@ pub struct ByName {
     pub more: Vec<Arc<Decision>>,
     /// One of them looks up what the catalog spells: it was prepared while nothing was masked.
     pub spells: bool,
-    /// Those that the protocol prepared and that compare labelled columns with values: nobody was charged for these.
+    /// Those that the protocol prepared and that compare labelled columns with values: nobody was charged for these. Portals were
+    /// charged when they were bound.
     pub unpaid: Vec<Rc<[u8]>>,
 }
 
@@ -448,7 +449,8 @@ impl Session {
                     ran.by_name.more.push(decision.clone()); // a function that it calls
                 }
                 ran.by_name.spells |= meaning.types.name && looks_up(statement);
-                if meaning.by_protocol && looks_up(statement) {
+                let is_prepared = matches!(name, Named::Prepared(_));
+                if meaning.by_protocol && is_prepared && looks_up(statement) {
                     ran.by_name.unpaid.push(text.clone());
                 }
                 leads |= self.leads_names(statement);
@@ -476,8 +478,10 @@ impl Session {
                 }
             }
         }
-        if leads && decision.statement.count > 1 && must_know {
-            // What runs behind it in the text was decided with what its names mean before.
+        // An argument of EXECUTE is evaluated before what it runs.
+        let moves = super::deciding::moves_path(&decision.statement);
+        if (leads && decision.statement.count > 1 || moves) && must_know {
+            // What runs behind it was decided with what its names mean before.
             ran.add(&Verdict::Deny(Reason::BehindTransaction));
         }
         ran.by_name.texts.sort();

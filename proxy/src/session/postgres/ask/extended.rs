@@ -214,7 +214,8 @@ impl Asking {
         let was_cleared = known.as_ref().is_some_and(|known| {
             // What waited for a person at Bind has been approved: that, and not what its name stands for by now.
             match (&asked.decision.verdict, &known.decision.verdict) {
-                (Verdict::Allow, _) => true,
+                // What runs by name may be another text by now, which nobody was charged for.
+                (Verdict::Allow, _) => runs_the_same(known, &asked),
                 // Names in it may mean something else behind whatever ran since.
                 (Verdict::Hold(_), Verdict::Hold(_)) => {
                     self.approved == Some(known.number)

@@ -67,12 +67,11 @@ impl Spending {
         };
         let computed = u64::from(computed_constants(asked)) + also_computed;
         // What the protocol prepared was not charged then.
-        let unpaid = asked.by_name.as_ref().filter(|_| runs_anew).map_or(0, |ran| {
-            let unpaid = ran.unpaid.iter();
-            unpaid.map(|text| values_count(text, &[], true)).sum::<u64>()
-        });
+        let unpaid = || asked.by_name.iter().flat_map(|ran| &ran.unpaid);
+        let also_unpaid: u64 = unpaid().map(|text| values_count(text, &[], true)).sum();
         let texts = asked.by_name.iter().flat_map(|ran| &ran.texts);
-        let texts = texts.filter(|_| runs_anew).map(|text| Some(&text[..]));
+        let texts = texts.filter(|_| runs_anew).chain(unpaid());
+        let texts = texts.map(|text| Some(&text[..]));
         let settings = session.lexing.values_go_by();
         let moves = !statement.settings.is_empty() || statement.leads.ends && statement.count > 1;
         let varies = by_settings || settings.is_none() || moves;
@@ -97,7 +96,7 @@ impl Spending {
         let mut value = lookup_digest(key, &value).bytes().to_vec();
         let base = value.len();
         let spreads = is_by_name || lineage_of(asked).is_some_and(|lineage| lineage.spreads);
-        let count = values_count(&asked.text, parameters, spreads) + computed + unpaid;
+        let count = values_count(&asked.text, parameters, spreads) + computed + also_unpaid;
         let count = count.max(asked.values.get());
         asked.values.set(count);
         for index in 0..count {
@@ -169,8 +168,8 @@ pub fn may_take(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]
             hint: Some("Declare them as text.".to_owned()),
         });
     }
-    let splits = lineage_of(asked).is_some_and(|lineage| lineage.splits_parameters);
-    if splits && asked.types.hides && asked.looks_up() {
+    let split = lineage_of(asked).map_or(0, |lineage| lineage.split_parameters);
+    if split & asked.types.hides != 0 && asked.looks_up() {
         return Err(Refusal {
             sqlstate: *b"42501",
             message: "a parameter that is taken apart for a look-up of masked columns must be text"

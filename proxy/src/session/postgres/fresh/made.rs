@@ -163,9 +163,10 @@ impl Fresh {
         !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
     }
 
-    /// Whether the open transaction has made relations or moved names.
-    pub fn has_changed_names(&self) -> bool {
-        !self.made.borrow().is_empty() || self.is_doubtful.get()
+    /// Whether the open transaction may have made a relation of one of these names, wherever.
+    pub fn may_have_made<'n>(&self, mut names: impl Iterator<Item = &'n Name>) -> bool {
+        let made = self.made.borrow();
+        self.is_doubtful.get() || names.any(|name| made.iter().any(|made| made.name == name.name))
     }
 
     /// Names that mean other code than the catalog says, if there are any.
@@ -183,13 +184,10 @@ impl Fresh {
     ) -> bool {
         let led = self.led.borrow();
         let effects = statement.effects.and(judged);
-        let marks = judged.contains(Effects::LOCK)
-            && !led.locking.is_empty()
-            && statement
-                .reads
-                .iter()
-                .any(|name| led.locking.contains(&name.name));
-        let locks = marks || effects.contains(Effects::LOCK);
+        if judged.contains(Effects::LOCK) && led.may_lock_rows(statement, &catalog) {
+            return true;
+        }
+        let locks = effects.contains(Effects::LOCK);
         // Whatever goes along when something is dropped or takes another shape.
         let of_shapes = judged.intersects(Effects::DROP.with(Effects::ALTER));
         let reshapes = of_shapes && statement.leads.reshapes;
@@ -302,6 +300,22 @@ fn is_held_elsewhere(oid: u32, labels: &LabelIndex) -> bool {
 }
 
 impl Led {
+    /// Whether a statement runs the query of a view that locks rows, as the open transaction or the text itself has it by now.
+    fn may_lock_rows(&self, statement: &Statement, catalog: &impl Fn() -> Option<Arc<CatalogView>>) -> bool {
+        let moved = beside(statement, &statement.leads.rows);
+        if self.locking.is_empty() && self.rows.is_empty() && moved.is_empty() {
+            return false;
+        }
+        // By another name, a view is not the one that the catalog holds.
+        let is_moved =
+            |name: &Name| self.rows.contains(&name.name) || moved.iter().any(|moved| moved.name == name.name);
+        let any_locks = || catalog().is_none_or(|view| view.labels.has_locking_views());
+        let tends = statement.effects.contains(Effects::MAINTENANCE);
+        let refreshed = statement.writes.iter().filter(|_| tends);
+        let mut names = statement.reads.iter().chain(refreshed);
+        names.any(|name| self.locking.contains(&name.name) || is_moved(name) && any_locks())
+    }
+
     /// Whether rows of one that goes by another name now, or comes to in the text, stand in columns of others.
     fn has_rows_elsewhere<'n>(
         &self,
@@ -339,13 +353,12 @@ impl Led {
         if statement.effects.contains(Effects::CREATE) && !leads.changes.is_empty() {
             self.shown.spread(bare(&statement.reads), &[]);
         }
-        let locks = statement.effects.contains(Effects::LOCK)
-            || statement
-                .reads
-                .iter()
-                .any(|name| self.locking.contains(&name.name));
-        if statement.effects.contains(Effects::CREATE) && locks {
+        let mut names = statement.reads.iter().chain(&statement.writes);
+        let locks =
+            statement.effects.contains(Effects::LOCK) || names.any(|name| self.locking.contains(&name.name));
+        if statement.effects.intersects(Effects::CREATE.with(Effects::ALTER)) && locks {
             self.locking.spread(bare(&statement.writes), &[]);
+            self.locking.spread(bare(&leads.rows), &[]);
         }
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
