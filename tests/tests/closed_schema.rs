@@ -681,6 +681,34 @@ fn views_that_lock_rows_are_asked_about_what_they_lock() {
 }
 
 #[test]
+fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
+    let (under, mut client) = closed();
+    under.postgres.sql(
+        "SET ROLE app; CREATE TABLE scr.mine (id int, what text, person int);
+         CREATE VIEW scr.va AS SELECT id, what, person FROM scr.mine",
+    );
+    let made = "CREATE VIEW scr.vb AS SELECT * FROM scr.va FOR UPDATE";
+    let shows = "CREATE OR REPLACE VIEW scr.va AS SELECT id, what, person FROM safe.orders";
+    for steps in [
+        &[
+            made,
+            "ALTER VIEW scr.vb RENAME TO vz; CREATE OR REPLACE VIEW scr.va AS SELECT id, what, person FROM safe.orders;
+             SELECT count(*) FROM scr.vz",
+        ][..],
+        &[made, shows, "ALTER VIEW scr.vb RENAME TO vz; SELECT count(*) FROM scr.vz"],
+        &[made, "ALTER VIEW scr.vb RENAME TO vz", shows, "SELECT count(*) FROM scr.vz"],
+    ] {
+        let (last, first) = steps.split_last().expect("steps");
+        client.query("BEGIN");
+        for step in first {
+            assert_eq!(code(&client.query(step)), "no error", "{step}");
+        }
+        assert_eq!(code(&client.query(last)), "42501", "{steps:?}");
+        client.query("ROLLBACK");
+    }
+}
+
+#[test]
 fn materialized_views_of_closed_tables_are_their_owners() {
     let (_under, mut client) = closed();
     for text in [

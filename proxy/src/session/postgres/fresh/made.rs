@@ -309,7 +309,8 @@ impl Led {
         // By another name, a view is not the one that the catalog holds.
         let is_moved =
             |name: &Name| self.rows.contains(&name.name) || moved.iter().any(|moved| moved.name == name.name);
-        let any_locks = || catalog().is_none_or(|view| view.labels.has_locking_views());
+        let any_locks =
+            || !self.locking.is_empty() || catalog().is_none_or(|view| view.labels.has_locking_views());
         let tends = statement.effects.contains(Effects::MAINTENANCE);
         let refreshed = statement.writes.iter().filter(|_| tends);
         let mut names = statement.reads.iter().chain(refreshed);
