@@ -623,6 +623,15 @@ fn views_that_lock_rows_are_asked_about_what_they_lock() {
         assert_eq!(code(&client.query(text)), "42501", "{text}");
     }
     assert_eq!(code(&client.query("SELECT count(*) FROM scr.vb")), "no error");
+    // What is no such view may go by another name.
+    client.query("BEGIN");
+    for step in [
+        "ALTER TABLE scr.np RENAME TO np_old",
+        "SELECT count(*) FROM scr.np_old",
+    ] {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    client.query("ROLLBACK");
     for steps in [
         &[shows, "SELECT count(*) FROM scr.vb"][..],
         &[inner, shows, "SELECT count(*) FROM scr.vc"],
@@ -685,8 +694,12 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
     let (under, mut client) = closed();
     under.postgres.sql(
         "SET ROLE app; CREATE TABLE scr.mine (id int, what text, person int);
-         CREATE VIEW scr.va AS SELECT id, what, person FROM scr.mine",
+         CREATE VIEW scr.va AS SELECT id, what, person FROM scr.mine;
+         CREATE VIEW scr.vc AS SELECT * FROM scr.va; CREATE VIEW scr.vd AS SELECT * FROM scr.vc;
+         CREATE MATERIALIZED VIEW scr.vm AS SELECT * FROM scr.vc",
     );
+    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    let inner = "CREATE OR REPLACE VIEW scr.vc AS SELECT * FROM scr.va FOR UPDATE";
     let made = "CREATE VIEW scr.vb AS SELECT * FROM scr.va FOR UPDATE";
     let shows = "CREATE OR REPLACE VIEW scr.va AS SELECT id, what, person FROM safe.orders";
     for steps in [
@@ -697,6 +710,9 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
         ][..],
         &[made, shows, "ALTER VIEW scr.vb RENAME TO vz; SELECT count(*) FROM scr.vz"],
         &[made, "ALTER VIEW scr.vb RENAME TO vz", shows, "SELECT count(*) FROM scr.vz"],
+        &[inner, shows, "SELECT count(*) FROM scr.vd"],
+        &[inner, shows, "REFRESH MATERIALIZED VIEW scr.vm"],
+        &[inner, shows, "DECLARE c CURSOR FOR SELECT * FROM scr.vd"],
     ] {
         let (last, first) = steps.split_last().expect("steps");
         client.query("BEGIN");

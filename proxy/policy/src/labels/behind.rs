@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Entry, LabelIndex};
 use crate::lineage::{ColumnId, Flow, Lineage};
+use crate::statement::Name;
 
 /// Of one view that was followed.
 #[derive(Debug, Default)]
@@ -127,9 +128,11 @@ impl LabelIndex {
         all
     }
 
-    /// Whether there is a view whose query locks rows.
-    pub fn has_locking_views(&self) -> bool {
-        self.relations.values().any(|entry| entry.reactions.locks)
+    /// Whether reading what has that name locks rows: its query says so, or that of a view below.
+    pub fn locks_rows(&self, name: &Name) -> bool {
+        let locks = |oid: &u32| self.relations.get(oid).is_some_and(|entry| entry.reactions.locks);
+        let mut known = self.known(name);
+        known.any(|known| locks(&known.oid) || self.relations_behind(known.oid).iter().any(locks))
     }
 
     /// Children and partitions of a table, and theirs; of anything else nothing.

@@ -89,7 +89,8 @@ impl Session {
                 .map(|known| known.reactions)
                 .any(|does| does.triggers || does.calls)
         };
-        self.fresh.forwarded(statement, clarity, kin, reacts);
+        let locks = |name: &Name| latest.as_ref().is_some_and(|view| view.labels.locks_rows(name));
+        self.fresh.forwarded(statement, clarity, kin, (reacts, locks));
     }
 
     /// Whether a relation of a result that the catalog does not hold, though it was read again after the result was described,

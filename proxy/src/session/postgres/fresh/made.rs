@@ -111,7 +111,7 @@ impl Fresh {
         statement: &Statement,
         clarity: Clarity,
         kin: impl FnOnce() -> Vec<Name>,
-        reacts: impl Fn(&Name) -> bool,
+        (reacts, locks): (impl Fn(&Name) -> bool, impl Fn(&Name) -> bool),
     ) {
         if statement
             .effects
@@ -133,6 +133,7 @@ impl Fresh {
             led.lead_anywhere();
         }
         led.take(statement);
+        led.lock(statement, locks);
         led.recode(statement, kin, reacts);
         let mut made = self.made.borrow_mut();
         match clarity {
@@ -300,21 +301,45 @@ fn is_held_elsewhere(oid: u32, labels: &LabelIndex) -> bool {
 }
 
 impl Led {
+    /// Notes views that come to lock rows, by themselves or by what they show, and the names that such ones come to have.
+    fn lock(&mut self, statement: &Statement, locks: impl Fn(&Name) -> bool) {
+        let defines = Effects::CREATE.with(Effects::ALTER);
+        if !statement.effects.intersects(defines) {
+            return;
+        }
+        let mut names = statement.reads.iter().chain(&statement.writes);
+        let is_locking = statement.effects.contains(Effects::LOCK)
+            || names.any(|name| self.locking.contains(&name.name) || locks(name));
+        if is_locking {
+            let names = statement.writes.iter().chain(&statement.leads.rows);
+            let names: Vec<String> = names.map(|name| name.name.clone()).collect();
+            self.locking.spread(names, &[]);
+        }
+    }
+
     /// Whether a statement runs the query of a view that locks rows, as the open transaction or the text itself has it by now.
     fn may_lock_rows(&self, statement: &Statement, catalog: &impl Fn() -> Option<Arc<CatalogView>>) -> bool {
         let moved = beside(statement, &statement.leads.rows);
-        if self.locking.is_empty() && self.rows.is_empty() && moved.is_empty() {
+        if self.locking.is_empty() && moved.is_empty() {
             return false;
         }
-        // By another name, a view is not the one that the catalog holds.
-        let is_moved =
-            |name: &Name| self.rows.contains(&name.name) || moved.iter().any(|moved| moved.name == name.name);
-        let any_locks =
-            || !self.locking.is_empty() || catalog().is_none_or(|view| view.labels.has_locking_views());
+        let view = catalog();
+        let is_locking = |name: &Name| {
+            let shown = view.as_ref().is_none_or(|view| view.labels.locks_rows(name));
+            shown || self.locking.contains(&name.name)
+        };
+        // By its next name, a view is not the one that the catalog holds.
+        let moves_locking = !moved.is_empty() && statement.writes.iter().any(is_locking);
+        let is_moved = |name: &Name| moves_locking && moved.iter().any(|moved| moved.name == name.name);
         let tends = statement.effects.contains(Effects::MAINTENANCE);
-        let refreshed = statement.writes.iter().filter(|_| tends);
-        let mut names = statement.reads.iter().chain(refreshed);
-        names.any(|name| self.locking.contains(&name.name) || is_moved(name) && any_locks())
+        let refreshed = || statement.writes.iter().filter(|_| tends);
+        let names = || statement.reads.iter().chain(refreshed());
+        if names().any(|name| self.locking.contains(&name.name) || is_moved(name)) {
+            return true;
+        }
+        let behind = || view.as_ref().map(|view| changing::reached(names(), &view.labels));
+        let mut behind = behind().into_iter().flatten();
+        !self.locking.is_empty() && behind.any(|name| self.locking.contains(&name.name))
     }
 
     /// Whether rows of one that goes by another name now, or comes to in the text, stand in columns of others.
@@ -353,13 +378,6 @@ impl Led {
         self.shown.spread(bare(&leads.owners), &[]);
         if statement.effects.contains(Effects::CREATE) && !leads.changes.is_empty() {
             self.shown.spread(bare(&statement.reads), &[]);
-        }
-        let mut names = statement.reads.iter().chain(&statement.writes);
-        let locks =
-            statement.effects.contains(Effects::LOCK) || names.any(|name| self.locking.contains(&name.name));
-        if statement.effects.intersects(Effects::CREATE.with(Effects::ALTER)) && locks {
-            self.locking.spread(bare(&statement.writes), &[]);
-            self.locking.spread(bare(&leads.rows), &[]);
         }
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
