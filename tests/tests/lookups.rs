@@ -515,6 +515,9 @@ fn a_parameter_that_is_taken_apart_is_text() {
     let functions = "SET ROLE app; CREATE FUNCTION app.fa(text) RETURNS SETOF int LANGUAGE sql STABLE AS
              'SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1, '',''))';
          CREATE FUNCTION app.fb(jsonb) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM app.fa($1::text) id';
+         CREATE FUNCTION app.fd(text) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = ANY ($1::text[])';
+         CREATE FUNCTION app.fe(bytea) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM app.fd($1::text) id';
          CREATE FUNCTION app.fc(bytea) RETURNS SETOF int LANGUAGE sql STABLE AS
              'SELECT id FROM app.customers WHERE ssn = ANY ($1::text::text[])'";
     let options = Options {
@@ -594,6 +597,8 @@ fn a_parameter_that_is_taken_apart_is_text() {
         ("app.fa($1::text)", 1009),
         ("app.fa($1::jsonb::text)", 0),
         ("app.fb($1)", 0),
+        ("app.fd($1::text)", 17),
+        ("app.fe($1)", 0),
         ("app.fc($1)", 0),
     ] {
         let text = format!("SELECT f FROM {call} f");
@@ -602,6 +607,10 @@ fn a_parameter_that_is_taken_apart_is_text() {
     }
     assert_eq!(
         run(&mut client, "SELECT f FROM app.fa($1) f", &[], &["a,b"]),
+        "no error"
+    );
+    assert_eq!(
+        run(&mut client, "SELECT f FROM app.fd($1::text) f", &[25], &["{a,b}"]),
         "no error"
     );
     // Beside it, other parameters are what they are.

@@ -157,8 +157,10 @@ impl Reader<'_> {
             Node::TypeCast(cast) if matches!(cast.arg(), Node::A_ArrayExpr(_) | Node::A_Const(_)) => {
                 self.is_listed(node)
             }
+            // As a text, the function may take it apart by a cast.
             Node::TypeCast(cast) if !splits && matches!(cast.arg(), Node::ParamRef(_)) => {
-                self.is_listed(node)
+                let is_text = cast.type_name().is_some_and(types::is_text);
+                self.is_listed(node) && (!is_text || self.is_text(node))
             }
             Node::ParamRef(_) if !splits => self.is_listed(node),
             _ => self.is_text(node),
