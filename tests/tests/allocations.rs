@@ -1,9 +1,11 @@
-//! The relay path asks for no memory per message: sessions that carry a few and sessions that carry many rows cost a core
-//! the same number of allocations. `linegated` counts them in its own allocator and says so when it ends.
+//! What sessions cost. The relay path asks for no memory per message: sessions that carry a few and sessions that carry many
+//! rows cost a core the same number of allocations; `linegated` counts them in its own allocator and says so when it ends.
+//! And a session holds a descriptor for its client and one for its server.
 
 use std::process::Stdio;
 
-use linegate_tests::{Linegate, Options, Postgres};
+use linegate_tests::under::behind;
+use linegate_tests::{Linegate, Options, Postgres, RawClient, wire};
 
 /// Messages of the short and the long run.
 const FEW: u64 = 10_000;
@@ -85,4 +87,29 @@ fn copied_rows_cost_no_allocation() {
             rows / 1000
         )
     });
+}
+
+#[test]
+fn a_session_holds_two_descriptors() {
+    let under = behind(Options::default(), "");
+    let pid = under.linegate.process("linegated").expect("it runs");
+    let sockets = || {
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("our own process")
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    };
+    let used = || {
+        let mut client = under.client();
+        let answer = client.query("SELECT count(*) FROM app.orders");
+        assert_eq!(wire::rows(&answer).len(), 1);
+        client
+    };
+    let first = used();
+    let before = sockets();
+    let more: Vec<RawClient> = (0..16).map(|_| used()).collect();
+    assert_eq!(sockets() - before, 2 * more.len());
+    drop(first);
 }
