@@ -233,6 +233,7 @@ fn behind(name: &Name, index: &LabelIndex) -> Vec<Name> {
     found
 }
 
+/// Whether something holds of what a relation is made of, or of itself.
 fn reaches(name: &Name, index: &LabelIndex, found: impl Fn(&Reactions) -> bool) -> bool {
     let mut work: Vec<u32> = index.known(name).map(|known| known.oid).collect();
     let mut seen: BTreeSet<u32> = work.iter().copied().collect();

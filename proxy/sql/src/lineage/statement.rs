@@ -246,8 +246,7 @@ fn creates(select: &nodes::SelectStmt) -> bool {
     }
 }
 
-/// An argument of EXECUTE that the text spells out.
-/// What a parameter of that type is.
+/// What a parameter of that type is, and whether it is text.
 fn declared(kind: &nodes::TypeName) -> (Value, bool) {
     let value = if !types::is_built_in(kind) || types::goes_by_names(kind) {
         Value::OTHER
@@ -282,6 +281,7 @@ fn fills(command: Node<'_>) -> bool {
     )
 }
 
+/// An argument of EXECUTE that the text spells out.
 fn is_written(node: Node<'_>) -> bool {
     match node {
         Node::A_Const(_) | Node::ParamRef(_) | Node::None => true,

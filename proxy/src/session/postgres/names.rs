@@ -19,7 +19,7 @@ use linegate_policy::{Decision, Named, Reason, Statement, Verdict};
 
 use super::Session;
 use super::asked::{Asked, looks_up};
-use super::deciding::Types;
+use super::deciding::{Types, moves_path};
 use crate::rt::sync::Soon;
 
 /// Names that are remembered; what other names stand for is not known.
@@ -298,6 +298,11 @@ fn is_more(statement: &Statement) -> bool {
         || !statement.defines.is_empty()
 }
 
+/// Whether names may mean something else behind a statement.
+fn leads_names(statement: &Statement) -> bool {
+    statement.changes_catalog || moves_path(statement)
+}
+
 /// Whether what a cursor was declared for may have held something labelled.
 fn shows_labelled(decision: &Decision) -> bool {
     let lineage = decision.statement.lineage.as_ref();
@@ -386,11 +391,6 @@ impl Session {
         }
     }
 
-    /// Whether names may mean something else behind a statement.
-    fn leads_names(&self, statement: &Statement) -> bool {
-        statement.changes_catalog || super::deciding::moves_path(statement)
-    }
-
     /// What a decided statement runs by name, decided now.
     pub async fn ran(&self, decision: &Decision) -> Ran {
         let mut ran = Ran::default();
@@ -402,7 +402,7 @@ impl Session {
         let rules = self.rules();
         let first = work.first().cloned();
         let mut seen: HashSet<Named> = HashSet::new();
-        let mut leads = self.leads_names(&decision.statement);
+        let mut leads = leads_names(&decision.statement);
         let anything = || Arc::new(super::refused(Reason::NameUnknown));
         // What is not known cannot be decided by what its names mean now, as the server will read them.
         let must_know = self.relies_on_catalog();
@@ -453,7 +453,7 @@ impl Session {
                 if meaning.by_protocol && is_prepared && looks_up(statement) {
                     ran.by_name.unpaid.push(text.clone());
                 }
-                leads |= self.leads_names(statement);
+                leads |= leads_names(statement);
                 let is_cursor = matches!(name, Named::Cursor(_));
                 let is_other = |then: &Arc<Decision>| {
                     shows_labelled(then) && then.statement.lineage != decision.statement.lineage
@@ -479,13 +479,16 @@ impl Session {
             }
         }
         // An argument of EXECUTE is evaluated before what it runs.
-        let moves = super::deciding::moves_path(&decision.statement);
+        let moves = moves_path(&decision.statement);
         if (leads && decision.statement.count > 1 || moves) && must_know {
             // What runs behind it was decided with what its names mean before.
             ran.add(&Verdict::Deny(Reason::BehindTransaction));
         }
-        ran.by_name.texts.sort();
-        ran.by_name.texts.dedup();
+        // In one order: what is looked up is known by these again.
+        for texts in [&mut ran.by_name.texts, &mut ran.by_name.unpaid] {
+            texts.sort();
+            texts.dedup();
+        }
         ran
     }
 

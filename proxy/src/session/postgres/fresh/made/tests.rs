@@ -4,6 +4,13 @@ use linegate_policy::Leads;
 
 use super::*;
 
+impl Fresh {
+    /// A statement goes to the server; of what it names, the catalog says nothing.
+    fn sent(&self, statement: &Statement, clarity: Clarity) {
+        self.forwarded(statement, clarity, Vec::new, (|_| false, |_| false));
+    }
+}
+
 fn makes(name: &str, effects: Effects) -> Statement {
     Statement {
         effects,
@@ -36,13 +43,8 @@ fn begin() -> Statement {
 fn only_what_the_open_transaction_made_is_clear() {
     let fresh = Fresh::default();
     assert!(!fresh.is_clear());
-    fresh.forwarded(&begin(), Clarity::Lost, Vec::new, (|_| false, |_| false));
-    fresh.forwarded(
-        &makes("a", Effects::CREATE),
-        Clarity::Made,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&begin(), Clarity::Lost);
+    fresh.sent(&makes("a", Effects::CREATE), Clarity::Made);
     assert!(
         !fresh.is_clear(),
         "the server has not begun yet, for all that is known"
@@ -70,10 +72,10 @@ fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
         ..Statement::empty()
     };
     let mut view = makes("v", Effects::CREATE);
-    fresh.forwarded(&view, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&view, Clarity::Lost);
     assert!(!fresh.hides(&insert, || None));
     view.leads.changes = vec![bare("v")];
-    fresh.forwarded(&view, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&view, Clarity::Lost);
     assert!(fresh.hides(&insert, || None) && !fresh.hides(&begin(), || None));
     let elsewhere = Statement {
         writes: makes("w", Effects::CREATE).writes,
@@ -102,7 +104,7 @@ fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
         },
         ..makes("w", Effects::ALTER)
     };
-    fresh.forwarded(&key, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&key, Clarity::Lost);
     let delete = Statement {
         effects: Effects::DELETE,
         ..insert.clone()
@@ -114,59 +116,24 @@ fn behind_a_view_of_the_open_transaction_no_change_is_what_it_says() {
 #[test]
 fn whatever_moves_names_about_leaves_doubt() {
     let fresh = Fresh::default();
-    fresh.forwarded(
-        &makes("a", Effects::CREATE),
-        Clarity::Made,
-        Vec::new,
-        (|_| false, |_| false),
-    );
-    fresh.forwarded(
-        &makes("a", Effects::ALTER),
-        Clarity::Lost,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&makes("a", Effects::CREATE), Clarity::Made);
+    fresh.sent(&makes("a", Effects::ALTER), Clarity::Lost);
     assert!(!fresh.is_clear());
     fresh.ready(true, true);
-    fresh.forwarded(
-        &makes("b", Effects::CREATE),
-        Clarity::Made,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&makes("b", Effects::CREATE), Clarity::Made);
     assert!(fresh.is_clear());
-    fresh.forwarded(
-        &Statement::unreadable(),
-        Clarity::Lost,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&Statement::unreadable(), Clarity::Lost);
     assert!(!fresh.is_clear());
     let fresh = Fresh::default();
-    fresh.forwarded(
-        &makes("a", Effects::ALTER),
-        Clarity::Lost,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&makes("a", Effects::ALTER), Clarity::Lost);
     fresh.ready(true, false);
-    fresh.forwarded(
-        &makes("b", Effects::CREATE),
-        Clarity::Made,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&makes("b", Effects::CREATE), Clarity::Made);
     assert!(
         !fresh.is_clear(),
         "what is still on its way counts for the next transaction"
     );
     for number in 0..=MADE_MAX {
-        fresh.forwarded(
-            &makes(&number.to_string(), Effects::CREATE),
-            Clarity::Made,
-            Vec::new,
-            (|_| false, |_| false),
-        );
+        fresh.sent(&makes(&number.to_string(), Effects::CREATE), Clarity::Made);
     }
     assert!(!fresh.is_clear());
 }
@@ -176,7 +143,7 @@ fn what_the_open_transaction_made_runs_by_name_and_in_what_calls_it() {
     let fresh = Fresh::default();
     let mut function = makes("F", Effects::CREATE);
     function.leads.code = vec![bare("F")];
-    fresh.forwarded(&function, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&function, Clarity::Lost);
     let first = fresh.code().expect("a name");
     assert!(first.names.used.contains("f") && first.names.used.len() == 1);
     let mut view = makes("v", Effects::CREATE);
@@ -203,7 +170,7 @@ fn what_the_open_transaction_made_runs_by_name_and_in_what_calls_it() {
     assert_ne!(second.mark, first.mark);
     for number in 0..CODE_MAX {
         function.leads.code = vec![bare(&number.to_string())];
-        fresh.forwarded(&function, Clarity::Lost, Vec::new, (|_| false, |_| false));
+        fresh.sent(&function, Clarity::Lost);
     }
     assert!(fresh.code().expect("any").names.used.contains("*"));
     fresh.ready(true, true);
@@ -222,7 +189,7 @@ fn rows_that_were_led_elsewhere_are_not_read_by_their_name() {
     let mut inherits = makes("c", Effects::ALTER);
     inherits.leads.rows = vec![bare("p")];
     assert!(!fresh.hides_rows(&select, Effects::all(), || None));
-    fresh.forwarded(&inherits, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&inherits, Clarity::Lost);
     assert!(fresh.hides_rows(&select, Effects::all(), || None));
     assert!(
         !fresh.hides_rows(&select, Effects::INSERT, || None),
@@ -265,7 +232,7 @@ fn what_a_child_brings_along_is_met_through_its_parent() {
         ..makes("part", Effects::CREATE)
     };
     let fresh = Fresh::default();
-    fresh.forwarded(&part, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&part, Clarity::Lost);
     assert!(
         !fresh.hides(&changes("whole"), || None),
         "a partition for the month"
@@ -276,7 +243,7 @@ fn what_a_child_brings_along_is_met_through_its_parent() {
     );
     let mut trigger = makes("part", Effects::CREATE);
     trigger.leads.changes = vec![bare("part")];
-    fresh.forwarded(&trigger, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&trigger, Clarity::Lost);
     assert!(
         fresh.hides(&changes("whole"), || None),
         "and the parent has the part's"
@@ -289,7 +256,7 @@ fn what_a_child_brings_along_is_met_through_its_parent() {
         ..makes("whole", Effects::ALTER)
     };
     let fresh = Fresh::default();
-    fresh.forwarded(&attached, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&attached, Clarity::Lost);
     assert!(fresh.hides(&changes("whole"), || None), "it was there before");
 }
 
@@ -321,12 +288,12 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
         Some(makes("b", Effects::DROP)),
     ] {
         let fresh = Fresh::default();
-        fresh.forwarded(&made("a"), Clarity::Lost, Vec::new, (|_| false, |_| false));
-        fresh.forwarded(&made("b"), Clarity::Lost, Vec::new, (|_| false, |_| false));
+        fresh.sent(&made("a"), Clarity::Lost);
+        fresh.sent(&made("b"), Clarity::Lost);
         if let Some(between) = &between {
-            fresh.forwarded(between, Clarity::Lost, Vec::new, (|_| false, |_| false));
+            fresh.sent(between, Clarity::Lost);
         }
-        fresh.forwarded(&key, Clarity::Lost, Vec::new, (|_| false, |_| false));
+        fresh.sent(&key, Clarity::Lost);
         assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
     }
 }
@@ -343,7 +310,7 @@ fn what_a_new_table_calls_is_met_by_its_name_and_through_its_keys() {
         ..makes("copy", Effects::CREATE)
     };
     let fresh = Fresh::default();
-    fresh.forwarded(&like, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&like, Clarity::Lost);
     assert!(fresh.code().is_none());
     fresh.forwarded(
         &like,
@@ -371,9 +338,9 @@ fn what_a_new_table_calls_is_met_by_its_name_and_through_its_keys() {
         ..makes("w", Effects::DELETE)
     };
     let fresh = Fresh::default();
-    fresh.forwarded(&keyed, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&keyed, Clarity::Lost);
     assert!(!fresh.hides(&delete, || None));
-    fresh.forwarded(&trigger, Clarity::Lost, Vec::new, (|_| false, |_| false));
+    fresh.sent(&trigger, Clarity::Lost);
     assert!(
         fresh.hides(&delete, || None),
         "its rows go along, and the trigger fires"
@@ -404,7 +371,7 @@ fn code_is_met_through_parents_and_keys_whichever_came_first() {
         let fresh = Fresh::default();
         for at in 0..steps.len() {
             let step = &steps[(first + at) % steps.len()];
-            fresh.forwarded(step, Clarity::Lost, Vec::new, (|_| false, |_| false));
+            fresh.sent(step, Clarity::Lost);
         }
         let code = fresh.code().expect("names");
         let used: Vec<&str> = code.names.used.iter().map(String::as_str).collect();
@@ -418,13 +385,8 @@ fn what_cannot_be_read_may_have_led_anything_anywhere() {
     let fresh = Fresh::default();
     let mut function = makes("f", Effects::CREATE);
     function.leads.code = vec![bare("f")];
-    fresh.forwarded(&function, Clarity::Lost, Vec::new, (|_| false, |_| false));
-    fresh.forwarded(
-        &Statement::unreadable(),
-        Clarity::Lost,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&function, Clarity::Lost);
+    fresh.sent(&Statement::unreadable(), Clarity::Lost);
     assert!(fresh.code().expect("any").names.used.contains("*"));
     let select = Statement {
         effects: Effects::SELECT,
@@ -439,24 +401,9 @@ fn what_cannot_be_read_may_have_led_anything_anywhere() {
 #[test]
 fn definitions_that_move_nothing_leave_what_was_made_clear() {
     let fresh = Fresh::default();
-    fresh.forwarded(
-        &makes("a", Effects::CREATE),
-        Clarity::Made,
-        Vec::new,
-        (|_| false, |_| false),
-    );
-    fresh.forwarded(
-        &makes("b", Effects::ALTER),
-        Clarity::Kept,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&makes("a", Effects::CREATE), Clarity::Made);
+    fresh.sent(&makes("b", Effects::ALTER), Clarity::Kept);
     assert!(fresh.is_clear());
-    fresh.forwarded(
-        &makes("c", Effects::ALTER),
-        Clarity::Lost,
-        Vec::new,
-        (|_| false, |_| false),
-    );
+    fresh.sent(&makes("c", Effects::ALTER), Clarity::Lost);
     assert!(!fresh.is_clear());
 }
