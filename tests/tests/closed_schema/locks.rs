@@ -99,6 +99,7 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
     std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
     let inner = "CREATE OR REPLACE VIEW scr.vc AS SELECT * FROM scr.va FOR UPDATE";
     let made = "CREATE VIEW scr.vb AS SELECT * FROM scr.va FOR UPDATE";
+    let over = "CREATE VIEW scr.vn AS SELECT * FROM scr.vc";
     let shows = "CREATE OR REPLACE VIEW scr.va AS SELECT id, what, person FROM safe.orders";
     for steps in [
         &[
@@ -111,6 +112,26 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
         &[inner, shows, "SELECT count(*) FROM scr.vd"],
         &[inner, shows, "REFRESH MATERIALIZED VIEW scr.vm"],
         &[inner, shows, "DECLARE c CURSOR FOR SELECT * FROM scr.vd"],
+        // What came to stand over it before it locked, and by what names.
+        &[over, inner, shows, "SELECT count(*) FROM scr.vn"],
+        &["CREATE TEMP VIEW vn AS SELECT * FROM scr.vc", inner, shows, "SELECT count(*) FROM vn"],
+        &[
+            "CREATE MATERIALIZED VIEW scr.vo AS SELECT * FROM scr.vc WITH NO DATA",
+            inner,
+            shows,
+            "REFRESH MATERIALIZED VIEW scr.vo",
+        ],
+        &[over, "CREATE VIEW scr.vo AS SELECT * FROM scr.vn", inner, shows, "SELECT count(*) FROM scr.vo"],
+        &["ALTER VIEW scr.vd RENAME TO ve", inner, shows, "SELECT count(*) FROM scr.ve"],
+        &[inner, shows, "ALTER VIEW scr.vd RENAME TO ve", "SELECT count(*) FROM scr.ve"],
+        &[inner, shows, "ALTER VIEW scr.vd RENAME TO ve; SELECT count(*) FROM scr.ve"],
+        &[inner, shows, "ALTER VIEW scr.vd SET SCHEMA lone", "SELECT count(*) FROM lone.vd"],
+        &[
+            "ALTER MATERIALIZED VIEW scr.vm RENAME TO vo",
+            inner,
+            shows,
+            "REFRESH MATERIALIZED VIEW scr.vo",
+        ],
     ] {
         refused_at_last(&mut client, steps);
     }

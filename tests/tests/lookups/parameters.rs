@@ -170,6 +170,7 @@ fn a_parameter_that_is_taken_apart_is_text() {
         ("app.fa($1::jsonb::text)", 0),
         ("app.fb($1)", 0),
         ("app.fd($1::text)", 17),
+        ("app.fd($1::name)", 17),
         ("app.fe($1)", 0),
         ("app.fc($1)", 0),
     ] {
@@ -282,6 +283,24 @@ fn what_gives_a_parameter_its_type_elsewhere_counts_in_arrays_and_lists() {
         assert_eq!(run(&mut client, text, &[], &values), "no error", "{text}");
     }
 }
+
+#[test]
+fn casts_make_no_more_values_of_a_list_than_were_paid_for() {
+    let (_under, mut client) = masked();
+    for text in [
+        "SELECT id FROM app.customers WHERE ssn = ANY ($1::varchar(3)[]) OR ssn = ANY ($1::varchar(4)[])",
+        "SELECT c.id FROM app.customers c, unnest($1::varchar(3)[]) u WHERE c.ssn = u",
+        "SELECT id FROM app.customers WHERE ssn = ANY (ARRAY[$1::varchar(3), $1::varchar(4)])",
+    ] {
+        let parsed = say(&mut client, &[parse("", text), sync()]);
+        assert_eq!(code(&parsed), "42501", "{text}");
+        let prepared = client.query(&format!("PREPARE q AS {text}"));
+        assert_eq!(code(&prepared), "42501", "{text}");
+    }
+    let plain = "SELECT id FROM app.customers WHERE ssn = ANY ($1::varchar[])";
+    assert_eq!(run(&mut client, plain, &[], &["{a,b}"]), "no error");
+}
+
 #[test]
 fn elements_of_arrays_of_times_are_charged_each_time() {
     let under = labelled(

@@ -12,6 +12,7 @@ use super::expr::is_number_or_time;
 use super::value::{Source, Value};
 use super::{Reader, builtin_name, types};
 use crate::parse::plain;
+use crate::walk::children::any_below;
 use linegate_policy::{ColumnId, parameter_bit};
 
 impl Reader<'_> {
@@ -122,14 +123,18 @@ impl Reader<'_> {
         match node {
             // What is written as text and taken apart again is that text.
             Node::TypeCast(cast) if is_text_of_parameter(cast) => {
-                let is_known =
-                    |kind: &nodes::TypeName| types::is_built_in(kind) && !types::goes_by_names(kind);
+                let is_known = |kind: &nodes::TypeName| {
+                    types::is_built_in(kind) && !types::goes_by_names(kind) && kind.typmods().is_empty()
+                };
                 cast.type_name().is_some_and(is_known) && self.is_text(cast.arg())
             }
             Node::TypeCast(cast) => cast.type_name().is_some_and(|kind| {
                 let varies = types::goes_by_settings(kind);
                 let is_known = types::is_built_in(kind) && !types::goes_by_names(kind);
-                is_known && !(is_written && varies) && self.is_kept(cast.arg(), is_written || !varies)
+                is_known
+                    && !makes_others(cast, kind)
+                    && !(is_written && varies)
+                    && self.is_kept(cast.arg(), is_written || !varies)
             }),
             Node::A_ArrayExpr(array) => {
                 let mut elements = array.elements().iter();
@@ -159,8 +164,8 @@ impl Reader<'_> {
             }
             // As a text, the function may take it apart by a cast.
             Node::TypeCast(cast) if !splits && matches!(cast.arg(), Node::ParamRef(_)) => {
-                let is_text = cast.type_name().is_some_and(types::is_text);
-                self.is_listed(node) && (!is_text || self.is_text(node))
+                let is_text = cast.type_name().is_some_and(types::becomes_text);
+                self.is_listed(node) && (!is_text || self.is_text(cast.arg()))
             }
             Node::ParamRef(_) if !splits => self.is_listed(node),
             _ => self.is_text(node),
@@ -311,6 +316,20 @@ fn compares_sizes(type_oid: u32) -> bool {
 fn may_be_sorted(type_oid: u32) -> bool {
     // money, date, timestamp, timestamptz, bit, varbit, tsvector
     matches!(type_oid, 790 | 1082 | 1114 | 1184 | 1560 | 1562 | 3614)
+}
+
+/// Whether a cast makes other values of a parameter's: cuts them, or is one of several that need not hold the same. What a
+/// literal is made of stands there for each place anew.
+fn makes_others(cast: &nodes::TypeCast, kind: &nodes::TypeName) -> bool {
+    let is_parameter = |node: Node<'_>| matches!(node, Node::ParamRef(_));
+    let is_again = match cast.arg() {
+        Node::TypeCast(inner) => {
+            let keeps = |kind: &nodes::TypeName| types::keeps_listed(kind);
+            !(keeps(kind) && inner.type_name().is_some_and(keeps))
+        }
+        _ => false,
+    };
+    (is_again || !kind.typmods().is_empty()) && any_below(cast.arg(), is_parameter)
 }
 
 /// Whether a cast is of a parameter that was cast before, and not from array to array only.

@@ -142,10 +142,19 @@ pub(super) fn is_steady(kind: &nodes::TypeName) -> bool {
     is_built_in(kind) && !goes_by_settings(kind) && !goes_by_names(kind)
 }
 
-/// Whether a value of the type is the text that it was given as.
+/// Whether a value of the type is the text that it was given as, all of it.
 pub(super) fn is_text(kind: &nodes::TypeName) -> bool {
     let name = builtin_name(plain(kind.names())).filter(|_| kind.array_bounds().is_empty());
-    matches!(name, Some("text" | "varchar" | "bpchar" | "unknown"))
+    matches!(name, Some("text" | "varchar" | "bpchar" | "unknown")) && kind.typmods().is_empty()
+}
+
+/// Whether what wants a text takes a value of the type as one, of whatever length.
+pub(super) fn becomes_text(kind: &nodes::TypeName) -> bool {
+    let name = builtin_name(plain(kind.names())).filter(|_| kind.array_bounds().is_empty());
+    matches!(
+        name,
+        Some("text" | "varchar" | "bpchar" | "unknown" | "name" | "char")
+    )
 }
 
 /// Whether values of the type are bytes, or arrays of such.

@@ -600,6 +600,37 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
     ] {
         assert!(lineage(&index(), text).probes.is_empty(), "{text}");
     }
+    // What a cast makes of a list's values is another list, which the text does not show.
+    for list in [
+        "$1::varchar(3)[]",
+        "$1::bit(17)[]",
+        "$1::bit(19)[]::bit(17)[]::text[]",
+        "$1::text[]::bit(17)[]::text[]",
+        "$1::text::varchar(3)[]",
+        "$1::text[]::name[]",
+        "string_to_array($1::varchar(3), ',')",
+        "ARRAY[$1::varchar(1), $1::varchar(2)]",
+        "ARRAY[$1]::varchar(3)[]",
+        "ARRAY[$1::numeric(9, 1)::text]",
+    ] {
+        let any = format!("SELECT id FROM app.customers WHERE ssn = ANY ({list})");
+        let joined = format!("SELECT c.id FROM app.customers c, unnest({list}) u WHERE c.ssn = u");
+        for text in [any, joined] {
+            assert!(!lineage(&index(), &text).probes.is_empty(), "{text}");
+        }
+    }
+    for list in [
+        "$1::varchar[]",
+        "$1::text[]::uuid[]",
+        "$1::text::bigint[]",
+        "ARRAY[$1, $2]::text[]",
+        "ARRAY[$1::text, $2::text]::varchar[]",
+        "'{a,b}'::varchar(3)[]",
+        "ARRAY['a', 'b']::varchar(3)[]",
+    ] {
+        let text = format!("SELECT id FROM app.customers WHERE ssn = ANY ({list})");
+        assert!(lineage(&index(), &text).probes.is_empty(), "{text}");
+    }
     // What a cast makes of a parameter is another value.
     let text = "SELECT id FROM app.customers WHERE ssn IN ($1, $1::char(3)::text, $1::bit(3)::text)";
     assert_eq!(lineage(&index(), text).computed_constants, 2);

@@ -95,6 +95,8 @@ struct Led {
     own: BTreeSet<Name>,
     /// Views whose rows are locked when they are read.
     locking: Names,
+    /// Whatever it has made, replaced, renamed or moved, by all names that these have had.
+    defined: Names,
     /// Names whose use runs other code than the catalog shows.
     used: Names,
     /// Relations with which only changes do.
@@ -301,19 +303,20 @@ fn is_held_elsewhere(oid: u32, labels: &LabelIndex) -> bool {
 }
 
 impl Led {
-    /// Notes views that come to lock rows, by themselves or by what they show, and the names that such ones come to have.
+    /// Notes views that come to lock rows, by themselves or by what they show, and whatever else may come to stand over these.
     fn lock(&mut self, statement: &Statement, locks: impl Fn(&Name) -> bool) {
         let defines = Effects::CREATE.with(Effects::ALTER);
         if !statement.effects.intersects(defines) {
             return;
         }
-        let mut names = statement.reads.iter().chain(&statement.writes);
+        let written = || statement.writes.iter().chain(&statement.leads.rows);
+        let names = || -> Vec<String> { written().map(|name| name.name.clone()).collect() };
+        self.defined.spread(names(), &[]);
+        let mut named = statement.reads.iter().chain(&statement.writes);
         let is_locking = statement.effects.contains(Effects::LOCK)
-            || names.any(|name| self.locking.contains(&name.name) || locks(name));
+            || named.any(|name| self.locking.contains(&name.name) || locks(name));
         if is_locking {
-            let names = statement.writes.iter().chain(&statement.leads.rows);
-            let names: Vec<String> = names.map(|name| name.name.clone()).collect();
-            self.locking.spread(names, &[]);
+            self.locking.spread(names(), &[]);
         }
     }
 
@@ -330,16 +333,20 @@ impl Led {
         };
         // By its next name, a view is not the one that the catalog holds.
         let moves_locking = !moved.is_empty() && statement.writes.iter().any(is_locking);
-        let is_moved = |name: &Name| moves_locking && moved.iter().any(|moved| moved.name == name.name);
+        let is_moved = |name: &Name| moved.iter().any(|moved| moved.name == name.name);
         let tends = statement.effects.contains(Effects::MAINTENANCE);
         let refreshed = || statement.writes.iter().filter(|_| tends);
         let names = || statement.reads.iter().chain(refreshed());
-        if names().any(|name| self.locking.contains(&name.name) || is_moved(name)) {
-            return true;
+        if self.locking.is_empty() {
+            return moves_locking && names().any(is_moved);
         }
+        // Once one locks, any other that the transaction has made may stand over it. Its tables do not.
+        let may_lock = |name: &Name| {
+            let is_view = self.defined.contains(&name.name) && !self.own.contains(name);
+            self.locking.contains(&name.name) || is_view || is_moved(name)
+        };
         let behind = || view.as_ref().map(|view| changing::reached(names(), &view.labels));
-        let mut behind = behind().into_iter().flatten();
-        !self.locking.is_empty() && behind.any(|name| self.locking.contains(&name.name))
+        names().any(may_lock) || behind().into_iter().flatten().any(|name| may_lock(&name))
     }
 
     /// Whether rows of one that goes by another name now, or comes to in the text, stand in columns of others.
