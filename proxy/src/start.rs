@@ -22,6 +22,9 @@ use crate::shared::{CoreMessage, Mailbox, PolicyVersion, Shared};
 use crate::worker::Birth;
 use crate::{catalog, clock, control_link, policy_service, pseudonym_key, recorder, settings, worker};
 
+/// How often it is looked whether control has been heard.
+const READY_POLL: Duration = Duration::from_millis(2);
+
 /// Runs the data plane until it is told to stop.
 pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
     let config = Config::load(config_path).map_err(|mistakes| vec![mistakes.to_string()])?;
@@ -50,8 +53,7 @@ pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
     catalog::start(shared.clone(), driver, catalog_core).map_err(one)?;
     control_link::start(shared.clone(), state_dir.join("link.sock")).map_err(one)?;
     let (recorders, workers) = start_workers(&shared, state_dir, bells, driver)?;
-    println!("data ready");
-    let _ = std::io::stdout().flush();
+    say_when_ready(shared.clone()).map_err(one)?;
     wait_for_signals(signals, &shared, config_path, &directory);
     tracing::info!("draining");
     shared.draining.store(true, Ordering::SeqCst);
@@ -70,6 +72,23 @@ pub fn run(config_path: &Path, state_dir: &Path) -> Result<(), Vec<String>> {
     for recorder in recorders {
         recorder.stop();
     }
+    Ok(())
+}
+
+/// Says `data ready` when a login can succeed: control's leases are known. A lease that control grants from then on is known
+/// here before control says so.
+fn say_when_ready(shared: Arc<Shared>) -> std::io::Result<()> {
+    let wait = move || {
+        while !shared.has_snapshot.load(Ordering::Acquire) {
+            if shared.draining.load(Ordering::SeqCst) {
+                return;
+            }
+            std::thread::sleep(READY_POLL);
+        }
+        println!("data ready");
+        let _ = std::io::stdout().flush();
+    };
+    std::thread::Builder::new().name("ready".into()).spawn(wait)?;
     Ok(())
 }
 

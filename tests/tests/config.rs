@@ -1,9 +1,13 @@
 //! Wrong configuration: every mistake at once, with its line, and nothing starts.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use linegate_tests::places::{program, temporary};
-use linegate_tests::{Linegate, Postgres, Said};
+use linegate_tests::places::{free_port, program, temporary};
+use linegate_tests::{Linegate, Postgres, SOON, Said};
 
 const WRONG: &str = r#"
 [data]
@@ -157,4 +161,56 @@ fn explain_says_what_policy_would_without_running_it() {
         "{}",
         stranger.all()
     );
+}
+
+/// One of the two processes by itself, and the lines that it says.
+fn alone(name: &str, dir: &Path) -> (Child, mpsc::Receiver<String>) {
+    let mut child = Command::new(program(name))
+        .arg("--config")
+        .arg(dir.join("linegate.toml"))
+        .arg("--state-dir")
+        .arg(dir.join("state"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("our own program");
+    let said = BufReader::new(child.stdout.take().expect("piped"));
+    let (say, hear) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in said.lines().map_while(Result::ok) {
+            let _ = say.send(line);
+        }
+    });
+    (child, hear)
+}
+
+#[test]
+fn the_data_plane_is_ready_when_it_knows_the_leases() {
+    let dir = temporary("lg-alone-");
+    std::fs::create_dir(dir.path().join("policies")).expect("our own directory");
+    let policy = "permit (principal, action, resource);";
+    std::fs::write(dir.path().join("policies/p.cedar"), policy).expect("our own directory");
+    let port = free_port();
+    let config = format!(
+        "[data]\nworkers = 1\n[[target]]\nname = \"shop\"\nprotocol = \"postgres\"\nlisten = \"127.0.0.1:{port}\"\n\
+         address = \"127.0.0.1:1\"\ntls = \"disable\"\ncredential = {{ user = \"app\" }}\n[policy]\nfiles = [\"policies/*.cedar\"]\n"
+    );
+    std::fs::write(dir.path().join("linegate.toml"), config).expect("our own directory");
+    let (mut data, said) = alone("linegated", dir.path());
+    let listening = said.recv_timeout(SOON).expect("it says where it listens");
+    assert_eq!(listening, format!("listening shop 127.0.0.1:{port}"));
+    let early = said.recv_timeout(Duration::from_millis(300));
+    let (mut control, _) = alone("linegate-control", dir.path());
+    let ready = said.recv_timeout(SOON);
+    for child in [&mut data, &mut control] {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert_eq!(
+        early,
+        Err(mpsc::RecvTimeoutError::Timeout),
+        "nobody granted a lease yet"
+    );
+    assert_eq!(ready.as_deref(), Ok("data ready"));
 }
