@@ -329,13 +329,23 @@ pub fn parse_typed(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
 
 /// Bind with text parameters; every result column in `format` (0 text, 1 binary).
 pub fn bind(portal: &str, name: &str, parameters: &[&str], format: u16) -> Vec<u8> {
+    let values: Vec<&[u8]> = parameters.iter().map(|text| text.as_bytes()).collect();
+    bind_formats(portal, name, (&[], &values), format)
+}
+
+/// The same, with parameters of some formats: none for text, one for all, or one for each.
+pub fn bind_formats(portal: &str, name: &str, (formats, values): (&[u16], &[&[u8]]), format: u16) -> Vec<u8> {
+    let count = |items: usize| u16::try_from(items).expect("few").to_be_bytes();
     let mut body = c_string(portal);
     body.extend_from_slice(&c_string(name));
-    body.extend_from_slice(&[0, 0]);
-    body.extend_from_slice(&u16::try_from(parameters.len()).expect("few").to_be_bytes());
-    for parameter in parameters {
-        body.extend_from_slice(&i32::try_from(parameter.len()).expect("short").to_be_bytes());
-        body.extend_from_slice(parameter.as_bytes());
+    body.extend_from_slice(&count(formats.len()));
+    for format in formats {
+        body.extend_from_slice(&format.to_be_bytes());
+    }
+    body.extend_from_slice(&count(values.len()));
+    for value in values {
+        body.extend_from_slice(&i32::try_from(value.len()).expect("short").to_be_bytes());
+        body.extend_from_slice(value);
     }
     body.extend_from_slice(&[0, 1]);
     body.extend_from_slice(&format.to_be_bytes());

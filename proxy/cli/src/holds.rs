@@ -51,30 +51,45 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
             ("chain", "chain"),
             ("effects", "effects"),
             ("tables", "relations"),
+            ("session set", "settings"),
             ("reason", "reason"),
             ("may approve", "approvers"),
         ] {
-            text.push_str(&format!("  {label:<12}{}\n", chain_or_cell(&hold[field])));
+            let is_none = hold[field].as_array().is_none_or(Vec::is_empty);
+            if !(is_none && field == "settings") {
+                text.push_str(&format!("  {label:<12}{}\n", chain_or_cell(&hold[field])));
+            }
         }
         for line in output::cell(&hold["statement"]).lines() {
             text.push_str("  | ");
-            text.extend(line.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            text.extend(line.chars().map(output::printable));
             text.push('\n');
         }
         let parameters = hold["parameters"]
             .as_array()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        for (index, parameter) in parameters.iter().enumerate() {
-            text.push_str(&format!(
-                "  ${} = {}\n",
-                index + 1,
-                output::flat(&output::cell(parameter))
-            ));
+        for (index, value) in parameters.iter().enumerate() {
+            text.push_str(&parameter(index, value, &hold["parameter_types"][index]));
         }
     }
     output::write(&text)?;
     Ok(0)
+}
+
+/// A parameter's value, whole: an approver must see what will run. In quotes, so that `NULL` is no text.
+fn parameter(index: usize, value: &Value, of: &Value) -> String {
+    let value = match value.as_str() {
+        None => "NULL".to_owned(),
+        Some(text) => {
+            let text: String = text.chars().map(output::printable).collect();
+            format!("'{}'", text.replace('\'', "''"))
+        }
+    };
+    match of.as_str().filter(|of| !of.is_empty()) {
+        Some(of) => format!("  ${} ({}) = {value}\n", index + 1, output::flat(of)),
+        None => format!("  ${} = {value}\n", index + 1),
+    }
 }
 
 /// A chain comes as text or as its parts.

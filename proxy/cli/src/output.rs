@@ -54,6 +54,15 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A character as it may be shown: a space for a control character, a mark for one by which a text could be shown as another.
+pub(crate) fn printable(c: char) -> char {
+    match c {
+        c if c.is_control() => ' ',
+        c if linegate_identity::is_unprintable(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
 /// One line of printable text: a statement's newlines and any terminal control sequence become spaces.
 pub(crate) fn flat(text: &str) -> String {
     let mut line = String::new();
@@ -62,7 +71,7 @@ pub(crate) fn flat(text: &str) -> String {
             line.push('…');
             break;
         }
-        line.push(if c.is_control() { ' ' } else { c });
+        line.push(printable(c));
     }
     line
 }
@@ -103,6 +112,7 @@ mod tests {
     #[test]
     fn a_statement_cannot_drive_the_terminal_or_break_the_row() {
         assert_eq!(flat("DROP\n\u{1b}[2J x"), "DROP  [2J x");
+        assert_eq!(flat("a\u{202e}b"), "a\u{fffd}b");
         assert_eq!(flat(&"x".repeat(100)).chars().count(), CELL_CHARS_MAX + 1);
     }
 }

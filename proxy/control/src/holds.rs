@@ -362,6 +362,8 @@ fn check(hold: &HoldRequest) -> Result<(), Refusal> {
     let parameter_bytes: usize = hold.parameters.iter().flatten().map(String::len).sum();
     let lists = [
         hold.parameters.len(),
+        hold.parameter_types.len(),
+        hold.settings.len(),
         hold.effects.len(),
         hold.relations.len(),
         hold.approvers.len(),

@@ -281,7 +281,7 @@ pub fn validate_name(name: &str) -> Result<(), NameError> {
 
 /// Control characters, and the invisible ones (Unicode categories Cf, Zl, Zp, noncharacters) by which one name
 /// could be shown as another.
-fn is_unprintable(c: char) -> bool {
+pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180b}'..='\u{180f}'

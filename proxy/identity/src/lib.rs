@@ -22,7 +22,7 @@ pub mod tls;
 pub mod token;
 
 pub use certificate::{Certificate, CertificateError, NameTemplate, end_point};
-pub use chain::{ActorChain, ChainError, NameError, Principal, PrincipalKind};
+pub use chain::{ActorChain, ChainError, NameError, Principal, PrincipalKind, is_unprintable};
 pub use effects::Effects;
 pub use fault::Fault;
 pub use id::{LeaseSecret, hold_id, session_id};

@@ -121,6 +121,12 @@ pub struct HoldRequest {
     pub statement: String,
     /// Bound parameters in text form where known, at most 64 KiB in all.
     pub parameters: Vec<Option<String>>,
+    /// Their types as far as they are known, and which of them are shown byte by byte.
+    #[serde(default)]
+    pub parameter_types: Vec<String>,
+    /// Settings that the session changed, by name, which may give the text another meaning; `*` for any.
+    #[serde(default)]
+    pub settings: Vec<String>,
     /// Effect classes, for the approver.
     pub effects: Vec<String>,
     /// Relations touched.
@@ -131,7 +137,7 @@ pub struct HoldRequest {
     pub approvers: Vec<String>,
     /// How many of them must.
     pub quorum: u32,
-    /// BLAKE3 of exact bytes + parameters + chain + target + epoch, hex.
+    /// BLAKE3 of exact bytes + parameters + settings + chain + target + epoch, hex.
     pub digest: String,
     /// When it was asked.
     pub asked_at: UnixMillis,

@@ -15,6 +15,8 @@ fn hold(seed: u8, quorum: u32, expires_at: u64) -> HoldRequest {
         target: "prod".into(),
         statement: "DROP TABLE orders".into(),
         parameters: vec![None],
+        parameter_types: vec!["integer".into()],
+        settings: Vec::new(),
         effects: vec!["drop".into()],
         relations: vec!["app.orders".into()],
         reason: "destructive".into(),

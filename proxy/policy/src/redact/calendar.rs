@@ -204,6 +204,14 @@ fn read(form: Form, cell: &[u8]) -> Option<Day> {
     Some(Day::from_days(days + EPOCH_DAYS))
 }
 
+/// A day in ISO style, from days since 2000-01-01 as binary dates count them.
+pub fn iso_date(days: i64) -> String {
+    let day = Day::from_days(days.saturating_add(EPOCH_DAYS));
+    let mut text = Vec::new();
+    let _ = write_text(Kind::Date, day, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// Appends the first day of the month or year.
 pub fn generalise(form: Form, unit: DateUnit, cell: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let day = read(form, cell)?.generalised(unit);
@@ -236,6 +244,18 @@ pub fn constant(form: Form, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_written_in_iso_style() {
+        for (days, text) in [
+            (0, "2000-01-01"),
+            (-1, "1999-12-31"),
+            (59, "2000-02-29"),
+            (-730_485, "0001-01-01 BC"),
+        ] {
+            assert_eq!(iso_date(days), text);
+        }
+    }
 
     #[test]
     fn days_and_dates_agree_over_all_years() {

@@ -27,6 +27,7 @@ use std::num::NonZeroU64;
 use masking_simd::{Cell, Redaction};
 
 pub use action::{Action, Fill, Kind, action, action_at_paths};
+pub use calendar::iso_date;
 pub use json::EVERY as EVERY_ELEMENT;
 pub use spec::{Constant, DateUnit, Kept, RedactSpec};
 

@@ -338,6 +338,7 @@ impl Flow {
         let mut was_muted = self.muted;
         match frame.tag {
             tag::ROW_DESCRIPTION => Box::pin(self.described(payload)).await?,
+            tag::PARAMETER_DESCRIPTION => self.parameters_described(payload),
             tag::READY_FOR_QUERY => {
                 status = Some(ReadyForQuery::read(payload).map_err(|error| self.server_fault(&error))?);
             }

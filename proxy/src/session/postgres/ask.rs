@@ -24,6 +24,7 @@ use self::copied::described;
 use self::counted::limits_changes;
 use self::refuse::names_moving;
 use super::asked::Asked;
+use super::bound::Bound;
 use super::budget::{CHANGES, may_take};
 use super::cancel::Heeding;
 use super::deciding::Types;
@@ -204,28 +205,33 @@ impl Asking {
                 parameter_types,
             } => match self.kept([name]) {
                 Some([name]) => {
+                    let declared =
+                        (parameter_types.count_left() > 0).then(|| parameter_types.clone().collect());
                     let types = self.session.types(parameter_types).await;
-                    self.parse(name, (text, types), whole).await
+                    self.parse(name, text, (types, declared), whole).await
                 }
                 None => Ok(()),
             },
             Message::Bind {
                 portal,
                 statement,
+                parameter_formats,
                 parameters,
                 ..
-            } => {
-                let parameters = parameters.map(|value| value.map(<[u8]>::to_vec)).collect();
-                match self.kept([portal, statement]) {
-                    Some([portal, statement]) => self.bind(portal, statement, parameters, whole).await,
-                    None => Ok(()),
+            } => match self.kept([portal, statement]) {
+                Some([portal, statement]) => {
+                    let bound = Bound::new(parameters, parameter_formats, Some(statement));
+                    self.bind(portal, statement, bound, whole).await
                 }
-            }
+                None => Ok(()),
+            },
             Message::Describe {
                 kind: Kind::Statement,
-                ..
+                name,
             } => {
-                self.forward(whole, Some(Expect::DescribeStatement));
+                // One that is too long for what is kept was prepared by nobody.
+                let name = Rc::from(names::kept(name).unwrap_or_default());
+                self.forward(whole, Some(Expect::DescribeStatement { name }));
                 Ok(())
             }
             Message::Describe {
@@ -266,12 +272,11 @@ impl Asking {
             Message::FunctionCall {
                 function,
                 arguments,
+                argument_formats,
                 result_format,
-                ..
             } => {
-                let arguments = arguments.map(|value| value.map(<[u8]>::to_vec)).collect();
-                self.function_call(function, arguments, result_format, whole)
-                    .await
+                let bound = Bound::new(arguments, argument_formats, None);
+                self.function_call(function, bound, result_format, whole).await
             }
             Message::Terminate => {
                 self.over = true;
@@ -355,7 +360,7 @@ impl Asking {
         let _heeding = Heeding::of(&self.session);
         self.approved = None;
         let asked = self.decide(text).await.running(self.session.next_statement());
-        let asked = match self.clear(asked, Protocol::Simple, &[]).await? {
+        let asked = match self.clear(asked, Protocol::Simple, &Bound::default()).await? {
             Ok(asked) => asked,
             Err(refusal) => {
                 return self.refuse_query(&refusal).await;
@@ -389,14 +394,14 @@ impl Asking {
         &mut self,
         asked: Rc<Asked>,
         protocol: Protocol,
-        parameters: &[Option<Vec<u8>>],
+        bound: &Bound<'_>,
     ) -> Result<Result<Rc<Asked>, Refusal>, Ended> {
         let session = self.session.clone();
         if session.spending.waits(&session, &asked) {
             self.settle().await?;
         }
         let refusal = match &asked.decision.verdict {
-            Verdict::Allow => begin(&session, &asked, parameters).err(),
+            Verdict::Allow => begin(&session, &asked, &bound.values).err(),
             Verdict::Deny(reason) => Some(Refusal::of(reason)),
             Verdict::Hold(_) => None,
         };
@@ -407,7 +412,7 @@ impl Asking {
             return Ok(Err(refusal));
         }
         match asked.decision.verdict {
-            Verdict::Hold(_) => Box::pin(self.clear_held(asked, protocol, parameters)).await,
+            Verdict::Hold(_) => Box::pin(self.clear_held(asked, protocol, bound)).await,
             _ => Ok(Ok(asked)),
         }
     }
@@ -417,7 +422,7 @@ impl Asking {
         &mut self,
         asked: Rc<Asked>,
         protocol: Protocol,
-        parameters: &[Option<Vec<u8>>],
+        bound: &Bound<'_>,
     ) -> Result<Result<Rc<Asked>, Refusal>, Ended> {
         let session = self.session.clone();
         let Verdict::Hold(held) = asked.decision.verdict.clone() else {
@@ -425,7 +430,7 @@ impl Asking {
         };
         self.settle().await?;
         let meant = session.meant_by(&asked.decision.statement);
-        if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, parameters).await? {
+        if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, bound).await? {
             return Ok(Err(refusal));
         }
         // Policy or the time may have changed while it waited: what is refused now does not run. Nor does what its names
@@ -453,7 +458,7 @@ impl Asking {
                 message: "linegate: who must approve this has changed since it was asked".to_owned(),
                 hint: Some("Run the statement again.".to_owned()),
             }),
-            Verdict::Allow | Verdict::Hold(_) => begin(&session, &asked, parameters).err(),
+            Verdict::Allow | Verdict::Hold(_) => begin(&session, &asked, &bound.values).err(),
         };
         let Some(refusal) = refusal else {
             return Ok(Ok(asked));

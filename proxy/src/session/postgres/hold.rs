@@ -1,7 +1,9 @@
 //! A statement that waits for a person. Its session waits; nobody else on the core notices.
 //!
-//! The approval is bound to a digest of exact bytes, parameters, chain, target and epoch, and is used once.
+//! The approval is bound to a digest of exact bytes, parameters with their types and formats, settings that the session changed,
+//! chain, target and epoch, and is used once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codecs::postgres::backend::TransactionStatus;
@@ -14,6 +16,7 @@ use linegate_recording::Entry;
 
 use super::ask::Asking;
 use super::asked::Asked;
+use super::bound::Bound;
 use super::{Ended, Session};
 use crate::clock;
 use crate::rt::sync::Slot;
@@ -74,11 +77,7 @@ impl Refusal {
 }
 
 /// Waits for a person to decide `asked`.
-pub(super) async fn wait(
-    asking: &mut Asking,
-    asked: &Asked,
-    parameters: &[Option<Vec<u8>>],
-) -> Result<HoldEnd, Ended> {
+pub(super) async fn wait(asking: &mut Asking, asked: &Asked, bound: &Bound<'_>) -> Result<HoldEnd, Ended> {
     let Verdict::Hold(terms) = &asked.decision.verdict else {
         return Ok(HoldEnd::Approved);
     };
@@ -109,7 +108,7 @@ pub(super) async fn wait(
             Some("try again later"),
         )));
     }
-    let hold = request(&session, asked, terms, parameters);
+    let hold = request(&session, asked, terms, bound);
     announce(&session, &hold).await?;
     let ended = session.ended.borrow().clone();
     if let Some(ended) = ended {
@@ -139,16 +138,19 @@ pub(super) async fn wait(
     concluded(&session, &hold, outcome).await
 }
 
-fn request(
-    session: &Session,
-    asked: &Asked,
-    terms: &HoldTerms,
-    parameters: &[Option<Vec<u8>>],
-) -> HoldRequest {
+fn request(session: &Session, asked: &Asked, terms: &HoldTerms, bound: &Bound<'_>) -> HoldRequest {
     let now = clock::now();
     let wait_ms = u64::from(session.target.config.hold_seconds) * 1000;
     let expires_at = UnixMillis((now.0 + wait_ms).min(session.lease.expires_at.0));
-    let statement = &asked.decision.statement;
+    let pipeline = session.pipeline.borrow();
+    let types = bound.statement.and_then(|name| pipeline.parameter_types(name));
+    let parameters = bound.shown(types.as_ref());
+    let parameter_types = parameters.iter().map(|shown| shown.of.clone()).collect();
+    let relations: BTreeSet<String> = asked
+        .statements()
+        .flat_map(|statement| statement.reads.iter().chain(&statement.writes))
+        .map(ToString::to_string)
+        .collect();
     HoldRequest {
         id: linegate_identity::hold_id(clock::random()),
         session: session.id.to_string(),
@@ -156,21 +158,15 @@ fn request(
         chain: session.lease.chain.clone(),
         target: session.target.config.name.clone(),
         statement: with_what_runs(asked),
-        parameters: parameters
-            .iter()
-            .map(|value| value.as_ref().map(|bytes| shown(bytes)))
-            .collect(),
+        parameters: parameters.into_iter().map(|shown| shown.value).collect(),
+        parameter_types,
+        settings: session.lexing.changed(),
         effects: asked.effects().names().map(str::to_owned).collect(),
-        relations: statement
-            .reads
-            .iter()
-            .chain(&statement.writes)
-            .map(ToString::to_string)
-            .collect(),
+        relations: relations.into_iter().collect(),
         reason: terms.reason.clone(),
         approvers: terms.approvers.clone(),
         quorum: terms.quorum,
-        digest: digest(session, asked, parameters),
+        digest: digest(session, asked, bound, types.as_deref()),
         asked_at: now,
         expires_at,
     }
@@ -205,7 +201,7 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// Each part is preceded by its length, so no two lists of parts give the same bytes.
-fn digest(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> String {
+fn digest(session: &Session, asked: &Asked, bound: &Bound<'_>, types: Option<&[u32]>) -> String {
     let mut hash = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_le_bytes());
@@ -215,11 +211,16 @@ fn digest(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> S
     let ran = asked.by_name.as_ref().map_or(&[][..], |ran| &ran.texts[..]);
     part(&(ran.len() as u64).to_le_bytes());
     ran.iter().for_each(|text| part(text));
-    part(&(parameters.len() as u64).to_le_bytes());
-    for parameter in parameters {
-        part(&[u8::from(parameter.is_some())]);
-        part(parameter.as_deref().unwrap_or_default());
+    part(&(bound.values.len() as u64).to_le_bytes());
+    for (place, value) in bound.values.iter().enumerate() {
+        let oid = types.and_then(|types| types.get(place)).copied();
+        part(&oid.unwrap_or_default().to_le_bytes());
+        part(&[u8::from(value.is_some()), u8::from(bound.is_binary(place))]);
+        part(value.as_deref().unwrap_or_default());
     }
+    let settings = session.lexing.changed();
+    part(&(settings.len() as u64).to_le_bytes());
+    settings.iter().for_each(|name| part(name.as_bytes()));
     part(session.lease.chain.to_string().as_bytes());
     part(session.lease.id.as_str().as_bytes());
     part(session.target.config.name.as_bytes());

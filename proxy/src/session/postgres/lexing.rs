@@ -8,6 +8,7 @@
 //! never changes: where it is not UTF8, statements with names beyond ASCII cannot be read.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use codecs::postgres::backend::ParameterStatus;
 use linegate_identity::Effects;
@@ -28,6 +29,8 @@ pub struct Lexing {
     /// Something was forwarded that may change a setting, and no ReadyForQuery has come since.
     is_open: Cell<bool>,
     values: Values,
+    /// Settings that the session may have changed, by name.
+    changed: RefCell<BTreeSet<String>>,
 }
 
 /// The settings by which a literal means another value, as last reported.
@@ -43,6 +46,20 @@ struct Values {
 /// Those that the server reports, and those that it does not.
 const REPORTED: [&str; 3] = ["timezone", "datestyle", "intervalstyle"];
 const UNREPORTED: [&str; 2] = ["lc_monetary", "lc_numeric"];
+/// Settings that drivers set and that give no text another meaning. `client_encoding` is UTF8 throughout.
+const MEANS_NOTHING: [&str; 9] = [
+    "application_name",
+    "client_encoding",
+    "client_min_messages",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+    "work_mem",
+];
+/// Settings that are remembered by name.
+const CHANGED_MAX: usize = 32;
 /// Bytes of a value that are told apart; zones are shorter.
 const VALUE_BYTES_MAX: usize = 512;
 
@@ -100,6 +117,9 @@ impl Lexing {
         let names = statement.settings.iter();
         for name in names.map(|setting| setting.split('=').next().unwrap_or_default()) {
             let is_any = name == "*";
+            if !(is_any && statement.leads.only_resets) {
+                self.note_changed(name);
+            }
             if is_any || REPORTED.contains(&name) {
                 self.values.is_open.set(true);
             }
@@ -111,6 +131,23 @@ impl Lexing {
         if !statement.opaque.is_empty() || statement.leads.ends {
             self.values.is_open.set(true);
         }
+    }
+
+    /// A setting may have been changed, `*` for any.
+    pub fn note_changed(&self, name: &str) {
+        if MEANS_NOTHING.contains(&name) {
+            return;
+        }
+        let mut changed = self.changed.borrow_mut();
+        let name = if changed.len() < CHANGED_MAX { name } else { "*" };
+        if !changed.contains(name) {
+            changed.insert(name.to_ascii_lowercase());
+        }
+    }
+
+    /// Names of settings that the session may have changed since it began, `*` for any.
+    pub fn changed(&self) -> Vec<String> {
+        self.changed.borrow().iter().cloned().collect()
     }
 
     /// ReadyForQuery, with nothing else on its way to the server: whatever changed has been reported.
@@ -199,6 +236,25 @@ mod tests {
             name: name.as_bytes(),
             value: value.as_bytes(),
         })
+    }
+
+    #[test]
+    fn settings_that_may_mean_something_are_known_by_name() {
+        let lexing = Lexing::default();
+        let mut statement = Statement::empty();
+        statement.settings = vec!["timezone=utc".into(), "work_mem=1MB".into()];
+        lexing.forwarded(&statement);
+        lexing.note_changed("DateStyle");
+        assert_eq!(lexing.changed(), ["datestyle", "timezone"]);
+        statement.settings = vec!["*".into()];
+        statement.leads.only_resets = true;
+        lexing.forwarded(&statement);
+        assert_eq!(lexing.changed().len(), 2);
+        statement.leads.only_resets = false;
+        lexing.forwarded(&statement);
+        assert_eq!(lexing.changed()[0], "*");
+        (0..CHANGED_MAX).for_each(|number| lexing.note_changed(&format!("a.s{number}")));
+        assert_eq!(lexing.changed().len(), CHANGED_MAX);
     }
 
     #[test]

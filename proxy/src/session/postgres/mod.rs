@@ -10,6 +10,7 @@ pub mod answer;
 pub mod ask;
 pub mod asked;
 pub mod back_door;
+pub mod bound;
 pub mod budget;
 pub mod cancel;
 mod deciding;

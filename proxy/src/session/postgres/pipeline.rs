@@ -14,19 +14,27 @@ use std::rc::Rc;
 use codecs::postgres::backend::{TransactionStatus, tag};
 use codecs::postgres::frontend::Kind;
 
-pub use self::register::Meaning;
 use self::register::Register;
+pub use self::register::{Given, Meaning};
 use super::asked::Asked;
 
 /// One answer that is owed.
 #[derive(Clone)]
 pub enum Expect {
     /// ParseComplete.
-    Parse { name: Rc<[u8]>, asked: Rc<Asked> },
+    Parse {
+        name: Rc<[u8]>,
+        asked: Rc<Asked>,
+        given: Given,
+    },
     /// BindComplete.
-    Bind { portal: Rc<[u8]>, asked: Rc<Asked> },
+    Bind {
+        portal: Rc<[u8]>,
+        asked: Rc<Asked>,
+        given: Given,
+    },
     /// ParameterDescription, then RowDescription or NoData.
-    DescribeStatement,
+    DescribeStatement { name: Rc<[u8]> },
     /// RowDescription or NoData; linegate's own question is answered to nobody.
     DescribePortal {
         portal: Rc<[u8]>,
@@ -240,8 +248,8 @@ impl Pipeline {
             }
             Expect::Own | Expect::Finish | Expect::Undo => {}
             _ if self.skipping => return, // the server will not look at it
-            Expect::Parse { name, asked } => self.statements.given(name, asked, self.series),
-            Expect::Bind { portal, asked } => self.portals.given(portal, asked, self.series),
+            Expect::Parse { name, asked, .. } => self.statements.given(name, asked, self.series),
+            Expect::Bind { portal, asked, .. } => self.portals.given(portal, asked, self.series),
             Expect::DescribePortal { portal, .. } => self.portals.description_asked(portal),
             Expect::Execute { .. } => self.executes_open += 1,
             _ => {}
@@ -265,6 +273,25 @@ impl Pipeline {
     /// The statement that Bind names.
     pub fn statement(&self, name: &[u8]) -> Meaning {
         self.statements.meaning(name, self.series)
+    }
+
+    /// ParameterDescription comes: the types of its statement's parameters.
+    pub fn typed(&mut self, types: impl FnOnce() -> Rc<[u32]>) {
+        if let Some(Expect::DescribeStatement { name }) = self.queue.front() {
+            self.statements.typed(name, types);
+        }
+    }
+
+    /// The types of a confirmed statement's parameters, as far as they are known.
+    pub fn parameter_types(&self, statement: &[u8]) -> Option<Rc<[u32]>> {
+        self.statements.came_along(statement)?.types.clone()
+    }
+
+    /// Whether a portal may have been bound with values.
+    pub fn may_have_values(&self, portal: &[u8]) -> bool {
+        self.portals
+            .came_along(portal)
+            .is_none_or(|given| given.has_values)
     }
 
     /// Whether one more statement of so many bytes may be prepared.
@@ -358,9 +385,9 @@ impl Pipeline {
                 Ok(Answer::Swallow)
             }
             (tag::PARAMETER_DESCRIPTION, Some(Expect::OwnDescribe { .. })) => Ok(Answer::Swallow),
-            (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement))
+            (tag::PARAMETER_DESCRIPTION, Some(Expect::DescribeStatement { .. }))
             | (tag::FUNCTION_CALL_RESPONSE, Some(Expect::FunctionCall { .. })) => Ok(Answer::Pass),
-            (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribeStatement)) => {
+            (tag::ROW_DESCRIPTION | tag::NO_DATA, Some(Expect::DescribeStatement { .. })) => {
                 self.pop();
                 Ok(Answer::Pass)
             }
@@ -441,8 +468,8 @@ impl Pipeline {
 
     fn confirm_head(&mut self) {
         match self.pop() {
-            Some(Expect::Parse { name, asked }) => self.statements.confirmed(name, asked),
-            Some(Expect::Bind { portal, asked }) => self.portals.confirmed(portal, asked),
+            Some(Expect::Parse { name, asked, given }) => self.statements.confirmed(name, asked, given),
+            Some(Expect::Bind { portal, asked, given }) => self.portals.confirmed(portal, asked, given),
             Some(Expect::Close { kind, name }) => match kind {
                 Kind::Statement => self.statements.forget(&name),
                 Kind::Portal => self.portals.forget(&name),

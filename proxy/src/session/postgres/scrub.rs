@@ -70,7 +70,7 @@ impl Scrub<'_> {
         let pipeline = self.session.pipeline.borrow();
         let asked = pipeline.head_asked();
         // What a statement is about that is described by itself is not looked up again.
-        let is_described = matches!(pipeline.head(), Some(Expect::DescribeStatement));
+        let is_described = matches!(pipeline.head(), Some(Expect::DescribeStatement { .. }));
         let about_label = is_described || asked.is_some_and(|asked| asked.touches_mask(self.session));
         let copies_in = asked.is_some_and(|asked| asked.effects().contains(Effects::COPY_IN));
         about_label || self.transaction_touched || problem.is_from_stored_code(copies_in)

@@ -172,6 +172,11 @@ async fn open(
     };
     core.record(id, entry).await;
     let (statements, path_moved) = (settings.count(), settings.move_path());
+    let lexing = Lexing::default();
+    settings
+        .pairs
+        .iter()
+        .for_each(|(name, _)| lexing.note_changed(name));
     settings.record(core, id).await;
     target.sessions.fetch_add(1, Ordering::Relaxed);
     let meter = {
@@ -217,7 +222,7 @@ async fn open(
             path_moved: Cell::new(path_moved),
             names: Names::default(),
             fresh: Fresh::default(),
-            lexing: Lexing::default(),
+            lexing,
             at_boundary: Cell::new(true),
             drained: RefCell::new(None),
             hold: RefCell::new(None),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use codecs::postgres::backend::RowDescription;
+use codecs::postgres::backend::{ParameterDescription, RowDescription};
 use linegate_config::RecordLevel;
 use linegate_policy::PlanRefusal;
 use linegate_recording::Entry;
@@ -14,6 +14,14 @@ use crate::session::postgres::results::{Kept, Plan};
 use crate::session::postgres::{Ended, fresh};
 
 impl Flow {
+    /// A ParameterDescription, which says what a statement's parameters are.
+    pub(super) fn parameters_described(&self, payload: &[u8]) {
+        if let Ok(description) = ParameterDescription::read(payload) {
+            let mut pipeline = self.session.pipeline.borrow_mut();
+            pipeline.typed(|| description.types.collect());
+        }
+    }
+
     /// A RowDescription: compiles the mask plan for whatever it describes.
     pub(super) async fn described(&mut self, payload: &[u8]) -> std::result::Result<(), Ended> {
         let description = RowDescription::read(payload).map_err(|error| self.server_fault(&error))?;

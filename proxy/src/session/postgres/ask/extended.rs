@@ -15,12 +15,13 @@ use super::counted::limits_changes;
 use super::{Asking, names_moving};
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
+use crate::session::postgres::bound::Bound;
 use crate::session::postgres::budget::{CHANGES, may_take, uncountable};
 use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::deciding::Types;
 use crate::session::postgres::hold::Refusal;
 use crate::session::postgres::names::runs_the_same;
-use crate::session::postgres::pipeline::{Expect, Meaning};
+use crate::session::postgres::pipeline::{Expect, Given, Meaning};
 
 impl Asking {
     /// Preparing has no effect, so a statement that must wait for a person may be prepared; it waits at Bind, where its
@@ -28,7 +29,8 @@ impl Asking {
     pub(super) async fn parse(
         &mut self,
         name: &[u8],
-        (text, types): (&[u8], Types),
+        text: &[u8],
+        (types, declared): (Types, Option<Rc<[u32]>>),
         whole: &[u8],
     ) -> Result<(), Ended> {
         if !self.session.pipeline.borrow().has_room(text.len()) {
@@ -65,7 +67,11 @@ impl Asking {
             self.session.remember(&asked, Some(prepared(name)));
         }
         let name = Rc::from(name);
-        self.forward(whole, Some(Expect::Parse { name, asked }));
+        let given = Given {
+            types: declared,
+            has_values: false,
+        };
+        self.forward(whole, Some(Expect::Parse { name, asked, given }));
         Ok(())
     }
 
@@ -73,7 +79,7 @@ impl Asking {
         &mut self,
         portal: &[u8],
         statement: &[u8],
-        parameters: Vec<Option<Vec<u8>>>,
+        bound: Bound<'_>,
         whole: &[u8],
     ) -> Result<(), Ended> {
         let known = self.statement(statement).await?;
@@ -91,7 +97,7 @@ impl Asking {
             None => self.decide(&by_name(b"EXECUTE", statement)).await,
         };
         let asked = asked.running(self.session.next_statement());
-        let asked = match self.clear(asked, Protocol::Extended, &parameters).await? {
+        let asked = match self.clear(asked, Protocol::Extended, &bound).await? {
             Ok(asked) => asked,
             Err(refusal) => {
                 self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
@@ -109,7 +115,12 @@ impl Asking {
         self.approve(&asked);
         self.note_bound(&asked);
         let portal = Rc::from(portal);
-        self.forward(whole, Some(Expect::Bind { portal, asked }));
+        let given = Given {
+            types: None,
+            has_values: !bound.values.is_empty(),
+        };
+        let expect = Expect::Bind { portal, asked, given };
+        self.forward(whole, Some(expect));
         Ok(())
     }
 
@@ -247,7 +258,23 @@ impl Asking {
             }
             asked
         } else {
-            match self.clear(asked, Protocol::Extended, &[]).await? {
+            if matches!(asked.decision.verdict, Verdict::Hold(_)) {
+                self.settle().await?;
+                if self.session.pipeline.borrow().may_have_values(portal) {
+                    // Whoever approves it must see them.
+                    self.record(&asked, Protocol::Extended, Some(&values_unseen()))
+                        .await;
+                    self.session.core.counters.denied.one();
+                    let Refusal {
+                        sqlstate,
+                        message,
+                        hint,
+                    } = values_unseen();
+                    self.refuse_extended(&sqlstate, &message, hint.as_deref());
+                    return Ok(());
+                }
+            }
+            match self.clear(asked, Protocol::Extended, &Bound::default()).await? {
                 Ok(asked) => {
                     self.approve(&asked);
                     self.note(&asked);
@@ -295,6 +322,16 @@ impl Asking {
         let portal = Rc::from(portal);
         self.forward(whole, Some(Expect::Execute { portal, asked }));
         Ok(())
+    }
+}
+
+fn values_unseen() -> Refusal {
+    Refusal {
+        sqlstate: *b"42501",
+        message:
+            "linegate: this portal needs an approval that nobody was asked for when its values were bound"
+                .to_owned(),
+        hint: Some("Bind it again.".to_owned()),
     }
 }
 

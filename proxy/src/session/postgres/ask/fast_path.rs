@@ -8,6 +8,7 @@ use linegate_sql::fast_path;
 
 use super::Asking;
 use crate::session::postgres::Ended;
+use crate::session::postgres::bound::Bound;
 use crate::session::postgres::cancel::Heeding;
 use crate::session::postgres::pipeline::Expect;
 
@@ -16,7 +17,7 @@ impl Asking {
     pub(super) async fn function_call(
         &mut self,
         function: u32,
-        arguments: Vec<Option<Vec<u8>>>,
+        bound: Bound<'_>,
         result_format: i16,
         whole: &[u8],
     ) -> Result<(), Ended> {
@@ -24,7 +25,7 @@ impl Asking {
         self.approved = None;
         let asked = self.decide(fast_path::text(function).as_bytes()).await;
         let asked = asked.running(self.session.next_statement());
-        match self.clear(asked, Protocol::FastPath, &arguments).await? {
+        match self.clear(asked, Protocol::FastPath, &bound).await? {
             Ok(asked) => {
                 self.note(&asked);
                 self.forward(whole, Some(Expect::FunctionCall { asked, result_format }));

@@ -7,6 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use linegate_policy::Verdict;
+
 use crate::session::postgres::asked::Asked;
 
 /// Names whose room is kept when all are gone.
@@ -38,7 +40,17 @@ struct Pending {
 /// A name that the server confirmed.
 struct Confirmed {
     asked: Rc<Asked>,
+    given: Given,
     is_described: bool,
+}
+
+/// What came along with a name.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Of a statement: its parameters' types, 0 for those that are not known.
+    pub types: Option<Rc<[u32]>>,
+    /// Of a portal: it has values.
+    pub has_values: bool,
 }
 
 /// The names of statements, or those of portals.
@@ -74,9 +86,28 @@ impl Register {
     }
 
     /// ParseComplete or BindComplete.
-    pub fn confirmed(&mut self, name: Rc<[u8]>, asked: Rc<Asked>) {
-        let is_described = false;
-        self.confirmed.insert(name, Confirmed { asked, is_described });
+    pub fn confirmed(&mut self, name: Rc<[u8]>, asked: Rc<Asked>, given: Given) {
+        let confirmed = Confirmed {
+            asked,
+            given,
+            is_described: false,
+        };
+        self.confirmed.insert(name, confirmed);
+    }
+
+    /// ParameterDescription.
+    pub fn typed(&mut self, name: &[u8], types: impl FnOnce() -> Rc<[u32]>) {
+        let confirmed = self.confirmed.get_mut(name);
+        // Whoever must approve it sees them.
+        let waits = |asked: &Asked| matches!(asked.decision.verdict, Verdict::Hold(_));
+        if let Some(confirmed) = confirmed.filter(|confirmed| waits(&confirmed.asked)) {
+            confirmed.given.types = Some(types());
+        }
+    }
+
+    /// What came along with a name that the server confirmed.
+    pub fn came_along(&self, name: &[u8]) -> Option<&Given> {
+        self.confirmed.get(name).map(|confirmed| &confirmed.given)
     }
 
     /// CloseComplete.

@@ -40,6 +40,7 @@ fn a_series_lasts_until_sync() {
     pipeline.push(Expect::Parse {
         name: name(""),
         asked: asked(),
+        given: Given::default(),
     });
     drive(&mut pipeline, b"1");
     assert!(
@@ -49,7 +50,9 @@ fn a_series_lasts_until_sync() {
     pipeline.push(Expect::Sync);
     drive(&mut pipeline, b"Z");
     assert!(pipeline.is_between_series());
-    pipeline.push(Expect::DescribeStatement);
+    pipeline.push(Expect::DescribeStatement {
+        name: Rc::from(&b"s"[..]),
+    });
     drive(&mut pipeline, b"E");
     assert!(!pipeline.is_between_series(), "the server skips to Sync");
     pipeline.push(Expect::Sync);
@@ -83,6 +86,7 @@ fn a_function_call_behind_an_error_waits_for_sync() {
     pipeline.push(Expect::Parse {
         name: name(""),
         asked: asked(),
+        given: Given::default(),
     });
     drive(&mut pipeline, b"E");
     pipeline.push(Expect::FunctionCall {
@@ -98,10 +102,12 @@ fn an_error_skips_to_sync_and_drops_what_the_client_queued_behind_it() {
     pipeline.push(Expect::Parse {
         name: name("a"),
         asked: asked(),
+        given: Given::default(),
     });
     pipeline.push(Expect::Bind {
         portal: name(""),
         asked: asked(),
+        given: Given::default(),
     });
     drive(&mut pipeline, b"E");
     pipeline.push(Expect::Execute {
@@ -125,12 +131,14 @@ fn a_failed_second_parse_does_not_replace_the_first() {
     pipeline.push(Expect::Parse {
         name: name("s"),
         asked: first.clone(),
+        given: Given::default(),
     });
     pipeline.push(Expect::Sync);
     drive(&mut pipeline, b"1Z");
     pipeline.push(Expect::Parse {
         name: name("s"),
         asked: asked(),
+        given: Given::default(),
     });
     pipeline.push(Expect::Sync);
     drive(&mut pipeline, b"EZ");
@@ -216,6 +224,7 @@ fn a_name_counts_at_once_within_its_series_and_behind_a_sync_when_it_is_confirme
     let parse = |asked: &Rc<Asked>| Expect::Parse {
         name: name(""),
         asked: asked.clone(),
+        given: Given::default(),
     };
     assert!(matches!(pipeline.statement(b""), Meaning::Nothing));
     pipeline.push(parse(&first));
@@ -227,7 +236,9 @@ fn a_name_counts_at_once_within_its_series_and_behind_a_sync_when_it_is_confirme
     );
     drive(&mut pipeline, b"1Z");
     assert!(known(&pipeline.statement(b""), &first));
-    pipeline.push(Expect::DescribeStatement);
+    pipeline.push(Expect::DescribeStatement {
+        name: Rc::from(&b"s"[..]),
+    });
     pipeline.push(parse(&second));
     assert!(known(&pipeline.statement(b""), &second));
     pipeline.push(Expect::Sync);
@@ -240,6 +251,7 @@ fn portals_end_with_their_transaction_and_are_described_when_the_server_has_done
     let bind = || Expect::Bind {
         portal: name("p"),
         asked: asked(),
+        given: Given::default(),
     };
     let describe = || Expect::DescribePortal {
         portal: name("p"),
@@ -267,7 +279,9 @@ fn portals_end_with_their_transaction_and_are_described_when_the_server_has_done
     drive(&mut pipeline, b"32");
     assert_eq!(pipeline.answer(b'Z', within), Ok(Answer::Pass));
     assert!(!pipeline.is_described(b"p"));
-    pipeline.push(Expect::DescribeStatement);
+    pipeline.push(Expect::DescribeStatement {
+        name: Rc::from(&b"s"[..]),
+    });
     pipeline.push(describe());
     pipeline.push(Expect::Sync);
     drive(&mut pipeline, b"E");

@@ -1,0 +1,167 @@
+//! What a person sees of a statement that waits for them is what the server gets.
+
+use linegate_tests::under::{Under, code, say, under};
+use linegate_tests::wire::{bind, bind_formats, describe, execute, parse_typed, sync};
+use linegate_tests::{RawClient, shop};
+use serde_json::Value;
+
+const CHANGES: &str = "UPDATE app.orders SET note = 'changed' WHERE id < $1::int";
+
+/// Sends what waits, has it refused, and tells what a person saw of it: as JSON and as text.
+fn seen(under: &Under, client: &mut RawClient, messages: &[Vec<u8>]) -> (Value, String) {
+    client.send_bytes(&messages.concat());
+    let hold = under.linegate.hold();
+    let text = under.linegate.cli(&["holds"]).good().out;
+    let id = hold["id"].as_str().expect("an id");
+    let deny = ["deny", id, "--as", "user:oncall", "--reason", "no"];
+    under.linegate.cli(&deny).good();
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    (hold, text)
+}
+
+/// Sends what waits and has it approved.
+fn approved(under: &Under, client: &mut RawClient, messages: &[Vec<u8>]) -> String {
+    client.send_bytes(&messages.concat());
+    let hold = under.linegate.hold();
+    let id = hold["id"].as_str().expect("an id");
+    under.linegate.cli(&["approve", id, "--as", "user:oncall"]).good();
+    code(&client.read_to_ready())
+}
+
+#[test]
+fn values_are_shown_as_the_server_reads_them() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    let changes = |types: &[u32], formats: &[u16], value: &[u8]| {
+        vec![
+            parse_typed("", CHANGES, types),
+            bind_formats("", "", (formats, &[value]), 0),
+            execute("", 0),
+            sync(),
+        ]
+    };
+    for (types, formats, value, shown, of) in [
+        (&[23][..], &[1][..], &b"0001"[..], "808464433", "integer"),
+        (&[20], &[1], b"       1", "2314885530818453553", "bigint"),
+        (
+            &[],
+            &[1],
+            b"0001",
+            "\\x30303031",
+            "binary, of a type that is not known",
+        ),
+        (&[18], &[], b"9", "9", "\"char\""),
+        (&[1560], &[0], b"100", "100", "bit"),
+        (&[23], &[], b"5", "5", "integer"),
+        (&[], &[], b"5", "5", ""),
+    ] {
+        let (hold, text) = seen(&under, &mut client, &changes(types, formats, value));
+        assert_eq!(hold["parameters"][0], shown, "{hold}");
+        assert_eq!(hold["parameter_types"][0], of, "{hold}");
+        let of = if of.is_empty() {
+            String::new()
+        } else {
+            format!(" ({of})")
+        };
+        assert!(text.contains(&format!("$1{of} = '{shown}'\n")), "{text}");
+    }
+    // Whoever asks the server for the types shows them to the approver as well.
+    let prepared = [parse_typed("s", CHANGES, &[]), describe(b'S', "s"), sync()];
+    assert_eq!(code(&say(&mut client, &prepared)), "no error");
+    let run = [
+        bind_formats("", "s", (&[1], &[b"0001"]), 0),
+        execute("", 0),
+        sync(),
+    ];
+    let (hold, _) = seen(&under, &mut client, &run);
+    assert_eq!(hold["parameters"][0], "808464433", "{hold}");
+    // What looks like another text is not shown as it.
+    let text = "UPDATE app.orders SET note = '\u{202e}x' WHERE id < 9";
+    let (_, text) = seen(
+        &under,
+        &mut client,
+        &[linegate_tests::wire::framed(
+            b'Q',
+            &[text.as_bytes(), &[0]].concat(),
+        )],
+    );
+    assert!(text.contains("'\u{fffd}x'"), "{text}");
+    assert_eq!(
+        under
+            .postgres
+            .sql("SELECT count(*) FROM app.orders WHERE note = 'changed'"),
+        "0"
+    );
+}
+
+#[test]
+fn settings_that_give_a_text_another_meaning_are_shown() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    let waits = [
+        parse_typed("", "UPDATE app.orders SET note = 'changed'", &[]),
+        bind("", "", &[], 0),
+        execute("", 0),
+        sync(),
+    ];
+    let (hold, text) = seen(&under, &mut client, &waits);
+    assert_eq!(hold["settings"].as_array().map(Vec::len), Some(0), "{hold}");
+    assert!(!text.contains("session set"), "{text}");
+    let before = hold["digest"].clone();
+    for set in ["SET transform_null_equals = on", "SET extra_float_digits = 3"] {
+        assert_eq!(code(&client.query(set)), "no error");
+    }
+    let (hold, text) = seen(&under, &mut client, &waits);
+    assert_eq!(
+        hold["settings"],
+        serde_json::json!(["transform_null_equals"]),
+        "{hold}"
+    );
+    assert!(text.contains("session set transform_null_equals"), "{text}");
+    assert_ne!(hold["digest"], before);
+}
+
+#[test]
+fn a_portal_whose_values_nobody_saw_is_bound_again() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    let prepared = [parse_typed("s", CHANGES, &[23]), sync()];
+    assert_eq!(code(&say(&mut client, &prepared)), "no error");
+    assert_eq!(code(&client.query("BEGIN")), "no error");
+    let both = |portal: &str, value: &str| vec![bind(portal, "s", &[value], 0), sync()];
+    // Holds are refused in transactions, by default.
+    assert_eq!(code(&say(&mut client, &both("p", "2"))), "25001");
+    client.query("ROLLBACK");
+    let run = [bind("", "s", &["2"], 0), execute("", 0), sync()];
+    assert_eq!(approved(&under, &mut client, &run), "no error");
+    assert_eq!(
+        under
+            .postgres
+            .sql("SELECT count(*) FROM app.orders WHERE note = 'changed'"),
+        "1"
+    );
+    // A second portal takes the place of the first; what was approved for that is over.
+    let twice = [
+        bind("a", "s", &["3"], 0),
+        bind("b", "s", &["4"], 0),
+        execute("a", 0),
+        sync(),
+    ];
+    client.send_bytes(&twice.concat());
+    for _ in 0..2 {
+        let hold = under.linegate.hold();
+        let id = hold["id"].as_str().expect("an id");
+        under.linegate.cli(&["approve", id, "--as", "user:oncall"]).good();
+        linegate_tests::eventually("it goes on", || {
+            let holds = under.linegate.cli(&["holds", "--json"]).good().json();
+            (!holds.to_string().contains(id)).then_some(())
+        });
+    }
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(
+        under
+            .postgres
+            .sql("SELECT count(*) FROM app.orders WHERE note = 'changed'"),
+        "1"
+    );
+}
