@@ -114,6 +114,7 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
         &[inner, shows, "DECLARE c CURSOR FOR SELECT * FROM scr.vd"],
         // What came to stand over it before it locked, and by what names.
         &[over, inner, shows, "SELECT count(*) FROM scr.vn"],
+        &["CREATE TABLE scr.vn (id int); DROP TABLE scr.vn", over, inner, shows, "SELECT count(*) FROM scr.vn"],
         &["CREATE TEMP VIEW vn AS SELECT * FROM scr.vc", inner, shows, "SELECT count(*) FROM vn"],
         &[
             "CREATE MATERIALIZED VIEW scr.vo AS SELECT * FROM scr.vc WITH NO DATA",

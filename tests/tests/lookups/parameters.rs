@@ -171,6 +171,9 @@ fn a_parameter_that_is_taken_apart_is_text() {
         ("app.fb($1)", 0),
         ("app.fd($1::text)", 17),
         ("app.fd($1::name)", 17),
+        ("app.fa(ARRAY[$1]::text)", 3802),
+        ("app.fa(ARRAY[ARRAY[$1]]::varchar)", 3802),
+        ("app.fa(ARRAY[$1::jsonb]::text)", 0),
         ("app.fe($1)", 0),
         ("app.fc($1)", 0),
     ] {

@@ -160,7 +160,8 @@ impl Reader<'_> {
             Node::NamedArgExpr(named) => self.is_seen(named.arg(), splits),
             Node::A_ArrayExpr(_) => self.is_listed(node),
             Node::TypeCast(cast) if matches!(cast.arg(), Node::A_ArrayExpr(_) | Node::A_Const(_)) => {
-                self.is_listed(node)
+                let is_text = cast.type_name().is_some_and(types::becomes_text);
+                self.is_listed(node) && (!is_text || self.holds_texts(cast.arg()))
             }
             // As a text, the function may take it apart by a cast.
             Node::TypeCast(cast) if !splits && matches!(cast.arg(), Node::ParamRef(_)) => {
@@ -169,6 +170,14 @@ impl Reader<'_> {
             }
             Node::ParamRef(_) if !splits => self.is_listed(node),
             _ => self.is_text(node),
+        }
+    }
+
+    /// The same of all elements of an array, however deep.
+    fn holds_texts(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::A_ArrayExpr(array) => array.elements().iter().all(|element| self.holds_texts(element)),
+            node => self.is_text(node),
         }
     }
 

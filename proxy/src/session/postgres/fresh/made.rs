@@ -340,10 +340,9 @@ impl Led {
         if self.locking.is_empty() {
             return moves_locking && names().any(is_moved);
         }
-        // Once one locks, any other that the transaction has made may stand over it. Its tables do not.
+        // Once one locks, whatever has a name that the transaction has given may stand over it.
         let may_lock = |name: &Name| {
-            let is_view = self.defined.contains(&name.name) && !self.own.contains(name);
-            self.locking.contains(&name.name) || is_view || is_moved(name)
+            self.locking.contains(&name.name) || self.defined.contains(&name.name) || is_moved(name)
         };
         let behind = || view.as_ref().map(|view| changing::reached(names(), &view.labels));
         names().any(may_lock) || behind().into_iter().flatten().any(|name| may_lock(&name))
