@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::rt::net::{Reader, Stream, Switch, Writer};
 use crate::slab::{Ingress, Pool};
-use crate::tls::{Hello, RECORD_BYTES_MAX, SEALED_BYTES_MAX, Tls};
+use crate::tls::{Hello, RECORD_BYTES_MAX, SEALED_BYTES_MAX, Sealed, Tls};
 
 /// The half that bytes come from.
 pub struct LinkReader {
@@ -19,7 +19,7 @@ pub struct LinkReader {
 /// The half that bytes go to.
 pub struct LinkWriter {
     writer: Writer,
-    tls: Option<(Rc<RefCell<Tls>>, Vec<u8>)>,
+    tls: Option<(Rc<RefCell<Tls>>, Sealed)>,
 }
 
 /// A whole link, before its session splits it.
@@ -98,7 +98,7 @@ impl Link {
         let tls = Rc::new(RefCell::new(tls));
         let held = (!cipher.data().is_empty()).then_some(cipher);
         self.reader.tls = Some((tls.clone(), held));
-        self.writer.tls = Some((tls, Vec::new()));
+        self.writer.tls = Some((tls, Sealed::default()));
         Ok(hello)
     }
 }
@@ -188,7 +188,7 @@ impl LinkWriter {
     /// Gives up what it keeps for the next write.
     pub fn rest(&mut self) {
         if let Some((_, sealed)) = &mut self.tls {
-            *sealed = Vec::new();
+            *sealed = Sealed::default();
         }
     }
 
@@ -197,12 +197,10 @@ impl LinkWriter {
         match &mut self.tls {
             None => self.writer.write_span(ingress, range).await,
             Some((tls, sealed)) => {
-                let result = seal(tls, &ingress.data()[range], std::mem::take(sealed));
-                let (result, back) = match result {
-                    Ok(bytes) => self.writer.write_vec(bytes).await,
-                    Err(error) => (Err(error), Vec::new()),
+                let result = match seal(tls, &ingress.data()[range], sealed) {
+                    Ok(()) => write_sealed(&mut self.writer, sealed).await,
+                    Err(error) => Err(error),
                 };
-                *sealed = back;
                 (result, ingress)
             }
         }
@@ -217,13 +215,12 @@ impl LinkWriter {
                 (result, back)
             }
             Some((tls, sealed)) => {
-                let result = seal(tls, &bytes, std::mem::take(sealed));
+                let sealing = seal(tls, &bytes, sealed);
                 bytes.clear();
-                let (result, back) = match result {
-                    Ok(out) => self.writer.write_vec(out).await,
-                    Err(error) => (Err(error), Vec::new()),
+                let result = match sealing {
+                    Ok(()) => write_sealed(&mut self.writer, sealed).await,
+                    Err(error) => Err(error),
                 };
-                *sealed = back;
                 (result, bytes)
             }
         }
@@ -237,25 +234,32 @@ impl LinkWriter {
     /// The same, with TLS's own goodbye first. Only where little was written before: it waits for room as any write does.
     pub async fn farewell(&mut self) {
         if let Some((tls, sealed)) = &mut self.tls {
-            let mut out = std::mem::take(sealed);
-            out.clear();
+            sealed.clear();
             let said = {
                 let mut tls = tls.borrow_mut();
-                out.append(&mut tls.take_owed());
-                tls.goodbye(&mut out)
+                sealed.push(&tls.take_owed());
+                tls.goodbye(sealed)
             };
             if said.is_ok() {
-                *sealed = self.writer.write_vec(out).await.1;
+                let _ = write_sealed(&mut self.writer, sealed).await;
             }
         }
         self.writer.finish().await;
     }
 }
 
-fn seal(tls: &Rc<RefCell<Tls>>, data: &[u8], mut out: Vec<u8>) -> io::Result<Vec<u8>> {
+/// Encrypts `data`, behind what TLS itself owes the peer.
+fn seal(tls: &Rc<RefCell<Tls>>, data: &[u8], out: &mut Sealed) -> io::Result<()> {
     out.clear();
     let mut tls = tls.borrow_mut();
-    out.append(&mut tls.take_owed());
-    tls.encrypt(data, &mut out)?;
-    Ok(out)
+    out.push(&tls.take_owed());
+    tls.encrypt(data, out)
+}
+
+/// Writes what was encrypted; the memory comes back for the next time.
+async fn write_sealed(writer: &mut Writer, sealed: &mut Sealed) -> io::Result<()> {
+    let (bytes, used) = std::mem::take(sealed).into_parts();
+    let (written, back) = writer.write_part(bytes, used).await;
+    *sealed = Sealed::reuse(back);
+    written
 }

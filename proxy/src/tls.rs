@@ -80,6 +80,44 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// Records on their way out. The memory is cleared when it is new, and written over from then on.
+#[derive(Default)]
+pub struct Sealed {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Sealed {
+    /// Forgets what was in it.
+    pub fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// Puts bytes behind what is in it.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.used += bytes.len();
+    }
+
+    /// Memory, and how much of it is to be written.
+    pub fn into_parts(self) -> (Vec<u8>, usize) {
+        (self.bytes, self.used)
+    }
+
+    /// The memory comes back.
+    pub fn reuse(bytes: Vec<u8>) -> Self {
+        Self { bytes, used: 0 }
+    }
+
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        let end = self.used + bytes;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.used..end]
+    }
+}
+
 enum Side {
     Client(Box<UnbufferedClientConnection>),
     Server(Box<UnbufferedServerConnection>),
@@ -127,8 +165,8 @@ enum Turn {
 /// What a turn may touch.
 enum Work<'a> {
     Read(&'a mut Ingress),
-    Write(&'a [u8], &'a mut Vec<u8>),
-    Goodbye(&'a mut Vec<u8>),
+    Write(&'a [u8], &'a mut Sealed),
+    Goodbye(&'a mut Sealed),
     Handshake,
 }
 
@@ -223,16 +261,16 @@ impl Tls {
     }
 
     /// Encrypts `data` behind what is already in `out`.
-    pub fn encrypt(&mut self, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub fn encrypt(&mut self, data: &[u8], out: &mut Sealed) -> io::Result<()> {
         self.put(Some(data), out)
     }
 
     /// Puts the close_notify alert behind what is already in `out`: without it, a peer takes the end of the stream for a cut.
-    pub fn goodbye(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+    pub fn goodbye(&mut self, out: &mut Sealed) -> io::Result<()> {
         self.put(None, out)
     }
 
-    fn put(&mut self, data: Option<&[u8]>, out: &mut Vec<u8>) -> io::Result<()> {
+    fn put(&mut self, data: Option<&[u8]>, out: &mut Sealed) -> io::Result<()> {
         if self.failed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -340,30 +378,22 @@ fn act<Data>(
             Turn::Transmit
         }
         (ConnectionState::WriteTraffic(mut traffic), Work::Write(data, out)) => {
-            let at = out.len();
             let records = data.len().div_ceil(RECORD_BYTES_MAX);
-            out.resize(
-                at + data.len() + records * (SEALED_BYTES_MAX - RECORD_BYTES_MAX),
-                0,
-            );
-            let written = match traffic.encrypt(data, &mut out[at..]) {
+            let bytes = data.len() + records * (SEALED_BYTES_MAX - RECORD_BYTES_MAX);
+            let written = match traffic.encrypt(data, out.room(bytes)) {
                 Ok(written) => written,
                 Err(EncryptError::InsufficientSize(size)) => {
-                    out.resize(at + size.required_size, 0);
-                    traffic.encrypt(data, &mut out[at..]).map_err(io::Error::other)?
+                    let room = out.room(size.required_size);
+                    traffic.encrypt(data, room).map_err(io::Error::other)?
                 }
                 Err(error) => return Err(io::Error::other(error)),
             };
-            out.truncate(at + written);
+            out.used += written;
             Turn::Ready
         }
         (ConnectionState::WriteTraffic(mut traffic), Work::Goodbye(out)) => {
-            let at = out.len();
-            out.resize(at + SEALED_BYTES_MAX - RECORD_BYTES_MAX, 0);
-            let written = traffic
-                .queue_close_notify(&mut out[at..])
-                .map_err(io::Error::other)?;
-            out.truncate(at + written);
+            let room = out.room(SEALED_BYTES_MAX - RECORD_BYTES_MAX);
+            out.used += traffic.queue_close_notify(room).map_err(io::Error::other)?;
             Turn::Ready
         }
         (ConnectionState::WriteTraffic(_), _) => Turn::Ready,

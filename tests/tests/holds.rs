@@ -1,7 +1,7 @@
 //! What a person sees of a statement that waits for them is what the server gets.
 
 use linegate_tests::under::{Under, code, say, under};
-use linegate_tests::wire::{bind, bind_formats, describe, execute, parse_typed, sync};
+use linegate_tests::wire::{bind, bind_formats, describe, execute, framed, parse_typed, sync};
 use linegate_tests::{RawClient, shop};
 use serde_json::Value;
 
@@ -75,16 +75,31 @@ fn values_are_shown_as_the_server_reads_them() {
     ];
     let (hold, _) = seen(&under, &mut client, &run);
     assert_eq!(hold["parameters"][0], "808464433", "{hold}");
+    // What SQL prepared by that name since is another statement.
+    let typed = [
+        parse_typed(
+            "t",
+            "UPDATE app.orders SET note = 'changed' WHERE note > $1",
+            &[25],
+        ),
+        sync(),
+    ];
+    assert_eq!(code(&say(&mut client, &typed)), "no error");
+    assert_eq!(code(&client.query("DEALLOCATE t")), "no error");
+    let again = "PREPARE t(int) AS UPDATE app.orders SET note = 'changed' WHERE id < $1";
+    let query = |text: &str| vec![framed(b'Q', &[text.as_bytes(), &[0]].concat())];
+    assert_eq!(approved(&under, &mut client, &query(again)), "no error");
+    let run = [
+        bind_formats("", "t", (&[1], &[b"0001"]), 0),
+        execute("", 0),
+        sync(),
+    ];
+    let (hold, _) = seen(&under, &mut client, &run);
+    assert_eq!(hold["parameters"][0], "\\x30303031", "{hold}");
+    assert_eq!(hold["relations"], serde_json::json!(["app.orders"]), "{hold}");
     // What looks like another text is not shown as it.
     let text = "UPDATE app.orders SET note = '\u{202e}x' WHERE id < 9";
-    let (_, text) = seen(
-        &under,
-        &mut client,
-        &[linegate_tests::wire::framed(
-            b'Q',
-            &[text.as_bytes(), &[0]].concat(),
-        )],
-    );
+    let (_, text) = seen(&under, &mut client, &query(text));
     assert!(text.contains("'\u{fffd}x'"), "{text}");
     assert_eq!(
         under

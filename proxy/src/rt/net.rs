@@ -289,13 +289,19 @@ impl Writer {
 
     /// Writes all of `bytes`, which come back for reuse.
     pub async fn write_vec(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let (mut bytes, mut done) = (bytes, 0);
-        while done < bytes.len() {
-            let (written, back) = self.0.write(bytes.slice(done..)).await;
+        let count = bytes.len();
+        self.write_part(bytes, count).await
+    }
+
+    /// Writes the first `count` of `bytes`, which come back for reuse.
+    pub async fn write_part(&mut self, mut bytes: Vec<u8>, count: usize) -> (io::Result<()>, Vec<u8>) {
+        let mut done = 0;
+        while done < count {
+            let (written, back) = self.0.write(bytes.slice(done..count)).await;
             bytes = back.into_inner();
             match written {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), bytes),
-                Ok(count) => done += count,
+                Ok(sent) => done += sent,
                 Err(error) => return (Err(error), bytes),
             }
         }

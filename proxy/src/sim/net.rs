@@ -279,7 +279,13 @@ impl Writer {
 
     /// Writes all of `bytes`, which come back for reuse.
     pub async fn write_vec(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let written = self.write(&bytes).await;
+        let count = bytes.len();
+        self.write_part(bytes, count).await
+    }
+
+    /// Writes the first `count` of `bytes`, which come back for reuse.
+    pub async fn write_part(&mut self, bytes: Vec<u8>, count: usize) -> (io::Result<()>, Vec<u8>) {
+        let written = self.write(&bytes[..count]).await;
         (written, bytes)
     }
 

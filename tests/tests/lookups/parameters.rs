@@ -288,6 +288,34 @@ fn what_gives_a_parameter_its_type_elsewhere_counts_in_arrays_and_lists() {
 }
 
 #[test]
+fn a_function_that_computes_what_it_looks_up_takes_no_list() {
+    let functions =
+        "SET ROLE app; CREATE FUNCTION app.joined(text, text) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = $1 || $2';
+         CREATE FUNCTION app.plain(text) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = $1'";
+    let options = Options {
+        policies: policies(),
+        ..Options::default()
+    };
+    let under = under::behind(options, functions);
+    let mut client = under.client();
+    for (text, answer) in [
+        (
+            "unnest($1::text[]) a, unnest($1::text[]) b, app.joined(a, b) f",
+            "42501",
+        ),
+        ("(VALUES ('a'), ('b')) v(a), app.joined(a, 'c') f", "42501"),
+        ("unnest($1::text[]) a, app.plain(a) f", "no error"),
+        ("app.joined($1, 'c') f", "no error"),
+    ] {
+        let values: &[&str] = if text.contains("$1") { &["{a,b}"] } else { &[] };
+        let text = format!("SELECT f FROM {text}");
+        assert_eq!(run(&mut client, &text, &[], values), answer, "{text}");
+    }
+}
+
+#[test]
 fn casts_make_no_more_values_of_a_list_than_were_paid_for() {
     let (_under, mut client) = masked();
     for text in [

@@ -585,6 +585,7 @@ impl Reader<'_> {
         let is_fixed = arguments
             .iter()
             .all(|argument| argument.is_fixed() || *argument == Value::Clean(Source::Listed));
+        let is_listed = arguments.contains(&Value::Clean(Source::Listed));
         self.count_computed(arguments);
         let mut all = Value::computed(arguments).columns();
         self.found.exposed.extend(&all);
@@ -597,8 +598,9 @@ impl Reader<'_> {
             *computed = computed.saturating_add(meaning.computed_constants);
             self.found.by_settings |= meaning.by_settings;
             self.found.spreads |= meaning.spreads;
-            if !is_fixed || meaning.spreads && !are_seen {
-                // A look-up for every row there is runs through all values.
+            let multiplies = is_listed && meaning.computed_constants > 0;
+            if !is_fixed || multiplies || meaning.spreads && !are_seen {
+                // A look-up for every row there is, or of what is computed of each listed value, runs through all values.
                 self.found.probes.extend(&meaning.lookups);
             }
             if self.explains {

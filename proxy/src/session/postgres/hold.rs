@@ -150,6 +150,7 @@ fn request(session: &Session, asked: &Asked, terms: &HoldTerms, bound: &Bound<'_
         .statements()
         .flat_map(|statement| statement.reads.iter().chain(&statement.writes))
         .map(ToString::to_string)
+        .chain(asked.by_name.iter().flat_map(|ran| ran.held.iter().cloned()))
         .collect();
     HoldRequest {
         id: linegate_identity::hold_id(clock::random()),

@@ -47,11 +47,10 @@ struct Values {
 const REPORTED: [&str; 3] = ["timezone", "datestyle", "intervalstyle"];
 const UNREPORTED: [&str; 2] = ["lc_monetary", "lc_numeric"];
 /// Settings that drivers set and that give no text another meaning. `client_encoding` is UTF8 throughout.
-const MEANS_NOTHING: [&str; 9] = [
+const MEANS_NOTHING: [&str; 8] = [
     "application_name",
     "client_encoding",
     "client_min_messages",
-    "extra_float_digits",
     "idle_in_transaction_session_timeout",
     "idle_session_timeout",
     "lock_timeout",
@@ -115,10 +114,10 @@ impl Lexing {
             self.is_open.set(true);
         }
         let names = statement.settings.iter();
-        for name in names.map(|setting| setting.split('=').next().unwrap_or_default()) {
+        for (name, value) in names.map(|setting| setting.split_once('=').unwrap_or((setting, ""))) {
             let is_any = name == "*";
             if !(is_any && statement.leads.only_resets) {
-                self.note_changed(name);
+                self.note_changed(name, value);
             }
             if is_any || REPORTED.contains(&name) {
                 self.values.is_open.set(true);
@@ -133,9 +132,11 @@ impl Lexing {
         }
     }
 
-    /// A setting may have been changed, `*` for any.
-    pub fn note_changed(&self, name: &str) {
-        if MEANS_NOTHING.contains(&name) {
+    /// A setting may have been changed, `*` for any. `value`: empty where it is not known.
+    pub fn note_changed(&self, name: &str, value: &str) {
+        // With as many digits as drivers ask for, a number is written as what it is.
+        let is_exact = name == "extra_float_digits" && matches!(value, "1" | "2" | "3");
+        if is_exact || MEANS_NOTHING.contains(&name) {
             return;
         }
         let mut changed = self.changed.borrow_mut();
@@ -244,7 +245,8 @@ mod tests {
         let mut statement = Statement::empty();
         statement.settings = vec!["timezone=utc".into(), "work_mem=1MB".into()];
         lexing.forwarded(&statement);
-        lexing.note_changed("DateStyle");
+        lexing.note_changed("DateStyle", "");
+        lexing.note_changed("extra_float_digits", "3");
         assert_eq!(lexing.changed(), ["datestyle", "timezone"]);
         statement.settings = vec!["*".into()];
         statement.leads.only_resets = true;
@@ -253,7 +255,7 @@ mod tests {
         statement.leads.only_resets = false;
         lexing.forwarded(&statement);
         assert_eq!(lexing.changed()[0], "*");
-        (0..CHANGED_MAX).for_each(|number| lexing.note_changed(&format!("a.s{number}")));
+        (0..CHANGED_MAX).for_each(|number| lexing.note_changed(&format!("a.s{number}"), ""));
         assert_eq!(lexing.changed().len(), CHANGED_MAX);
     }
 

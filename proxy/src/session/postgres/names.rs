@@ -252,6 +252,8 @@ pub struct ByName {
     /// Those that the protocol prepared and that compare labelled columns with values: nobody was charged for these. Portals were
     /// charged when they were bound.
     pub unpaid: Vec<Rc<[u8]>>,
+    /// Relations of what must be approved, for whoever does.
+    pub held: Vec<String>,
 }
 
 /// What running by name comes to.
@@ -464,7 +466,13 @@ impl Session {
                 match &decision.verdict {
                     // A cursor that was approved is fetched from without asking again.
                     Verdict::Hold(_) if is_cursor && meaning.was_held => {}
-                    verdict => ran.add(verdict),
+                    verdict => {
+                        if let Verdict::Hold(_) = verdict {
+                            let named = statement.reads.iter().chain(&statement.writes);
+                            ran.by_name.held.extend(named.map(ToString::to_string));
+                        }
+                        ran.add(verdict);
+                    }
                 }
                 let within = runs(&decision.statement);
                 match &within {

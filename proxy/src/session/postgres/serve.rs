@@ -176,7 +176,7 @@ async fn open(
     settings
         .pairs
         .iter()
-        .for_each(|(name, _)| lexing.note_changed(name));
+        .for_each(|(name, value)| lexing.note_changed(name, value));
     settings.record(core, id).await;
     target.sessions.fetch_add(1, Ordering::Relaxed);
     let meter = {

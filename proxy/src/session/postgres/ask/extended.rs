@@ -79,10 +79,13 @@ impl Asking {
         &mut self,
         portal: &[u8],
         statement: &[u8],
-        bound: Bound<'_>,
+        mut bound: Bound<'_>,
         whole: &[u8],
     ) -> Result<(), Ended> {
         let known = self.statement(statement).await?;
+        if known.is_none() {
+            bound.statement = None; // what the protocol knows of the name is another statement's
+        }
         if self.is_skipping() {
             return Ok(());
         }

@@ -388,18 +388,14 @@ impl Led {
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
         self.referred.spread(referred, &[&self.parents]);
+        // Where names go away, with or without what they are in, those that are left may mean other tables.
         let renames = !leads.rows.is_empty() && leads.parents.is_empty();
         if renames || statement.effects.contains(Effects::DROP) {
-            let gone: BTreeSet<&str> = statement
-                .writes
-                .iter()
-                .chain(&leads.rows)
-                .map(|name| name.name.as_str())
-                .collect();
-            self.own.retain(|made| !gone.contains(made.name.as_str()));
+            self.own.clear();
+        } else if statement.count == 1 || moves_no_names(statement) {
+            let room = OWN_MAX.saturating_sub(self.own.len());
+            self.own.extend(leads.made.iter().take(room).cloned());
         }
-        let room = OWN_MAX.saturating_sub(self.own.len());
-        self.own.extend(leads.made.iter().take(room).cloned());
         for name in &leads.cloned {
             if self.cloned.insert(&name.name) {
                 let targets: Vec<String> = self.keyed.from(&name.name).cloned().collect();
@@ -519,6 +515,12 @@ impl Led {
         mark.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         code.mark = u64::from_le_bytes(mark);
     }
+}
+
+/// Whether what a text makes has its name behind all of it.
+fn moves_no_names(statement: &Statement) -> bool {
+    let ends = Effects::TRANSACTION.with(Effects::UNREADABLE);
+    !statement.effects.intersects(ends) && statement.settings.is_empty() && statement.opaque.is_empty()
 }
 
 /// What other statements of the same text are led by.

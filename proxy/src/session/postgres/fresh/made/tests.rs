@@ -286,6 +286,7 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
             ..Statement::empty()
         }),
         Some(makes("b", Effects::DROP)),
+        Some(makes("the schema of both", Effects::DROP)),
     ] {
         let fresh = Fresh::default();
         fresh.sent(&made("a"), Clarity::Lost);
@@ -295,6 +296,24 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
         }
         fresh.sent(&key, Clarity::Lost);
         assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
+    }
+    // In one text, with what else it says.
+    let all = |effects: Effects, settings: &[&str]| Statement {
+        count: 2,
+        effects: Effects::CREATE.with(effects),
+        settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+        ..made("b")
+    };
+    for (text, is_own) in [
+        (all(Effects::CREATE, &[]), true),
+        (all(Effects::DROP, &[]), false),
+        (all(Effects::TRANSACTION, &[]), false),
+        (all(Effects::SET, &["search_path=other"]), false),
+    ] {
+        let fresh = Fresh::default();
+        fresh.sent(&text, Clarity::Lost);
+        fresh.sent(&key, Clarity::Lost);
+        assert_eq!(fresh.hides(&update, || None), !is_own, "{text:?}");
     }
 }
 
