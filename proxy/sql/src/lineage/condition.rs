@@ -256,7 +256,7 @@ impl Reader<'_> {
             self.found.by_settings = true;
         }
         match source {
-            Source::Constant | Source::Fixed | Source::Listed => true,
+            Source::Constant | Source::Fixed | Source::Listed | Source::Cast => true,
             Source::BySettings => columns.into_iter().all(|column| {
                 let kind = self.index.type_oid(column);
                 kind.is_some_and(|kind| is_number_or_time(kind) || kind == MONEY)
@@ -338,7 +338,8 @@ fn makes_others(cast: &nodes::TypeCast, kind: &nodes::TypeName) -> bool {
         }
         _ => false,
     };
-    (is_again || !kind.typmods().is_empty()) && any_below(cast.arg(), is_parameter)
+    let cuts = types::cuts(kind) || !kind.typmods().is_empty();
+    (is_again || cuts) && any_below(cast.arg(), is_parameter)
 }
 
 /// Whether a cast is of a parameter that was cast before, and not from array to array only.

@@ -217,7 +217,8 @@ impl Reader<'_> {
             // A type that somebody made may compare as it likes.
             return match value {
                 _ if !types::is_built_in(kind) => Value::OTHER,
-                Value::Clean(Source::Listed) if !types::keeps_values(cast, kind) => Value::OTHER,
+                Value::Clean(Source::Listed) if types::keeps_values(cast, kind) => Value::Clean(Source::Cast),
+                Value::Clean(Source::Listed | Source::Cast) => Value::OTHER,
                 value if !value.is_constant() => value,
                 _ if types::goes_by_names(kind) => Value::OTHER,
                 _ if types::goes_by_settings(kind) => Value::BY_SETTINGS,
@@ -584,8 +585,8 @@ impl Reader<'_> {
         let are_seen = !spreads || call.args().iter().all(|argument| self.is_seen(argument, splits));
         let is_fixed = arguments
             .iter()
-            .all(|argument| argument.is_fixed() || *argument == Value::Clean(Source::Listed));
-        let is_listed = arguments.contains(&Value::Clean(Source::Listed));
+            .all(|argument| argument.is_fixed() || argument.is_listed());
+        let is_listed = arguments.iter().any(Value::is_listed);
         self.count_computed(arguments);
         let mut all = Value::computed(arguments).columns();
         self.found.exposed.extend(&all);

@@ -112,10 +112,7 @@ impl Reader<'_> {
                 .is_some_and(|kind| kind < OURS_FROM && !is_span(kind));
             let is_one = numbers.is_some_and(|numbers| {
                 let mut written = numbers.iter().filter(|(number, _)| *number == column);
-                written.all(|(_, value)| {
-                    let is_listed = |value: &&Value| **value == Value::Clean(Source::Listed);
-                    value.is_some_and(|value| value.is_constant() || is_listed(&value))
-                })
+                written.all(|(_, value)| value.is_some_and(|value| value.is_constant() || value.is_listed()))
             });
             if is_value && is_one {
                 self.count_computed(numbers.into_iter().flatten().filter_map(|(_, value)| *value));

@@ -148,6 +148,12 @@ pub(super) fn is_text(kind: &nodes::TypeName) -> bool {
     matches!(name, Some("text" | "varchar" | "bpchar" | "unknown")) && kind.typmods().is_empty()
 }
 
+/// Whether a value of the type, or of arrays of it, may be a part of what it was cast from.
+pub(super) fn cuts(kind: &nodes::TypeName) -> bool {
+    let name = builtin_name(plain(kind.names())).map(|name| name.trim_start_matches('_'));
+    matches!(name, Some("name" | "char" | "bpchar" | "bit" | "varbit"))
+}
+
 /// Whether what wants a text takes a value of the type as one, of whatever length.
 pub(super) fn becomes_text(kind: &nodes::TypeName) -> bool {
     let name = builtin_name(plain(kind.names())).filter(|_| kind.array_bounds().is_empty());

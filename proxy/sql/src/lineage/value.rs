@@ -20,6 +20,8 @@ pub(super) enum Source {
     BySettings,
     /// A VALUES list: as many values as the text holds.
     Listed,
+    /// Those as another type. What comes of them by a second cast is not what the text holds.
+    Cast,
     /// A column of a table that lasts.
     Stored,
     /// Anything else: it may be made to run through all values there are.
@@ -166,6 +168,11 @@ impl Value {
     /// Whether it is one value, of nothing but the text and its parameters.
     pub(super) fn is_fixed(&self) -> bool {
         matches!(self, Self::Clean(Source::Constant | Source::Fixed))
+    }
+
+    /// Whether it is one of several that the text or its parameters list.
+    pub(super) fn is_listed(&self) -> bool {
+        matches!(self, Self::Clean(Source::Listed | Source::Cast))
     }
 
     /// Whether only being NULL or not can be learnt from a NULL test: nothing was computed.

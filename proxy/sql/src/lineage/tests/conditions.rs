@@ -539,6 +539,8 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
     for relation in [
         "unnest($1) v(x), LATERAL (VALUES (v.x), (v.x::bit(17)::int4::text)) w(y) WHERE c.ssn = w.y",
         "unnest($1) v(x) WHERE c.ssn = v.x::char(3)::text",
+        "(SELECT x::int AS y FROM unnest($1) u(x)) v WHERE c.ssn = v.y::text",
+        "(SELECT x::text AS y FROM unnest($1) u(x)) v, LATERAL (SELECT v.y::int::text) w(z) WHERE c.ssn = w.z",
         "unnest($1) v(x) WHERE c.ssn = v.x::regclass::text",
         "(VALUES (1::oid), (2)) v(x) WHERE c.ssn = v.x::regclass::text",
         "jsonb_to_recordset($1) v(x regclass) WHERE c.ssn = v.x::text",
@@ -549,6 +551,7 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
     }
     for relation in [
         "unnest($1) v(x) WHERE c.ssn = v.x::text",
+        "(SELECT x::text AS y FROM unnest($1) u(x)) v WHERE c.ssn = v.y",
         "jsonb_to_recordset($1) v(x text) WHERE c.ssn = v.x",
         "(VALUES ('a'), ('b'::text)) v(x) WHERE c.ssn = v.x",
     ] {
@@ -612,6 +615,9 @@ fn no_more_values_come_of_listed_ones_than_there_were() {
         "ARRAY[$1::varchar(1), $1::varchar(2)]",
         "ARRAY[$1]::varchar(3)[]",
         "ARRAY[$1::numeric(9, 1)::text]",
+        "ARRAY[$1::name]",
+        "$1::bpchar[]",
+        "$1::\"char\"[]",
     ] {
         let any = format!("SELECT id FROM app.customers WHERE ssn = ANY ({list})");
         let joined = format!("SELECT c.id FROM app.customers c, unnest({list}) u WHERE c.ssn = u");
