@@ -60,9 +60,9 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
                 text.push_str(&format!("  {label:<12}{}\n", chain_or_cell(&hold[field])));
             }
         }
-        for line in output::cell(&hold["statement"]).lines() {
+        for line in lines(&output::cell(&hold["statement"])) {
             text.push_str("  | ");
-            text.extend(line.chars().map(output::printable));
+            text.push_str(&line);
             text.push('\n');
         }
         let parameters = hold["parameters"]
@@ -77,12 +77,33 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// A statement's lines as the server cuts them: a comment ends at a carriage return as well.
+fn lines(statement: &str) -> Vec<String> {
+    let text = statement.replace("\r\n", "\n");
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let lines = text.split(['\n', '\r']);
+    lines.map(|line| line.chars().map(plain).collect()).collect()
+}
+
+/// A character of what a person approves. What looks like a space and is none to the server is marked, as is what cannot be seen.
+fn plain(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control() || c != ' ' && c.is_whitespace() => char::REPLACEMENT_CHARACTER,
+        // Letters that are blank: Hangul fillers, an empty Braille pattern, the Mongolian separator.
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{180e}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        c => output::printable(c),
+    }
+}
+
 /// A parameter's value, whole: an approver must see what will run. In quotes, so that `NULL` is no text.
 fn parameter(index: usize, value: &Value, of: &Value) -> String {
     let value = match value.as_str() {
         None => "NULL".to_owned(),
         Some(text) => {
-            let text: String = text.chars().map(output::printable).collect();
+            let text: String = text.chars().map(plain).collect();
             format!("'{}'", text.replace('\'', "''"))
         }
     };
@@ -148,5 +169,27 @@ mod tests {
         assert_eq!(chain_or_cell(&parts), "ci-runner → build → migrate");
         assert_eq!(chain_or_cell(&json!("a → b")), "a → b");
         assert_eq!(chain_or_cell(&json!(["select", "drop"])), "select, drop");
+    }
+
+    #[test]
+    fn a_statement_is_shown_as_the_server_reads_it() {
+        for (text, shown) in [
+            ("a -- b\rOR true", &["a -- b", "OR true"][..]),
+            ("a\r\nb\n", &["a", "b"]),
+            ("x\tWHERE\u{a0}id", &["x WHERE\u{fffd}id"]),
+            ("a\u{3164}b\u{200b}c\u{c}d", &["a\u{fffd}b\u{fffd}c\u{fffd}d"]),
+            ("\u{e9}\u{4e2d}", &["\u{e9}\u{4e2d}"]),
+        ] {
+            assert_eq!(lines(text), shown);
+        }
+    }
+
+    #[test]
+    fn null_is_no_text_and_a_type_stands_beside_its_value() {
+        assert_eq!(
+            parameter(0, &Value::Null, &json!("integer")),
+            "  $1 (integer) = NULL\n"
+        );
+        assert_eq!(parameter(1, &json!("it's"), &json!("")), "  $2 = 'it''s'\n");
     }
 }
