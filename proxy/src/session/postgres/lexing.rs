@@ -136,7 +136,7 @@ impl Lexing {
     pub fn note_changed(&self, name: &str, value: &str) {
         // With as many digits as drivers ask for, a number is written as what it is.
         let is_exact = name == "extra_float_digits" && matches!(value, "1" | "2" | "3");
-        if is_exact || MEANS_NOTHING.contains(&name) {
+        if is_exact || !may_mean_more(name) {
             return;
         }
         let mut changed = self.changed.borrow_mut();
@@ -156,6 +156,12 @@ impl Lexing {
         self.is_open.set(false);
         self.values.is_open.set(false);
     }
+}
+
+/// Whether a setting, with or without its value, may give names or texts another meaning.
+pub fn may_mean_more(setting: &str) -> bool {
+    let name = setting.split('=').next().unwrap_or_default();
+    !MEANS_NOTHING.contains(&name)
 }
 
 /// Whether a text has nothing beyond ASCII but in plain string literals. Where comments, dollar quotes or backslashes might

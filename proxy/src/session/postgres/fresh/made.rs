@@ -14,6 +14,7 @@ use linegate_sql::Recoded;
 use super::reach::{ANY, Names, Ways};
 use crate::changing;
 use crate::outstanding::Tables;
+use crate::session::postgres::lexing::may_mean_more;
 use crate::shared::CatalogView;
 
 /// Relations of an open transaction that are remembered.
@@ -121,9 +122,8 @@ impl Fresh {
         {
             self.is_turning.set(true);
         }
-        // By another path, or after ROLLBACK TO, a name may mean another table.
-        let moves_names = |setting: &String| setting.starts_with("search_path") || setting == ANY;
-        if self.is_turning.get() || statement.settings.iter().any(moves_names) {
+        // By another path, as another role (`"$user"`), or after ROLLBACK TO, a name may mean another table.
+        if self.is_turning.get() || statement.settings.iter().any(|setting| may_mean_more(setting)) {
             self.led.borrow_mut().own.clear();
         }
         let is_unread = statement.effects.contains(Effects::UNREADABLE);
@@ -520,7 +520,10 @@ impl Led {
 /// Whether what a text makes has its name behind all of it.
 fn moves_no_names(statement: &Statement) -> bool {
     let ends = Effects::TRANSACTION.with(Effects::UNREADABLE);
-    !statement.effects.intersects(ends) && statement.settings.is_empty() && statement.opaque.is_empty()
+    let moves = |setting: &String| may_mean_more(setting);
+    !statement.effects.intersects(ends)
+        && !statement.settings.iter().any(moves)
+        && statement.opaque.is_empty()
 }
 
 /// What other statements of the same text are led by.

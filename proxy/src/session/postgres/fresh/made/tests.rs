@@ -285,6 +285,10 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
             settings: vec!["search_path=other".to_owned()],
             ..Statement::empty()
         }),
+        Some(Statement {
+            settings: vec!["role=other".to_owned()],
+            ..Statement::empty()
+        }),
         Some(makes("b", Effects::DROP)),
         Some(makes("the schema of both", Effects::DROP)),
     ] {
