@@ -184,3 +184,41 @@ fn what_a_text_runs_by_name_means_what_its_names_mean_by_then() {
         assert_eq!(code(&client.query(text)), "no error", "{text}");
     }
 }
+
+#[test]
+fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
+    let (under, mut client) = closed();
+    under.postgres.sql(
+        "CREATE TABLE public.par (id int PRIMARY KEY);
+         ALTER TABLE public.par OWNER TO app; INSERT INTO public.par SELECT generate_series(1, 9);
+         CREATE TABLE safe.kid (p int REFERENCES public.par ON DELETE CASCADE); ALTER TABLE safe.kid OWNER TO app;
+         INSERT INTO safe.kid SELECT generate_series(1, 9); SET ROLE app; CREATE TABLE scr.target (id int PRIMARY KEY);
+         INSERT INTO scr.target SELECT generate_series(1, 9)",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    let key = "ALTER TABLE par ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE";
+    for makes in [
+        &["CREATE TABLE par (id int PRIMARY KEY); DROP TABLE par"][..],
+        &["SAVEPOINT a; CREATE TABLE par (id int PRIMARY KEY); ROLLBACK TO a"],
+        &["CREATE TABLE par (id int PRIMARY KEY); ALTER TABLE par RENAME TO other"],
+        &["CREATE TABLE par (id int PRIMARY KEY); ALTER TABLE par SET SCHEMA scr"],
+    ] {
+        client.query("BEGIN");
+        for step in makes.iter().chain([&key]) {
+            assert_eq!(code(&client.query(step)), "no error", "{step}");
+        }
+        let deleted = code(&client.query("DELETE FROM scr.target WHERE id < 4"));
+        client.query("ROLLBACK");
+        assert_eq!(deleted, "42501", "{makes:?}");
+    }
+    // A table that stays is the transaction's own.
+    client.query("BEGIN");
+    for step in [
+        "CREATE TABLE mine (id int PRIMARY KEY)",
+        "ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE",
+        "DELETE FROM scr.target WHERE id < 4",
+    ] {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    client.query("ROLLBACK");
+}
