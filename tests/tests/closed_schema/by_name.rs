@@ -211,6 +211,34 @@ fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
         client.query("ROLLBACK");
         assert_eq!(deleted, "42501", "{makes:?}");
     }
+    client.query("BEGIN");
+    let (made, again) = (
+        "CREATE TABLE par (id int PRIMARY KEY)",
+        format!("DROP TABLE par; {key}"),
+    );
+    for step in [made, &again] {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    assert_eq!(
+        code(&client.query("DELETE FROM scr.target WHERE id < 4")),
+        "42501"
+    );
+    client.query("ROLLBACK");
+    // One that is not made, since there is one, before anybody has heard so.
+    let series = |texts: &[&str]| {
+        let each = texts
+            .iter()
+            .flat_map(|text| [parse("", text), bind("", "", &[], 0), execute("", 0)]);
+        each.chain([sync()]).collect::<Vec<_>>().concat()
+    };
+    let (fails, deletes) = (
+        "CREATE TABLE public.par (id int)",
+        "DELETE FROM scr.target WHERE id < 4",
+    );
+    client.send_bytes(&[series(&[fails]), series(&[key, deletes])].concat());
+    assert_eq!(code(&client.read_to_ready()), "42P07");
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM safe.kid"), "9");
     // A table that stays is the transaction's own.
     client.query("BEGIN");
     for step in [

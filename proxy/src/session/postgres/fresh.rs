@@ -90,7 +90,9 @@ impl Session {
                 .any(|does| does.triggers || does.calls)
         };
         let locks = |name: &Name| latest.as_ref().is_some_and(|view| view.labels.locks_rows(name));
-        self.fresh.forwarded(statement, clarity, kin, (reacts, locks));
+        let in_block = self.pipeline.borrow().status() == TransactionStatus::InTransaction;
+        self.fresh
+            .forwarded(statement, (clarity, in_block), kin, (reacts, locks));
     }
 
     /// Whether a relation of a result that the catalog does not hold, though it was read again after the result was described,

@@ -107,12 +107,12 @@ struct Led {
 }
 
 impl Fresh {
-    /// A statement goes to the server. `kin`: other relations through which those that it writes are reached. `reacts`: whether using a relation calls functions,
+    /// A statement goes to the server. `in_block`: within a transaction block that the server has said is open. `kin`: other relations through which those that it writes are reached. `reacts`: whether using a relation calls functions,
     /// as the catalog has it.
     pub fn forwarded(
         &self,
         statement: &Statement,
-        clarity: Clarity,
+        (clarity, in_block): (Clarity, bool),
         kin: impl FnOnce() -> Vec<Name>,
         (reacts, locks): (impl Fn(&Name) -> bool, impl Fn(&Name) -> bool),
     ) {
@@ -134,7 +134,8 @@ impl Fresh {
         if is_unread {
             led.lead_anywhere();
         }
-        led.take(statement);
+        // Outside of such a block, what fails takes away what was sent before it, and nobody says so in time.
+        led.take(statement, in_block && !self.is_turning.get());
         led.lock(statement, locks);
         led.recode(statement, kin, reacts);
         let mut made = self.made.borrow_mut();
@@ -377,8 +378,14 @@ impl Led {
 
     /// Notes what a definition leads elsewhere, and what foreign keys and children it makes. What is found on a child by then is
     /// met through its parents.
-    fn take(&mut self, statement: &Statement) {
+    fn take(&mut self, statement: &Statement, in_block: bool) {
         let leads = &statement.leads;
+        // Where names go away, with or without what they are in, those that are left may mean other tables.
+        let renames = !leads.rows.is_empty() && leads.parents.is_empty();
+        let takes_away = renames || statement.effects.contains(Effects::DROP);
+        if takes_away || !in_block {
+            self.own.clear();
+        }
         let bare = |names: &[Name]| -> Vec<String> { names.iter().map(|name| name.name.clone()).collect() };
         self.rows.spread(bare(&leads.rows), &[]);
         self.shown.spread(bare(&leads.owners), &[]);
@@ -388,11 +395,7 @@ impl Led {
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
         self.referred.spread(referred, &[&self.parents]);
-        // Where names go away, with or without what they are in, those that are left may mean other tables.
-        let renames = !leads.rows.is_empty() && leads.parents.is_empty();
-        if renames || statement.effects.contains(Effects::DROP) {
-            self.own.clear();
-        } else if statement.count == 1 || moves_no_names(statement) {
+        if in_block && !takes_away && (statement.count == 1 || moves_no_names(statement)) {
             let room = OWN_MAX.saturating_sub(self.own.len());
             self.own.extend(leads.made.iter().take(room).cloned());
         }

@@ -7,7 +7,7 @@ use super::*;
 impl Fresh {
     /// A statement goes to the server; of what it names, the catalog says nothing.
     fn sent(&self, statement: &Statement, clarity: Clarity) {
-        self.forwarded(statement, clarity, Vec::new, (|_| false, |_| false));
+        self.forwarded(statement, (clarity, true), Vec::new, (|_| false, |_| false));
     }
 }
 
@@ -150,7 +150,7 @@ fn what_the_open_transaction_made_runs_by_name_and_in_what_calls_it() {
     view.leads.keeps_calls = true;
     fresh.forwarded(
         &view,
-        Clarity::Lost,
+        (Clarity::Lost, true),
         || vec![bare("other")],
         (|_| false, |_| false),
     );
@@ -160,7 +160,12 @@ fn what_the_open_transaction_made_runs_by_name_and_in_what_calls_it() {
         "it calls nothing new"
     );
     view.opaque = vec![linegate_sql::OPEN_CODE];
-    fresh.forwarded(&view, Clarity::Lost, || vec![bare("w")], (|_| false, |_| false));
+    fresh.forwarded(
+        &view,
+        (Clarity::Lost, true),
+        || vec![bare("w")],
+        (|_| false, |_| false),
+    );
     let second = fresh.code().expect("names");
     assert!(
         ["f", "v", "w"]
@@ -301,6 +306,14 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
         fresh.sent(&key, Clarity::Lost);
         assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
     }
+    // What was sent outside of a block may be gone before anybody says so.
+    let fresh = Fresh::default();
+    for name in ["a", "b"] {
+        let open = (Clarity::Lost, false);
+        fresh.forwarded(&made(name), open, Vec::new, (|_| false, |_| false));
+    }
+    fresh.sent(&key, Clarity::Lost);
+    assert!(fresh.hides(&update, || None));
     // In one text, with what else it says.
     let all = |effects: Effects, settings: &[&str]| Statement {
         count: 2,
@@ -337,7 +350,7 @@ fn what_a_new_table_calls_is_met_by_its_name_and_through_its_keys() {
     assert!(fresh.code().is_none());
     fresh.forwarded(
         &like,
-        Clarity::Lost,
+        (Clarity::Lost, true),
         Vec::new,
         (|name: &Name| name.name == "model", |_| false),
     );
