@@ -242,8 +242,8 @@ fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
     // A table that stays is the transaction's own.
     client.query("BEGIN");
     for step in [
-        "CREATE TABLE mine (id int PRIMARY KEY)",
-        "ALTER TABLE mine ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE",
+        "CREATE TABLE scr.mine (id int PRIMARY KEY)",
+        "ALTER TABLE scr.mine ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE",
         "DELETE FROM scr.target WHERE id < 4",
     ] {
         assert_eq!(code(&client.query(step)), "no error", "{step}");

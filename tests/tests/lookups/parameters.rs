@@ -292,6 +292,10 @@ fn a_function_that_computes_what_it_looks_up_takes_no_list() {
     let functions =
         "SET ROLE app; CREATE FUNCTION app.joined(text, text) RETURNS SETOF int LANGUAGE sql STABLE AS
              'SELECT id FROM app.customers WHERE ssn = $1 || $2';
+         CREATE FUNCTION app.named(name) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = $1';
+         CREATE FUNCTION app.numbered(numeric) RETURNS SETOF int LANGUAGE sql STABLE AS
+             'SELECT id FROM app.customers WHERE ssn = $1::text';
          CREATE FUNCTION app.plain(text) RETURNS SETOF int LANGUAGE sql STABLE AS
              'SELECT id FROM app.customers WHERE ssn = $1'";
     let options = Options {
@@ -306,7 +310,10 @@ fn a_function_that_computes_what_it_looks_up_takes_no_list() {
             "42501",
         ),
         ("(VALUES ('a'), ('b')) v(a), app.joined(a, 'c') f", "42501"),
+        ("unnest($1::text[]) a, app.named(a) f", "42501"),
+        ("unnest($1::text[]) a, app.numbered(a::numeric) f", "42501"),
         ("unnest($1::text[]) a, app.plain(a) f", "no error"),
+        ("app.numbered(7) f", "no error"),
         ("app.joined($1, 'c') f", "no error"),
     ] {
         let values: &[&str] = if text.contains("$1") { &["{a,b}"] } else { &[] };

@@ -585,8 +585,8 @@ impl Reader<'_> {
         let are_seen = !spreads || call.args().iter().all(|argument| self.is_seen(argument, splits));
         let is_fixed = arguments
             .iter()
-            .all(|argument| argument.is_fixed() || argument.is_listed());
-        let is_listed = arguments.iter().any(Value::is_listed);
+            .all(|argument| argument.is_fixed() || *argument == Value::Clean(Source::Listed));
+        let is_listed = arguments.contains(&Value::Clean(Source::Listed));
         self.count_computed(arguments);
         let mut all = Value::computed(arguments).columns();
         self.found.exposed.extend(&all);

@@ -125,6 +125,9 @@ fn meaning(function: &ToFollow, index: &LabelIndex) -> Option<Meaning> {
     if lineage.split_parameters != 0 && types.iter().copied().any(types::oid_hides_commas) {
         lineage.probes.extend(&lineage.lookups); // nobody counts the values of such an argument
     }
+    if types.iter().copied().any(types::oid_cuts) && !lineage.lookups.is_empty() {
+        lineage.computed_constants = lineage.computed_constants.max(1); // by the type, another value than what is handed over
+    }
     let is_by_settings = types.iter().copied().any(types::oid_goes_by_settings);
     if is_by_settings && !lineage.lookups.is_empty() {
         lineage.by_settings = true;

@@ -154,6 +154,11 @@ pub(super) fn cuts(kind: &nodes::TypeName) -> bool {
     matches!(name, Some("name" | "char" | "bpchar" | "bit" | "varbit"))
 }
 
+/// The same by `pg_type.oid`: "char", name, bpchar, bit, varbit and their arrays.
+pub(super) fn oid_cuts(oid: u32) -> bool {
+    matches!(oid, 18 | 19 | 1002 | 1003 | 1014 | 1042 | 1560..=1563)
+}
+
 /// Whether what wants a text takes a value of the type as one, of whatever length.
 pub(super) fn becomes_text(kind: &nodes::TypeName) -> bool {
     let name = builtin_name(plain(kind.names())).filter(|_| kind.array_bounds().is_empty());

@@ -92,7 +92,7 @@ struct Led {
     keyed: Ways,
     /// Partitions that came to have their parents' triggers.
     cloned: Names,
-    /// Tables that it made, by the names that it made them by.
+    /// Tables that it made, by the names and schemas that it made them by.
     own: BTreeSet<Name>,
     /// Views whose rows are locked when they are read.
     locking: Names,
@@ -397,7 +397,9 @@ impl Led {
         self.referred.spread(referred, &[&self.parents]);
         if in_block && !takes_away && (statement.count == 1 || moves_no_names(statement)) {
             let room = OWN_MAX.saturating_sub(self.own.len());
-            self.own.extend(leads.made.iter().take(room).cloned());
+            // Without its schema, a name may be another's as soon as somebody makes one that comes first.
+            let made = leads.made.iter().filter(|name| name.schema.is_some());
+            self.own.extend(made.take(room).cloned());
         }
         for name in &leads.cloned {
             if self.cloned.insert(&name.name) {
@@ -406,7 +408,9 @@ impl Led {
             }
         }
         for (child, parent) in &leads.parents {
-            self.adopt(child, &parent.name);
+            // `CREATE TABLE … PARTITION OF`, by itself: there was none.
+            let is_new = statement.count == 1 && leads.made.contains(child);
+            self.adopt(child, &parent.name, is_new || self.own.contains(child));
         }
         for target in &leads.referred {
             for table in &statement.writes {
@@ -421,15 +425,15 @@ impl Led {
         self.changes.spread(names, &[&self.parents, &self.keyed]);
     }
 
-    /// A child comes to have a parent, which is changed through it.
-    fn adopt(&mut self, child: &Name, parent: &str) {
+    /// A child comes to have a parent, which is changed through it. `is_own`: the child has nothing of others'.
+    fn adopt(&mut self, child: &Name, parent: &str, is_own: bool) {
         if !self.parents.add(&child.name, parent) {
             self.lead_anywhere();
             self.referred.insert(ANY);
             return;
         }
         // One that was there before brings along what it has.
-        if !self.own.contains(child) || self.changes.contains(&child.name) {
+        if !is_own || self.changes.contains(&child.name) {
             self.change(vec![parent.to_owned()]);
         }
         if self.referred.contains(&child.name) {

@@ -267,9 +267,14 @@ fn what_a_child_brings_along_is_met_through_its_parent() {
 
 #[test]
 fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
+    let of_a_schema = |name: &str| Name {
+        schema: Some("s".to_owned()),
+        ..bare(name)
+    };
     let made = |name: &str| {
         let mut statement = makes(name, Effects::CREATE);
-        statement.leads.made = vec![bare(name)];
+        statement.writes = vec![of_a_schema(name)];
+        statement.leads.made = statement.writes.clone();
         statement
     };
     let key = Statement {
@@ -277,6 +282,7 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
             referred: vec![bare("a")],
             ..Leads::default()
         },
+        writes: vec![of_a_schema("b")],
         ..makes("b", Effects::ALTER)
     };
     let update = Statement {
@@ -332,6 +338,19 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
         fresh.sent(&key, Clarity::Lost);
         assert_eq!(fresh.hides(&update, || None), !is_own, "{text:?}");
     }
+    // A name without a schema may come to mean another one.
+    let fresh = Fresh::default();
+    for name in ["a", "b"] {
+        let mut statement = made(name);
+        statement.leads.made = vec![bare(name)];
+        fresh.sent(&statement, Clarity::Lost);
+    }
+    let key = Statement {
+        writes: vec![bare("b")],
+        ..key
+    };
+    fresh.sent(&key, Clarity::Lost);
+    assert!(fresh.hides(&update, || None));
 }
 
 #[test]
