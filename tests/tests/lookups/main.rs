@@ -25,6 +25,15 @@ fn masked() -> (Under, RawClient) {
     (under, client)
 }
 
+/// With more in the database.
+fn with(sql: &str) -> Under {
+    let options = Options {
+        policies: policies(),
+        ..Options::default()
+    };
+    under::behind(options, sql)
+}
+
 /// The same with more columns that are labelled.
 fn labelled(columns: &[&str], sql: &str) -> Under {
     let options = Options {

@@ -1,10 +1,10 @@
 //! What parameters are: values that are written, or whatever their types make of them.
 
+use linegate_tests::RawClient;
 use linegate_tests::under::{self, code, say};
 use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
-use linegate_tests::{Options, RawClient};
 
-use super::{ROOM, labelled, many, masked, policies, until_refused};
+use super::{ROOM, labelled, many, masked, policies, until_refused, with};
 
 /// Parses, binds text parameters and runs.
 fn run(client: &mut RawClient, text: &str, types: &[u32], values: &[&str]) -> String {
@@ -92,11 +92,7 @@ fn a_parameter_that_is_taken_apart_is_text() {
          CREATE FUNCTION app.fe(bytea) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM app.fd($1::text) id';
          CREATE FUNCTION app.fc(bytea) RETURNS SETOF int LANGUAGE sql STABLE AS
              'SELECT id FROM app.customers WHERE ssn = ANY ($1::text::text[])'";
-    let options = Options {
-        policies: policies(),
-        ..Options::default()
-    };
-    let under = under::behind(options, functions);
+    let under = with(functions);
     let hidden = format!("[\"x{}\"]", many().replace(',', "\\u002c"));
     for text in [
         "SELECT id FROM app.customers WHERE ssn = ANY (string_to_array($1::jsonb::text, ','))",
@@ -298,11 +294,7 @@ fn a_function_that_computes_what_it_looks_up_takes_no_list() {
              'SELECT id FROM app.customers WHERE ssn = $1::text';
          CREATE FUNCTION app.plain(text) RETURNS SETOF int LANGUAGE sql STABLE AS
              'SELECT id FROM app.customers WHERE ssn = $1'";
-    let options = Options {
-        policies: policies(),
-        ..Options::default()
-    };
-    let under = under::behind(options, functions);
+    let under = with(functions);
     let mut client = under.client();
     for (text, answer) in [
         (
