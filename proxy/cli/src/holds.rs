@@ -90,10 +90,9 @@ fn plain(c: char) -> char {
     match c {
         '\t' => ' ',
         c if c.is_control() || c != ' ' && c.is_whitespace() => char::REPLACEMENT_CHARACTER,
-        // Letters that are blank: Hangul fillers, an empty Braille pattern, the Mongolian separator.
-        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' | '\u{180e}' => {
-            char::REPLACEMENT_CHARACTER
-        }
+        // What is blank or nothing: Hangul and Khitan fillers, Khmer vowels, an empty Braille pattern and notehead, a separator.
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{16fe4}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{2800}' | '\u{1d159}' | '\u{180e}' => char::REPLACEMENT_CHARACTER,
         c => output::printable(c),
     }
 }
@@ -177,6 +176,7 @@ mod tests {
             ("a -- b\rOR true", &["a -- b", "OR true"][..]),
             ("a\r\nb\n", &["a", "b"]),
             ("x\tWHERE\u{a0}id", &["x WHERE\u{fffd}id"]),
+            ("a\u{1d159}b", &["a\u{fffd}b"]),
             ("a\u{3164}b\u{200b}c\u{c}d", &["a\u{fffd}b\u{fffd}c\u{fffd}d"]),
             ("\u{e9}\u{4e2d}", &["\u{e9}\u{4e2d}"]),
         ] {
