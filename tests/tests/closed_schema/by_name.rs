@@ -1,8 +1,8 @@
 //! What runs by name: prepared statements and portals mean what their names mean when they run.
 
-use linegate_tests::RawClient;
 use linegate_tests::under::{code, query, say};
 use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
+use linegate_tests::{RawClient, eventually};
 
 use super::closed;
 
@@ -239,6 +239,32 @@ fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
     assert_eq!(code(&client.read_to_ready()), "42P07");
     assert_eq!(code(&client.read_to_ready()), "42501");
     assert_eq!(under.postgres.sql("SELECT count(*) FROM safe.kid"), "9");
+    // One that linegate refuses to make, while others use its parent.
+    for step in [
+        "CREATE TABLE scr.wide (id int)",
+        "CREATE VIEW scr.seen AS SELECT * FROM scr.wide",
+    ] {
+        assert_eq!(code(&client.query(step)), "no error");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    let mut other = under.client();
+    other.send_query("SELECT pg_sleep(8), count(*) FROM scr.seen");
+    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    eventually("the other's statement runs", || {
+        (under.postgres.sql(sleeps) == "1").then_some(())
+    });
+    client.query("BEGIN");
+    let below = "CREATE TABLE public.par (id int) INHERITS (scr.wide)";
+    let made = say(
+        &mut client,
+        &[parse("", below), bind("", "", &[], 0), execute("", 0), sync()],
+    );
+    assert_eq!(code(&made), "55P03");
+    assert_eq!(code(&other.read_to_ready()), "no error");
+    let key = key.replace(" par ", " public.par ");
+    assert_eq!(code(&client.query(&key)), "no error");
+    assert_eq!(code(&client.query(deletes)), "42501");
+    client.query("ROLLBACK");
     // A table that stays is the transaction's own.
     client.query("BEGIN");
     for step in [

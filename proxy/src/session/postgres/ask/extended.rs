@@ -129,7 +129,7 @@ impl Asking {
 
     /// What a portal leaves behind in the session before it runs. What it defines, it does when it runs.
     fn note_bound(&self, asked: &Asked) {
-        match asked.decision.statement.changes_catalog {
+        match asked.statements().any(|statement| statement.changes_catalog) {
             true => self.note_begun(asked),
             false => self.note(asked),
         }
@@ -289,26 +289,8 @@ impl Asking {
                 }
             }
         };
-        let changes = CHANGES.with(Effects::PREPARED);
-        if limits_changes(&asked) && asked.effects().intersects(changes) && is_in_portions(whole) {
-            // The server changes all rows at once, and says how many behind the last portion only.
-            self.refuse_cleared(&asked, &uncountable()).await;
-            return Ok(());
-        }
-        if let Some(refusal) = self.take_names(&asked).await? {
-            self.refuse_cleared(&asked, &refusal).await;
-            return Ok(());
-        }
-        if self.is_skipping() {
-            return Ok(());
-        }
-        if !Box::pin(self.may_execute_copy(&asked)).await? {
-            return Ok(());
-        }
-        let cancelled = self.session.undecided.refusal();
-        if let Some(refusal) = cancelled.or_else(|| self.session.has_moved(&asked).then(names_moving)) {
-            self.leave_names();
-            self.refuse_cleared(&asked, &refusal).await;
+        if !self.may_execute(&asked, whole).await? {
+            self.session.fresh.was_not_sent();
             return Ok(());
         }
         let is_described = is_same && self.session.pipeline.borrow().is_described(portal);
@@ -325,6 +307,33 @@ impl Asking {
         let portal = Rc::from(portal);
         self.forward(whole, Some(Expect::Execute { portal, asked }));
         Ok(())
+    }
+
+    /// Whether what was cleared and noted goes to the server now; else the client has been told.
+    async fn may_execute(&mut self, asked: &Rc<Asked>, whole: &[u8]) -> Result<bool, Ended> {
+        let changes = CHANGES.with(Effects::PREPARED);
+        if limits_changes(asked) && asked.effects().intersects(changes) && is_in_portions(whole) {
+            // The server changes all rows at once, and says how many behind the last portion only.
+            self.refuse_cleared(asked, &uncountable()).await;
+            return Ok(false);
+        }
+        if let Some(refusal) = self.take_names(asked).await? {
+            self.refuse_cleared(asked, &refusal).await;
+            return Ok(false);
+        }
+        if self.is_skipping() {
+            return Ok(false);
+        }
+        if !Box::pin(self.may_execute_copy(asked)).await? {
+            return Ok(false);
+        }
+        let cancelled = self.session.undecided.refusal();
+        if let Some(refusal) = cancelled.or_else(|| self.session.has_moved(asked).then(names_moving)) {
+            self.leave_names();
+            self.refuse_cleared(asked, &refusal).await;
+            return Ok(false);
+        }
+        Ok(true)
     }
 }
 

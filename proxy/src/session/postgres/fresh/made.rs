@@ -148,6 +148,11 @@ impl Fresh {
         }
     }
 
+    /// What was taken for sent is not: a table that it makes is not there.
+    pub fn was_not_sent(&self) {
+        self.led.borrow_mut().own.clear();
+    }
+
     /// ReadyForQuery. `is_last`: nothing else is on its way to the server.
     pub(super) fn ready(&self, is_idle: bool, is_last: bool) {
         if is_last {
