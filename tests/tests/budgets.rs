@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use linegate_tests::under::{self, Under, code};
+use linegate_tests::RawClient;
+use linegate_tests::under::{self, Under, code, say};
 use linegate_tests::wire::{bind, describe, error_of, execute, parse, rows, status, sync, tags};
 
 const HEAD: &str = "(principal in Group::\"ci\", action, resource)";
@@ -273,6 +274,33 @@ fn time_is_a_budget_and_ends_what_runs() {
         ("54000".to_owned(), Some('I'))
     );
     assert_eq!(code(&client.query("SELECT 1")), "54000");
+}
+
+#[test]
+fn the_time_of_what_fails_or_is_portioned_counts() {
+    let under = under("@budget_seconds(\"1\")", "");
+    let until_refused = |client: &mut RawClient, ask: &dyn Fn(&mut RawClient) -> String| {
+        let most = 40;
+        (0..most)
+            .find(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(30));
+                ask(client) == "54000"
+            })
+            .unwrap_or(most)
+    };
+    let lease = || under.linegate.lease("workload:ci-runner", &[], "all");
+    let mut client = under.linegate.client(&lease());
+    let fails = |client: &mut RawClient| code(&client.query("SELECT 1 / length(pg_sleep(0.1)::text)"));
+    let times = until_refused(&mut client, &fails);
+    assert!(times < 20, "{times} failures of 0.1 seconds");
+    let mut client = under.linegate.client(&lease());
+    client.query("BEGIN");
+    let rows = "SELECT pg_sleep(0.1) FROM generate_series(1, 1000)";
+    let bound = [parse("", rows), bind("p", "", &[], 0), sync()];
+    assert_eq!(code(&say(&mut client, &bound)), "no error");
+    let one = |client: &mut RawClient| code(&say(client, &[execute("p", 1), sync()]));
+    let times = until_refused(&mut client, &one);
+    assert!(times < 20, "{times} portions of 0.1 seconds");
 }
 
 #[test]

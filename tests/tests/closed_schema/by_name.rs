@@ -276,3 +276,61 @@ fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
     }
     client.query("ROLLBACK");
 }
+
+#[test]
+fn what_stands_between_in_the_open_transaction_is_gone_through() {
+    let (under, mut client) = closed();
+    under.postgres.sql(
+        "SET ROLE app; CREATE TABLE scr.par (id int PRIMARY KEY); INSERT INTO scr.par SELECT generate_series(1, 9);
+         CREATE TABLE safe.kid (p int REFERENCES scr.par ON DELETE CASCADE);
+         INSERT INTO safe.kid SELECT generate_series(1, 9); CREATE TABLE scr.target (id int PRIMARY KEY);
+         INSERT INTO scr.target SELECT generate_series(1, 9); CREATE VIEW safe.shows AS SELECT id FROM scr.par;
+         CREATE VIEW scr.va AS SELECT id FROM scr.par; CREATE VIEW safe.va AS SELECT * FROM scr.va",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    let middle = "CREATE TABLE scr.nx (id int PRIMARY KEY REFERENCES scr.target ON DELETE CASCADE)";
+    let onto = "ALTER TABLE scr.par ADD FOREIGN KEY (id) REFERENCES scr.nx ON DELETE CASCADE";
+    let filled = "INSERT INTO scr.nx SELECT generate_series(1, 9)";
+    let deletes = "DELETE FROM scr.target WHERE id < 4";
+    for steps in [
+        &[middle, filled, onto, deletes][..],
+        &[
+            "CREATE TABLE scr.nx (id int PRIMARY KEY)",
+            filled,
+            onto,
+            "ALTER TABLE scr.nx ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE",
+            deletes,
+        ],
+        &[middle, filled, onto, "TRUNCATE scr.target CASCADE"],
+        &[
+            "CREATE TABLE scr.top (id int)",
+            "CREATE TABLE scr.between () INHERITS (scr.top)",
+            "ALTER TABLE scr.par INHERIT scr.between",
+            "DROP TABLE scr.top CASCADE",
+        ],
+        &[
+            "CREATE MATERIALIZED VIEW scr.mv AS SELECT id FROM scr.target",
+            "CREATE OR REPLACE VIEW scr.va AS SELECT id FROM scr.mv",
+            "DROP TABLE scr.target CASCADE",
+        ],
+        &[
+            "PREPARE p AS SELECT 1",
+            "EXECUTE p",
+            "ALTER TABLE scr.par ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE",
+            deletes,
+        ],
+    ] {
+        // Of one name, both have been prepared.
+        let both = [parse("p", "CREATE TABLE scr.par (id int PRIMARY KEY)"), sync()];
+        assert_eq!(code(&say(&mut client, &both)), "no error");
+        client.query("DEALLOCATE p");
+        client.query("BEGIN");
+        let (last, first) = steps.split_last().expect("steps");
+        for step in first {
+            assert_eq!(code(&client.query(step)), "no error", "{step}");
+        }
+        assert_eq!(code(&client.query(last)), "42501", "{steps:?}");
+        client.query("ROLLBACK");
+        client.query("DEALLOCATE ALL");
+    }
+}

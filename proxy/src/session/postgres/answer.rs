@@ -333,6 +333,13 @@ impl Flow {
         self.has_shape(frame.tag, payload)?;
         let running = session.pipeline.borrow().running().cloned();
         self.transaction_touched |= running.as_ref().is_some_and(|asked| asked.touches_mask(&session));
+        if matches!(
+            frame.tag,
+            tag::BIND_COMPLETE | tag::ERROR_RESPONSE | tag::PORTAL_SUSPENDED | tag::FUNCTION_CALL_RESPONSE
+        ) && let Some(asked) = session.pipeline.borrow().head_asked()
+        {
+            session.spending.passed(asked);
+        }
         let mut replacement = None;
         let mut status = None;
         let mut was_muted = self.muted;

@@ -493,7 +493,7 @@ impl Asking {
             let moves_path = super::deciding::moves_path(statement);
             session.path_moved.set(session.path_moved.get() || moves_path);
             session.parting.forwarded(statement);
-            session.note_made(statement);
+            session.note_made(statement, std::ptr::eq(statement, &asked.decision.statement));
         }
     }
 

@@ -217,6 +217,14 @@ impl Spending {
         }
     }
 
+    /// A statement was bound, or what ran ended without a command tag: its time counts.
+    pub fn passed(&self, asked: &Asked) {
+        let charges = asked.charges.as_ref();
+        if let Some(charges) = charges.filter(|charges| charges.limits(BudgetKind::Seconds)) {
+            let _used_up = self.busy(charges); // the next statement is refused
+        }
+    }
+
     /// Charges the time since the last charge.
     fn busy(&self, charges: &Charges) -> Result<(), Exhausted> {
         let now = clock::now();
@@ -228,9 +236,7 @@ impl Spending {
     pub fn completed(&self, session: &Session, payload: &[u8], asked: &Asked) -> Option<Vec<u8>> {
         let charges = asked.charges.as_ref()?;
         self.stopped.borrow_mut().take();
-        if charges.limits(BudgetKind::Seconds) {
-            let _used_up = self.busy(charges); // the next statement is refused
-        }
+        self.passed(asked);
         if !charges.limits(BudgetKind::Changed) {
             return None;
         }

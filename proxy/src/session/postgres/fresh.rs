@@ -65,8 +65,10 @@ impl Session {
     }
 
     /// A statement goes to the server: what it makes is seen by this session alone until the transaction ends.
-    pub fn note_made(&self, statement: &Statement) {
-        let view = self.catalog.latest().filter(|_| statement.changes_catalog);
+    /// `is_certain`: it runs, and is not only one of those that a name may stand for.
+    pub fn note_made(&self, statement: &Statement, is_certain: bool) {
+        let view = self.catalog.latest();
+        let view = view.filter(|_| statement.changes_catalog && is_certain);
         let clarity = view.map_or(Clarity::Lost, |view| {
             let masks = &self.standing.borrow().masks;
             if makes_clear_relations(statement, &view.labels, masks) {
@@ -90,7 +92,8 @@ impl Session {
                 .any(|does| does.triggers || does.calls)
         };
         let locks = |name: &Name| latest.as_ref().is_some_and(|view| view.labels.locks_rows(name));
-        let in_block = self.pipeline.borrow().status() == TransactionStatus::InTransaction;
+        let status = self.pipeline.borrow().status();
+        let in_block = is_certain && status == TransactionStatus::InTransaction;
         self.fresh
             .forwarded(statement, (clarity, in_block), kin, (reacts, locks));
     }

@@ -205,6 +205,9 @@ impl Fresh {
         if reshapes && statement.count > 1 && defines {
             return true; // what the text itself defines
         }
+        if reshapes && !(led.shown.is_empty() && led.rows.is_empty()) {
+            return true; // CASCADE goes through whatever the transaction has put between
+        }
         let own = beside(statement, &statement.leads.rows);
         let parents = match statement.count > 1 {
             true => &statement.leads.parents[..],
@@ -399,7 +402,7 @@ impl Led {
         }
         self.change(bare(&leads.changes));
         let referred: Vec<String> = referred_before(statement, &self.own).map(str::to_owned).collect();
-        self.referred.spread(referred, &[&self.parents]);
+        self.referred.spread(referred, &[&self.parents, &self.keyed]);
         if in_block && !takes_away && (statement.count == 1 || moves_no_names(statement)) {
             let room = OWN_MAX.saturating_sub(self.own.len());
             // Without its schema, a name may be another's as soon as somebody makes one that comes first.
@@ -442,7 +445,8 @@ impl Led {
             self.change(vec![parent.to_owned()]);
         }
         if self.referred.contains(&child.name) {
-            self.referred.spread([parent.to_owned()], &[&self.parents]);
+            let ways = [&self.parents, &self.keyed];
+            self.referred.spread([parent.to_owned()], &ways);
         }
         let of = |holds: bool| holds.then(|| parent.to_owned()).into_iter().collect();
         let used = of(self.used.contains(&child.name));
@@ -458,6 +462,10 @@ impl Led {
         }
         if self.changes.contains(table) || self.cloned.contains(table) {
             self.change(vec![target.to_owned()]);
+        }
+        if self.referred.contains(table) {
+            let ways = [&self.parents, &self.keyed];
+            self.referred.spread([target.to_owned()], &ways);
         }
         if self.used.contains(table) || self.recoded.contains(table) {
             self.run(Vec::new(), vec![target.to_owned()]);
