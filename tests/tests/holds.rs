@@ -180,3 +180,27 @@ fn a_portal_whose_values_nobody_saw_is_bound_again() {
         "1"
     );
 }
+
+#[test]
+fn what_cannot_be_shown_whole_waits_for_nobody() {
+    let under = under(shop::POLICIES);
+    let mut client = under.client();
+    let prepared = "PREPARE z AS UPDATE app.orders SET note = 'changed' WHERE id > 2";
+    let query = |text: &str| vec![framed(b'Q', &[text.as_bytes(), &[0]].concat())];
+    assert_eq!(approved(&under, &mut client, &query(prepared)), "no error");
+    let long = "x".repeat(70_000);
+    for text in [
+        format!("DELETE FROM app.orders WHERE id = 1 /*{long}*/ OR true"),
+        format!("EXECUTE z /*{long}*/"),
+    ] {
+        assert_eq!(code(&client.query(&text)), "54000");
+    }
+    let valued = [
+        parse_typed("", "UPDATE app.orders SET note = $1 WHERE id > 2", &[]),
+        bind("", "", &[&long], 0),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(code(&say(&mut client, &valued)), "54000");
+    assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+}

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use codecs::postgres::frontend::{Int16s, Parameters};
 
-/// What is shown of one value, at most.
+/// What is made of one value, at most. What is cut here is too long to be approved.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
 /// Days, and microseconds of a day, as binary dates and times count them from 2000-01-01.
 const DAY_MICROS: i64 = 86_400_000_000;

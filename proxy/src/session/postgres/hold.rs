@@ -22,7 +22,7 @@ use crate::clock;
 use crate::rt::sync::Slot;
 use crate::shared::lock;
 
-/// Text of a statement or its parameters that an approver sees.
+/// Text of a statement and its parameters that an approver sees.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
 const POLL: Duration = Duration::from_millis(200);
 
@@ -109,6 +109,15 @@ pub(super) async fn wait(asking: &mut Asking, asked: &Asked, bound: &Bound<'_>) 
         )));
     }
     let hold = request(&session, asked, terms, bound);
+    let values = hold.parameters.iter().flatten().map(String::len);
+    if hold.statement.len().saturating_add(values.sum()) > SHOWN_BYTES_MAX {
+        // Nobody approves what they have not seen whole.
+        return Ok(HoldEnd::Refused(Refusal::new(
+            b"54000",
+            "linegate: this statement needs an approval and is too long to be shown whole",
+            Some("Send it in parts, without long comments, or what it inserts by COPY."),
+        )));
+    }
     announce(&session, &hold).await?;
     let ended = session.ended.borrow().clone();
     if let Some(ended) = ended {
@@ -175,30 +184,21 @@ fn request(session: &Session, asked: &Asked, terms: &HoldTerms, bound: &Bound<'_
 
 /// The statement and, where it only names what it runs, that as well.
 fn with_what_runs(asked: &Asked) -> String {
-    let text = shown(&asked.text);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut said = text(&asked.text);
     let Some(ran) = &asked.by_name else {
-        return text;
+        return said;
     };
-    let mut said = text;
     said.push_str(match (ran.texts.as_slice(), ran.is_partly_unknown) {
         (_, true) => "\n-- which runs something that is not all known:",
         ([_], false) => "\n-- which runs:",
         (_, false) => "\n-- which runs one of:",
     });
-    for text in &ran.texts {
+    for ran in &ran.texts {
         said.push('\n');
-        said.push_str(&shown(text));
+        said.push_str(&text(ran));
     }
-    shown(said.as_bytes())
-}
-
-fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]).into_owned();
-    if bytes.len() > SHOWN_BYTES_MAX {
-        format!("{text}… ({} bytes in all)", bytes.len())
-    } else {
-        text
-    }
+    said
 }
 
 /// Each part is preceded by its length, so no two lists of parts give the same bytes.
