@@ -107,8 +107,9 @@ struct Led {
 }
 
 impl Fresh {
-    /// A statement goes to the server. `in_block`: within a transaction block that the server has said is open. `kin`: other relations through which those that it writes are reached. `reacts`: whether using a relation calls functions,
-    /// as the catalog has it.
+    /// A statement goes to the server. `in_block`: within a transaction block that the server has said is open. `kin`: other
+    /// relations through which those that it writes are reached. `reacts`, `locks`: whether using a relation calls functions, and
+    /// whether reading it locks rows, as the catalog has it.
     pub fn forwarded(
         &self,
         statement: &Statement,
