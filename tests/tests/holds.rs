@@ -97,6 +97,24 @@ fn values_are_shown_as_the_server_reads_them() {
     let (hold, _) = seen(&under, &mut client, &run);
     assert_eq!(hold["parameters"][0], "\\x30303031", "{hold}");
     assert_eq!(hold["relations"], serde_json::json!(["app.orders"]), "{hold}");
+    // Nor does what SQL prepared by a name too long to be told say anything of the unnamed statement.
+    let (kept, asked) = ("é".repeat(31), "é".repeat(33));
+    let other = format!("PREPARE \"a{kept}\"(text) AS SELECT $1");
+    assert_eq!(code(&client.query(&other)), "no error");
+    let unnamed = [parse_typed("", CHANGES, &[]), sync()];
+    assert_eq!(code(&say(&mut client, &unnamed)), "no error");
+    let told = say(&mut client, &[describe(b'S', &format!("a{asked}")), sync()]);
+    assert!(
+        told.iter().any(|message| message.tag == b't'),
+        "the server cuts names"
+    );
+    let run = [
+        bind_formats("", "", (&[1], &[b"0001"]), 0),
+        execute("", 0),
+        sync(),
+    ];
+    let (hold, _) = seen(&under, &mut client, &run);
+    assert_eq!(hold["parameters"][0], "\\x30303031", "{hold}");
     // What looks like another text is not shown as it.
     let text = "UPDATE app.orders SET note = '\u{202e}x' WHERE id < 9";
     let (_, text) = seen(&under, &mut client, &query(text));

@@ -229,8 +229,8 @@ impl Asking {
                 kind: Kind::Statement,
                 name,
             } => {
-                // One that is too long for what is kept was prepared by nobody.
-                let name = Rc::from(names::kept(name).unwrap_or_default());
+                // One that is too long to be told was prepared by SQL, if by anybody.
+                let name = names::kept(name).map(Rc::from);
                 self.forward(whole, Some(Expect::DescribeStatement { name }));
                 Ok(())
             }

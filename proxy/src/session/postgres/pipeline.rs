@@ -34,7 +34,7 @@ pub enum Expect {
         given: Given,
     },
     /// ParameterDescription, then RowDescription or NoData.
-    DescribeStatement { name: Rc<[u8]> },
+    DescribeStatement { name: Option<Rc<[u8]>> },
     /// RowDescription or NoData; linegate's own question is answered to nobody.
     DescribePortal {
         portal: Rc<[u8]>,
@@ -277,7 +277,7 @@ impl Pipeline {
 
     /// ParameterDescription comes: the types of its statement's parameters.
     pub fn typed(&mut self, types: impl FnOnce() -> Rc<[u32]>) {
-        if let Some(Expect::DescribeStatement { name }) = self.queue.front() {
+        if let Some(Expect::DescribeStatement { name: Some(name) }) = self.queue.front() {
             self.statements.typed(name, types);
         }
     }

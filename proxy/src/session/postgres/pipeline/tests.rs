@@ -50,9 +50,7 @@ fn a_series_lasts_until_sync() {
     pipeline.push(Expect::Sync);
     drive(&mut pipeline, b"Z");
     assert!(pipeline.is_between_series());
-    pipeline.push(Expect::DescribeStatement {
-        name: Rc::from(&b"s"[..]),
-    });
+    pipeline.push(Expect::DescribeStatement { name: None });
     drive(&mut pipeline, b"E");
     assert!(!pipeline.is_between_series(), "the server skips to Sync");
     pipeline.push(Expect::Sync);
@@ -236,9 +234,7 @@ fn a_name_counts_at_once_within_its_series_and_behind_a_sync_when_it_is_confirme
     );
     drive(&mut pipeline, b"1Z");
     assert!(known(&pipeline.statement(b""), &first));
-    pipeline.push(Expect::DescribeStatement {
-        name: Rc::from(&b"s"[..]),
-    });
+    pipeline.push(Expect::DescribeStatement { name: None });
     pipeline.push(parse(&second));
     assert!(known(&pipeline.statement(b""), &second));
     pipeline.push(Expect::Sync);
@@ -279,9 +275,7 @@ fn portals_end_with_their_transaction_and_are_described_when_the_server_has_done
     drive(&mut pipeline, b"32");
     assert_eq!(pipeline.answer(b'Z', within), Ok(Answer::Pass));
     assert!(!pipeline.is_described(b"p"));
-    pipeline.push(Expect::DescribeStatement {
-        name: Rc::from(&b"s"[..]),
-    });
+    pipeline.push(Expect::DescribeStatement { name: None });
     pipeline.push(describe());
     pipeline.push(Expect::Sync);
     drive(&mut pipeline, b"E");
