@@ -4,7 +4,7 @@ use linegate_tests::under::{code, query, say};
 use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
 use linegate_tests::{RawClient, eventually};
 
-use super::closed;
+use super::{closed, refused_at_last};
 
 #[test]
 fn what_is_not_kept_of_prepared_statements_does_not_run_by_name() {
@@ -324,13 +324,7 @@ fn what_stands_between_in_the_open_transaction_is_gone_through() {
         let both = [parse("p", "CREATE TABLE scr.par (id int PRIMARY KEY)"), sync()];
         assert_eq!(code(&say(&mut client, &both)), "no error");
         client.query("DEALLOCATE p");
-        client.query("BEGIN");
-        let (last, first) = steps.split_last().expect("steps");
-        for step in first {
-            assert_eq!(code(&client.query(step)), "no error", "{step}");
-        }
-        assert_eq!(code(&client.query(last)), "42501", "{steps:?}");
-        client.query("ROLLBACK");
+        refused_at_last(&mut client, steps);
         client.query("DEALLOCATE ALL");
     }
 }

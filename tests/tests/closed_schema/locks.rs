@@ -1,21 +1,9 @@
 //! What is locked along: rows behind views that say FOR UPDATE, the server's own relations, names that others hold.
 
+use linegate_tests::Options;
 use linegate_tests::under::{behind, code};
-use linegate_tests::{Options, RawClient};
 
-use super::{FIXTURE, POLICIES, closed};
-
-/// Takes these steps in one transaction: all but the last are well, and that is refused.
-#[track_caller]
-fn refused_at_last(client: &mut RawClient, steps: &[&str]) {
-    let (last, first) = steps.split_last().expect("steps");
-    client.query("BEGIN");
-    for step in first {
-        assert_eq!(code(&client.query(step)), "no error", "{step}");
-    }
-    assert_eq!(code(&client.query(last)), "42501", "{steps:?}");
-    client.query("ROLLBACK");
-}
+use super::{FIXTURE, POLICIES, closed, refused_at_last};
 
 #[test]
 fn views_that_lock_rows_are_asked_about_what_they_lock() {

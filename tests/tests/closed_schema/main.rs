@@ -83,6 +83,18 @@ fn all(client: &mut RawClient, expected: &str, statements: &[&str]) {
     }
 }
 
+/// Takes these steps in one transaction: all but the last are well, and that is refused.
+#[track_caller]
+fn refused_at_last(client: &mut RawClient, steps: &[&str]) {
+    let (last, first) = steps.split_last().expect("steps");
+    client.query("BEGIN");
+    for step in first {
+        assert_eq!(code(&client.query(step)), "no error", "{step}");
+    }
+    assert_eq!(code(&client.query(last)), "42501", "{steps:?}");
+    client.query("ROLLBACK");
+}
+
 #[test]
 fn what_goes_along_is_asked_about() {
     let (under, mut client) = closed();

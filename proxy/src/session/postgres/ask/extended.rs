@@ -265,15 +265,10 @@ impl Asking {
                 self.settle().await?;
                 if self.session.pipeline.borrow().may_have_values(portal) {
                     // Whoever approves it must see them.
-                    self.record(&asked, Protocol::Extended, Some(&values_unseen()))
-                        .await;
+                    let refusal = values_unseen();
+                    self.record(&asked, Protocol::Extended, Some(&refusal)).await;
                     self.session.core.counters.denied.one();
-                    let Refusal {
-                        sqlstate,
-                        message,
-                        hint,
-                    } = values_unseen();
-                    self.refuse_extended(&sqlstate, &message, hint.as_deref());
+                    self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
                     return Ok(());
                 }
             }
