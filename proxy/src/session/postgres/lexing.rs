@@ -57,8 +57,9 @@ const MEANS_NOTHING: [&str; 8] = [
     "statement_timeout",
     "work_mem",
 ];
-/// Settings that are remembered by name.
+/// Settings that are remembered by name, and bytes of such a name.
 const CHANGED_MAX: usize = 32;
+const NAME_BYTES_MAX: usize = 128;
 /// Bytes of a value that are told apart; zones are shorter.
 const VALUE_BYTES_MAX: usize = 512;
 
@@ -140,7 +141,8 @@ impl Lexing {
             return;
         }
         let mut changed = self.changed.borrow_mut();
-        let name = if changed.len() < CHANGED_MAX { name } else { "*" };
+        let has_room = changed.len() < CHANGED_MAX && name.len() <= NAME_BYTES_MAX;
+        let name = if has_room { name } else { "*" };
         if !changed.contains(name) {
             changed.insert(name.to_ascii_lowercase());
         }
@@ -261,6 +263,8 @@ mod tests {
         statement.leads.only_resets = false;
         lexing.forwarded(&statement);
         assert_eq!(lexing.changed()[0], "*");
+        lexing.note_changed(&"x".repeat(NAME_BYTES_MAX + 1), "");
+        assert_eq!(lexing.changed().len(), 3);
         (0..CHANGED_MAX).for_each(|number| lexing.note_changed(&format!("a.s{number}"), ""));
         assert_eq!(lexing.changed().len(), CHANGED_MAX);
     }
