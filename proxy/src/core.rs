@@ -101,8 +101,8 @@ impl Core {
     }
 
     /// Records an entry. While the recorder is behind, this session waits and the others go on.
-    pub fn record(&self, session: SessionId, entry: Entry) -> Soon<'_, ()> {
-        let sent = self.recording.borrow_mut().try_entry(session, Box::new(entry));
+    pub fn record(&self, session: SessionId, entry: impl Into<Box<Entry>>) -> Soon<'_, ()> {
+        let sent = self.recording.borrow_mut().try_entry(session, entry.into());
         match sent {
             Ok(()) => Soon::now(()),
             Err(entry) => Soon::later(self.record_later(session, entry)),

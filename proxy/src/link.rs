@@ -4,22 +4,54 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::rt::net::{Reader, Stream, Switch, Writer};
+use crate::rt::{
+    self,
+    net::{Reader, Stream, Switch, Writer},
+};
 use crate::slab::{Ingress, Pool};
 use crate::tls::{Hello, RECORD_BYTES_MAX, SEALED_BYTES_MAX, Sealed, Tls};
 
 /// The half that bytes come from.
 pub struct LinkReader {
     reader: Reader,
-    tls: Option<(Rc<RefCell<Tls>>, Option<Ingress>)>,
+    tls: Option<(Rc<RefCell<Tls>>, Ingress)>,
     pool: Rc<Pool>,
+    pace: Pace,
+}
+
+/// How often a peer says something. While it does so seldom, it is waited for without a slab, which costs an operation more.
+#[derive(Default)]
+struct Pace {
+    /// Reads since the session began, or since one took long.
+    reads: u8,
+    is_session: bool,
+}
+
+impl Pace {
+    /// From so many reads in a row on, each is expected soon.
+    const OFTEN: u8 = 4;
+    /// What took longer is seldom.
+    const LONG: Duration = Duration::from_secs(1);
+
+    /// A login is a conversation, and so is the first statement: it is why somebody came.
+    fn is_seldom(&self) -> bool {
+        self.is_session && (1..Self::OFTEN).contains(&self.reads)
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.reads = match time < Self::LONG {
+            true => self.reads.saturating_add(1),
+            false => 1,
+        };
+    }
 }
 
 /// The half that bytes go to.
 pub struct LinkWriter {
     writer: Writer,
-    tls: Option<(Rc<RefCell<Tls>>, Sealed)>,
+    tls: Option<Box<(Rc<RefCell<Tls>>, Sealed)>>,
 }
 
 /// A whole link, before its session splits it.
@@ -41,6 +73,7 @@ impl Link {
                 reader,
                 tls: None,
                 pool,
+                pace: Pace::default(),
             },
             writer: LinkWriter { writer, tls: None },
             switch,
@@ -54,8 +87,7 @@ impl Link {
 
     /// The digest that SCRAM binds to over this link: of the peer's certificate, if TLS protects it and has one.
     pub fn peer_end_point(&self) -> Option<Vec<u8>> {
-        let (tls, _) = self.writer.tls.as_ref()?;
-        let tls = tls.borrow();
+        let tls = self.writer.tls.as_ref()?.0.borrow();
         linegate_identity::end_point(tls.peer_certificate()?)
     }
 
@@ -96,18 +128,22 @@ impl Link {
             }
         }
         let tls = Rc::new(RefCell::new(tls));
-        let held = (!cipher.data().is_empty()).then_some(cipher);
-        self.reader.tls = Some((tls.clone(), held));
-        self.writer.tls = Some((tls, Sealed::default()));
+        if cipher.data().is_empty() {
+            cipher = Ingress::default();
+        }
+        self.reader.tls = Some((tls.clone(), cipher));
+        self.writer.tls = Some(Box::new((tls, Sealed::default())));
         Ok(hello)
     }
 }
 
 impl LinkReader {
-    fn slab(&self, bytes: usize) -> io::Result<Ingress> {
-        let slab = self.pool.take(bytes);
-        slab.map(Ingress::new)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free"))
+    /// The login is over: from now on the peer may be silent for long.
+    pub fn begin_session(&mut self) {
+        self.pace = Pace {
+            reads: 0,
+            is_session: true,
+        };
     }
 
     /// Gives up what it keeps for the next read; `false` when that holds something nobody has taken.
@@ -115,21 +151,31 @@ impl LinkReader {
         let Some((_, held)) = &mut self.tls else {
             return true;
         };
-        let is_drained = held.as_ref().is_none_or(|held| held.data().is_empty());
+        let is_drained = held.data().is_empty();
         if is_drained {
-            *held = None;
+            *held = Ingress::default();
         }
         is_drained
-    }
-
-    /// An empty buffer to start with.
-    pub fn ingress(&self) -> io::Result<Ingress> {
-        self.slab(1)
     }
 
     /// Reads once so that `ingress` holds more than before; `needed` is how much it must be able to hold in all.
     /// `Ok(0)` is the end of the stream. At the pool's cap it waits for slabs to come back.
     pub async fn fill(&mut self, mut ingress: Ingress, needed: usize) -> (io::Result<usize>, Ingress) {
+        let since = rt::beats();
+        let is_drained = self.tls.as_ref().is_none_or(|(_, held)| held.data().is_empty());
+        if self.pace.is_seldom() && is_drained && ingress.data().is_empty() {
+            ingress = Ingress::default();
+            self.rest();
+            if let Err(error) = self.reader.readable().await {
+                return (Err(error), ingress);
+            }
+        }
+        let filled = self.fill_now(ingress, needed).await;
+        self.pace.took(rt::BEAT * rt::beats().wrapping_sub(since));
+        filled
+    }
+
+    async fn fill_now(&mut self, mut ingress: Ingress, needed: usize) -> (io::Result<usize>, Ingress) {
         let needed = if self.tls.is_some() {
             needed.max(ingress.data().len() + RECORD_BYTES_MAX)
         } else {
@@ -141,18 +187,7 @@ impl LinkReader {
         match &mut self.tls {
             None => self.reader.fill(ingress).await,
             Some((tls, held)) => {
-                let mut cipher = match held
-                    .take()
-                    .map_or_else(|| self.pool.take(SEALED_BYTES_MAX).map(Ingress::new), Some)
-                {
-                    Some(cipher) => cipher,
-                    None => {
-                        return (
-                            Err(io::Error::new(io::ErrorKind::OutOfMemory, "no slab is free")),
-                            ingress,
-                        );
-                    }
-                };
+                let mut cipher = std::mem::take(held);
                 let before = ingress.data().len();
                 let result = loop {
                     let opened = tls.borrow_mut().decrypt(&mut cipher, &mut ingress);
@@ -176,7 +211,7 @@ impl LinkReader {
                 };
                 // The slab for ciphertext stays only while it holds something or a stream is running.
                 if !cipher.data().is_empty() || matches!(result, Ok(bytes) if bytes >= RECORD_BYTES_MAX) {
-                    *held = Some(cipher);
+                    *held = cipher;
                 }
                 (result, ingress)
             }
@@ -187,8 +222,8 @@ impl LinkReader {
 impl LinkWriter {
     /// Gives up what it keeps for the next write.
     pub fn rest(&mut self) {
-        if let Some((_, sealed)) = &mut self.tls {
-            *sealed = Sealed::default();
+        if let Some(tls) = &mut self.tls {
+            tls.1 = Sealed::default();
         }
     }
 
@@ -196,7 +231,8 @@ impl LinkWriter {
     pub async fn write_span(&mut self, ingress: Ingress, range: Range<usize>) -> (io::Result<()>, Ingress) {
         match &mut self.tls {
             None => self.writer.write_span(ingress, range).await,
-            Some((tls, sealed)) => {
+            Some(sealing) => {
+                let (tls, sealed) = &mut **sealing;
                 let result = match seal(tls, &ingress.data()[range], sealed) {
                     Ok(()) => write_sealed(&mut self.writer, sealed).await,
                     Err(error) => Err(error),
@@ -214,10 +250,11 @@ impl LinkWriter {
                 back.clear();
                 (result, back)
             }
-            Some((tls, sealed)) => {
-                let sealing = seal(tls, &bytes, sealed);
+            Some(sealing) => {
+                let (tls, sealed) = &mut **sealing;
+                let done = seal(tls, &bytes, sealed);
                 bytes.clear();
-                let result = match sealing {
+                let result = match done {
                     Ok(()) => write_sealed(&mut self.writer, sealed).await,
                     Err(error) => Err(error),
                 };
@@ -233,7 +270,8 @@ impl LinkWriter {
 
     /// The same, with TLS's own goodbye first. Only where little was written before: it waits for room as any write does.
     pub async fn farewell(&mut self) {
-        if let Some((tls, sealed)) = &mut self.tls {
+        if let Some(sealing) = &mut self.tls {
+            let (tls, sealed) = &mut **sealing;
             sealed.clear();
             let said = {
                 let mut tls = tls.borrow_mut();

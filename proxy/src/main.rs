@@ -14,6 +14,7 @@ mod meters;
 mod outstanding;
 mod policy_service;
 mod pseudonym_key;
+mod rarely;
 mod recorder;
 mod rt;
 mod session;

@@ -22,7 +22,6 @@ use crate::session::postgres::hold::HoldOutcome;
 use crate::session::postgres::{Ended, alone, cancel, serve, silence};
 use crate::shared::{CoreMessage, Shared};
 
-const TICK: Duration = Duration::from_millis(100);
 /// Servers of connections that nobody uses are told that these end, if they read at once.
 const GOODBYE: Duration = Duration::from_millis(5);
 
@@ -108,7 +107,8 @@ async fn work(birth: Birth, listening: Listening) {
     let ticking = core.clone();
     rt::spawn(async move {
         loop {
-            rt::sleep(TICK).await;
+            rt::sleep(rt::BEAT).await;
+            rt::beat();
             ticking.tick();
             ticking.counters.allocations.set(alloc::of_this_thread());
         }
@@ -217,14 +217,14 @@ fn act(core: &Rc<Core>, message: CoreMessage) {
                     .hold
                     .borrow()
                     .as_ref()
-                    .is_some_and(|(waiting, _, _)| *waiting == hold);
-                let slot = if waits {
+                    .is_some_and(|waiting| waiting.hold == hold);
+                let waiting = if waits {
                     session.hold.borrow_mut().take()
                 } else {
                     None
                 };
-                if let Some((_, _, slot)) = slot {
-                    slot.put(HoldOutcome::Decided {
+                if let Some(waiting) = waiting {
+                    waiting.slot.put(HoldOutcome::Decided {
                         approved,
                         digest,
                         by,

@@ -11,6 +11,7 @@ pub mod net;
 pub mod net;
 pub mod sync;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +25,23 @@ const RING_ENTRIES: u32 = 4096;
 
 /// Tasks of all cores that panicked: each is a fault of linegate's own and an alarm.
 pub static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// How long a beat lasts.
+pub const BEAT: Duration = Duration::from_millis(100);
+
+thread_local! {
+    static BEATS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Beats of this thread so far: a clock that costs nothing to read, for what may be a beat early or late.
+pub fn beats() -> u32 {
+    BEATS.get()
+}
+
+/// A beat is over.
+pub fn beat() {
+    BEATS.set(BEATS.get().wrapping_add(1));
+}
 
 /// Which driver a core runs on, for the log and the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +145,4 @@ pub fn within<T>(time: Duration, work: impl Future<Output = T>) -> impl Future<O
     }
     #[cfg(test)]
     crate::sim::within(time, work)
-}
-
-/// Runs two loops to the end of both.
-pub async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    monoio::join!(a, b)
 }

@@ -1,6 +1,7 @@
 //! Sockets: listeners, connections and their two halves, over our own buffers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -35,15 +36,16 @@ unsafe impl IoBufMut for Tail {
     }
 }
 
-struct Span(Ingress, Range<usize>);
+/// Data from one byte to another; a slab is shorter than 4 GiB.
+struct Span(Ingress, u32, u32);
 
-// SAFETY: as for `Tail`; the range was checked against the data when the span was made.
+// SAFETY: as for `Tail`; the range is checked against the data whenever it is asked for.
 unsafe impl IoBuf for Span {
     fn read_ptr(&self) -> *const u8 {
-        self.0.span(&self.1)
+        self.0.span(&(self.1 as usize..self.2 as usize))
     }
     fn bytes_init(&self) -> usize {
-        self.1.len()
+        (self.2 - self.1) as usize
     }
 }
 
@@ -220,40 +222,65 @@ impl Switch {
     }
 }
 
-/// Ends a connection when its time is over, unless it is dropped before. It keeps no descriptor open.
-pub struct Deadline(Rc<Cell<State>>);
+/// When a connection is to end; numbered, since several may end at once.
+type Due = (Instant, u64);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Running,
-    Over,
-    Dropped,
+/// The deadlines of this thread.
+#[derive(Default)]
+struct Deadlines {
+    due: BTreeMap<Due, Switch>,
+    next: u64,
+    /// A task waits for the first of them.
+    is_watched: bool,
 }
+
+thread_local! {
+    static DEADLINES: RefCell<Deadlines> = RefCell::default();
+}
+
+/// Ends a connection when its time is over, or up to a beat later, unless it is dropped before. It keeps no descriptor open,
+/// and has no timer of its own: nearly all are dropped in time.
+pub struct Deadline(Due);
 
 impl Deadline {
     /// From now on. Not a time-out around a read: the switch makes the read itself end.
     pub fn new(time: Duration, switch: &Switch) -> Self {
-        let state = Rc::new(Cell::new(State::Running));
-        let (watched, switch) = (state.clone(), switch.clone());
-        super::spawn(async move {
-            super::sleep(time).await;
-            if watched.get() == State::Running {
-                watched.set(State::Over);
-                switch.off();
+        DEADLINES.with_borrow_mut(|deadlines| {
+            let due = (Instant::now() + time, deadlines.next);
+            deadlines.next += 1;
+            deadlines.due.insert(due, switch.clone());
+            if !std::mem::replace(&mut deadlines.is_watched, true) {
+                super::spawn(watch());
             }
-        });
-        Self(state)
+            Self(due)
+        })
     }
 
     /// Whether it has ended the connection.
     pub fn is_over(&self) -> bool {
-        self.0.get() == State::Over
+        DEADLINES.with_borrow(|deadlines| !deadlines.due.contains_key(&self.0))
     }
 }
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.0.set(State::Dropped);
+        DEADLINES.with_borrow_mut(|deadlines| deadlines.due.remove(&self.0));
+    }
+}
+
+/// Ends what is due, as long as anything may become so.
+async fn watch() {
+    let mut goes_on = true;
+    while goes_on {
+        super::sleep(super::BEAT).await;
+        let (over, is_watched) = DEADLINES.with_borrow_mut(|deadlines| {
+            let later = deadlines.due.split_off(&(Instant::now(), 0));
+            let over = std::mem::replace(&mut deadlines.due, later);
+            deadlines.is_watched = !deadlines.due.is_empty();
+            (over, deadlines.is_watched)
+        });
+        over.into_values().for_each(|switch| switch.off());
+        goes_on = is_watched;
     }
 }
 
@@ -261,6 +288,13 @@ impl Drop for Deadline {
 pub struct Reader(OwnedReadHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 
 impl Reader {
+    /// Waits until there is something to read, or the stream has ended.
+    pub async fn readable(&self) -> io::Result<()> {
+        // SAFETY: all halves live on this thread, and none of them ever changes the connection itself.
+        let stream = unsafe { &*self.0.0.get() };
+        stream.readable(false).await
+    }
+
     /// Reads once into the tail of `ingress`; 0 is the end of the stream.
     pub async fn fill(&mut self, ingress: Ingress) -> (io::Result<usize>, Ingress) {
         let (read, tail) = self.0.read(Tail(ingress, Cell::new(false))).await;
@@ -274,13 +308,13 @@ pub struct Writer(OwnedWriteHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 impl Writer {
     /// Writes `range` of the data in `ingress`, all of it.
     pub async fn write_span(&mut self, ingress: Ingress, range: Range<usize>) -> (io::Result<()>, Ingress) {
-        let mut span = Span(ingress, range);
-        while !span.1.is_empty() {
+        let mut span = Span(ingress, range.start as u32, range.end as u32);
+        while span.1 < span.2 {
             let (written, back) = self.0.write(span).await;
             span = back;
             match written {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), span.0),
-                Ok(bytes) => span.1.start += bytes,
+                Ok(bytes) => span.1 += bytes as u32,
                 Err(error) => return (Err(error), span.0),
             }
         }
@@ -288,9 +322,9 @@ impl Writer {
     }
 
     /// Writes all of `bytes`, which come back for reuse.
-    pub async fn write_vec(&mut self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    pub fn write_vec(&mut self, bytes: Vec<u8>) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         let count = bytes.len();
-        self.write_part(bytes, count).await
+        self.write_part(bytes, count)
     }
 
     /// Writes the first `count` of `bytes`, which come back for reuse.

@@ -235,6 +235,20 @@ impl Drop for Deadline {
 pub struct Reader(Shared);
 
 impl Reader {
+    /// Waits until there is something to read, or the stream has ended.
+    pub async fn readable(&self) -> io::Result<()> {
+        late().await;
+        poll_fn(|context| {
+            let mut pipe = self.0.borrow_mut();
+            if pipe.bytes.is_empty() && !pipe.is_finished && !pipe.is_reset && !pipe.is_deaf {
+                pipe.wakers.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
     /// Reads once: as much as chance gives; 0 is the end of the stream.
     pub async fn fill(&mut self, mut ingress: Ingress) -> (io::Result<usize>, Ingress) {
         late().await;

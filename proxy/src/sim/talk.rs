@@ -21,7 +21,7 @@ impl Talk {
     pub fn new(stream: Stream) -> Self {
         let (reader, writer, _) = stream.split().expect("a simulated socket");
         let pool = Pool::new(POOL_BYTES);
-        let ingress = pool.take(1).map(Ingress::new);
+        let ingress = pool.take(1);
         Self {
             reader,
             writer: Some(writer),

@@ -29,6 +29,7 @@ use super::results::Plan;
 use super::scrub::Scrub;
 use super::{Ended, FrontTurn, Session};
 use crate::link::LinkReader;
+use crate::rarely::Rarely;
 use crate::rt::sync::Soon;
 use crate::slab::Ingress;
 
@@ -57,7 +58,7 @@ struct Result {
     /// What of it was charged.
     tally: Tally,
     /// What detectors found in it.
-    found: HitCounts,
+    found: Rarely<HitCounts>,
 }
 
 /// The answering loop's own state.
@@ -77,9 +78,12 @@ struct Flow {
 }
 
 /// Carries answers until the server's stream or the session ends, or the server has forgotten the session.
-pub async fn run(session: Rc<Session>, reader: &mut LinkReader) {
+/// The half that it came by is left.
+///
+/// Not an `async fn`, as `ask::run` is none.
+pub fn run(session: Rc<Session>, mut reader: LinkReader) -> impl Future<Output = LinkReader> {
     let mut flow = Flow {
-        session: session.clone(),
+        session,
         place: Place::default(),
         cells: Vec::new(),
         result: Result::default(),
@@ -88,58 +92,31 @@ pub async fn run(session: Rc<Session>, reader: &mut LinkReader) {
         transaction_touched: false,
         server_left: false,
     };
-    let mut ingress = match reader.ingress() {
-        Ok(ingress) => ingress,
-        Err(error) => return session.end(Ended::saying(b"53200", error.to_string())),
-    };
-    let mut needed = 1;
-    loop {
-        let (read, back) = reader.fill(ingress, needed).await;
-        ingress = back;
-        match read {
-            Ok(0) if flow.server_left => return session.end(Ended::quietly("the server ended the session")),
-            Ok(0) => return session.end(gone(&session)),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(session = %session.id, %error, "reading from the server failed");
-                if flow.server_left {
-                    return session.end(Ended::quietly("the server ended the session"));
+    async move {
+        let (mut ingress, mut needed) = (Ingress::default(), 1);
+        loop {
+            let (read, back) = reader.fill(ingress, needed).await;
+            ingress = back;
+            if !matches!(read, Ok(1..)) {
+                flow.server_closed(read);
+                break;
+            }
+            if flow.session.parting.is_resetting() {
+                match flow.session.hear_reset(&mut ingress) {
+                    Some(more) => needed = more,
+                    None => break,
                 }
-                return session.end(gone(&session));
+                continue;
+            }
+            match flow.answer(ingress).await {
+                Ok((back, more)) => (ingress, needed) = (back, more),
+                Err(ended) => {
+                    flow.session.end(ended);
+                    break;
+                }
             }
         }
-        if session.parting.is_resetting() {
-            match session.hear_reset(&mut ingress) {
-                Some(more) => needed = more,
-                None => return,
-            }
-            continue;
-        }
-        let turn = session.front.turn().await;
-        let outcome = flow.carry(&turn, ingress).await;
-        ingress = match outcome {
-            Ok((back, more)) => {
-                needed = more;
-                back
-            }
-            Err(ended) => {
-                drop(turn);
-                return session.end(ended);
-            }
-        };
-        session.at_boundary.set(flow.place.at_boundary());
-        if let Err(error) = session.say_local_in(&turn).await {
-            drop(turn);
-            return session.end(Ended::quietly(format!("writing to the client failed: {error}")));
-        }
-    }
-}
-
-fn gone(session: &Session) -> Ended {
-    let name = &session.target.config.name;
-    Ended {
-        why: "the server closed the connection".into(),
-        say: Some((*b"57P01", format!("the server of {name} closed the connection"))),
+        reader
     }
 }
 
@@ -162,6 +139,33 @@ impl Outgoing {
 }
 
 impl Flow {
+    /// The server says nothing more.
+    fn server_closed(&self, read: std::io::Result<usize>) {
+        let session = &self.session;
+        if let Err(error) = read {
+            tracing::debug!(session = %session.id, %error, "reading from the server failed");
+        }
+        if self.server_left {
+            return session.end(Ended::quietly("the server ended the session"));
+        }
+        let name = &session.target.config.name;
+        session.end(Ended {
+            why: "the server closed the connection".into(),
+            say: Some((*b"57P01", format!("the server of {name} closed the connection"))),
+        });
+    }
+
+    /// Carries what has arrived to the client, with what linegate has to say meanwhile.
+    async fn answer(&mut self, ingress: Ingress) -> std::result::Result<(Ingress, usize), Ended> {
+        let session = self.session.clone();
+        let turn = session.front.turn().await;
+        let carried = self.carry(&turn, ingress).await?;
+        session.at_boundary.set(self.place.at_boundary());
+        let said = session.say_local_in(&turn).await;
+        said.map_err(|error| Ended::quietly(format!("writing to the client failed: {error}")))?;
+        Ok(carried)
+    }
+
     /// Takes everything that can be taken from `ingress`; answers with how many bytes the next message needs.
     async fn carry(
         &mut self,
@@ -294,7 +298,7 @@ impl Flow {
             let pipeline = self.session.pipeline.borrow();
             match pipeline.head() {
                 Some(Expect::Query { .. }) => self.query_plan.clone(),
-                Some(Expect::Execute { portal, .. }) => self.session.plans.borrow().get(portal).cloned(),
+                Some(Expect::Execute { portal, .. }) => self.session.plan_of(portal),
                 _ => return Err(self.out_of_turn(tag::DATA_ROW)),
             }
         };
@@ -358,7 +362,10 @@ impl Flow {
                     replacement.get_or_insert(words);
                     self.muted = true;
                 }
-                self.result_ended(frame.tag, payload, running.as_deref()).await;
+                let on_record = self.result_ended(frame.tag, payload, running.as_deref());
+                for entry in on_record.into_iter().flatten() {
+                    session.core.record(session.id, entry).await;
+                }
             }
             tag::FUNCTION_CALL_RESPONSE => {
                 replacement = Box::pin(self.function_result(&ingress.data()[whole.clone()])).await?;
@@ -367,7 +374,7 @@ impl Flow {
             tag::NO_DATA | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => {
                 // The portal may be another than the one that was described under its name.
                 if let Some(name) = session.pipeline.borrow().head().and_then(Expect::portal) {
-                    session.plans.borrow_mut().remove(name);
+                    session.forget_plan(name);
                 }
             }
             tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
@@ -378,10 +385,12 @@ impl Flow {
                 let aside = self.scrub().aside(frame.tag, payload);
                 replacement = aside.map_err(|fault| fault.ended(&session))?;
                 let about = session.pipeline.borrow().head_asked().cloned();
-                if frame.tag == tag::ERROR_RESPONSE
-                    && let Some(entry) = self.scrub().record(payload, about.as_deref())
-                {
-                    session.core.record(session.id, entry).await;
+                if frame.tag == tag::ERROR_RESPONSE {
+                    let entry = self.scrub().record(payload, about.as_deref());
+                    let recording = entry.map(|entry| session.core.record(session.id, entry));
+                    if let Some(recording) = recording {
+                        recording.await;
+                    }
                 }
                 if frame.tag == tag::ERROR_RESPONSE {
                     self.failed(payload, running.as_deref())?;
@@ -402,12 +411,14 @@ impl Flow {
             session.spending.ready(status).await;
             session.catalog_settled(status);
             if status == Some(TransactionStatus::Idle) {
-                session.plans.borrow_mut().clear(); // their portals are gone
+                session.forget_plans(); // their portals are gone
             }
             self.muted = false;
             self.query_plan = None;
-            let result = std::mem::take(&mut self.result);
-            self.report_found(&result, running.as_deref()).await;
+            let found = std::mem::take(&mut self.result).report_found(running.as_deref());
+            if let Some(entry) = found {
+                session.core.record(session.id, entry).await;
+            }
             self.transaction_touched &= status != Some(TransactionStatus::Idle);
             if session.pipeline.borrow().is_idle() {
                 session.lexing.settled();
@@ -462,7 +473,7 @@ impl Flow {
             .plan
             .clone()
             .or_else(|| match self.session.pipeline.borrow().head() {
-                Some(Expect::Execute { portal, .. }) => self.session.plans.borrow().get(portal).cloned(),
+                Some(Expect::Execute { portal, .. }) => self.session.plan_of(portal),
                 Some(Expect::Query { .. }) => self.query_plan.clone(),
                 _ => None,
             });

@@ -60,16 +60,21 @@ pub(super) struct Asking {
     over: bool,
 }
 
+/// What is left when the client has: the half towards the server, and the time that it has to forget the session.
+pub type Left = (LinkWriter, Option<Deadline>);
+
 /// Carries questions until the client leaves or the session ends. Where the server connection may serve another session, the
 /// server is asked to forget this one, and has so long to do it.
-pub async fn run(
+///
+/// Not an `async fn`: that would keep room for its arguments besides what becomes of them, and sessions are many.
+pub fn run(
     session: Rc<Session>,
     mut reader: LinkReader,
     writer: LinkWriter,
-    early: Option<Ingress>,
-) -> (LinkWriter, Option<Deadline>) {
+    mut ingress: Ingress,
+) -> impl Future<Output = Left> {
     let mut asking = Asking {
-        session: session.clone(),
+        session,
         writer,
         out: Vec::new(),
         skipping: false,
@@ -77,52 +82,53 @@ pub async fn run(
         place: Place::default(),
         over: false,
     };
-    let mut ingress = match early.map_or_else(|| reader.ingress(), Ok) {
-        Ok(ingress) => ingress,
-        Err(error) => {
-            session.end(Ended::saying(b"53200", error.to_string()));
-            return (asking.writer, None);
-        }
-    };
-    let mut needed = 1;
-    let ended = loop {
-        if !ingress.data().is_empty() {
-            match asking.carry(&mut ingress).await {
-                Ok(more) => needed = more,
-                Err(ended) => break ended,
+    async move {
+        let mut needed = 1;
+        let ended = loop {
+            if !ingress.data().is_empty() {
+                match asking.carry(&mut ingress).await {
+                    Ok(more) => needed = more,
+                    Err(ended) => break ended,
+                }
+                if asking.over {
+                    break Ended::quietly("the client said goodbye");
+                }
             }
-            if asking.over {
-                break Ended::quietly("the client said goodbye");
+            let (read, back) = reader.fill(ingress, needed).await;
+            ingress = back;
+            match read {
+                Ok(0) => {
+                    Box::pin(asking.answer_the_rest()).await;
+                    asking.over = ingress.data().is_empty();
+                    break Ended::quietly("the client closed the connection");
+                }
+                Ok(bytes) => asking.session.count_in(bytes as u64),
+                Err(error) => break Ended::quietly(format!("reading from the client failed: {error}")),
             }
-        }
-        let (read, back) = reader.fill(ingress, needed).await;
-        ingress = back;
-        match read {
-            Ok(0) => {
-                Box::pin(asking.answer_the_rest()).await;
-                asking.over = ingress.data().is_empty();
-                break Ended::quietly("the client closed the connection");
-            }
-            Ok(bytes) => session.count_in(bytes as u64),
-            Err(error) => break Ended::quietly(format!("reading from the client failed: {error}")),
-        }
-    };
-    let is_told = asking.flush().await.is_ok();
-    if is_told && asking.over && session.may_part() {
-        let deadline = Box::pin(session.part(ended, &mut asking.writer)).await;
-        return (asking.writer, Some(deadline));
+        };
+        Box::pin(asking.leave(ended)).await
     }
-    if session.ended.borrow().is_none() {
-        let mut bytes = Vec::new();
-        tell::terminate(&mut bytes);
-        let _ = asking.writer.write_vec(bytes).await;
-    }
-    asking.writer.finish().await;
-    session.end(ended);
-    (asking.writer, None)
 }
 
 impl Asking {
+    /// The client has said its last.
+    async fn leave(mut self, ended: Ended) -> Left {
+        let is_told = self.flush().await.is_ok();
+        let session = self.session.clone();
+        if is_told && self.over && session.may_part() {
+            let deadline = session.part(ended, &mut self.writer).await;
+            return (self.writer, Some(deadline));
+        }
+        if session.ended.borrow().is_none() {
+            let mut bytes = Vec::new();
+            tell::terminate(&mut bytes);
+            let _ = self.writer.write_vec(bytes).await;
+        }
+        self.writer.finish().await;
+        session.end(ended);
+        (self.writer, None)
+    }
+
     /// Takes every whole message of `ingress`; answers with how many bytes the next one needs.
     async fn carry(&mut self, ingress: &mut Ingress) -> Result<usize, Ended> {
         let mut needed = 1;
@@ -579,7 +585,7 @@ impl Asking {
         self.session.say_local().await.map_err(client_gone)?;
         self.session.drain().await;
         match &*self.session.ended.borrow() {
-            Some(ended) => Err(ended.clone()),
+            Some(ended) => Err((**ended).clone()),
             None => Ok(()),
         }
     }

@@ -61,8 +61,7 @@ impl Backend {
                 Step::Frame(frame) => return Ok(frame),
                 Step::Need { bytes } => bytes,
             };
-            let empty = self.link.reader.ingress().map_err(|error| error.to_string())?;
-            let taken = std::mem::replace(&mut self.ingress, empty);
+            let taken = std::mem::take(&mut self.ingress);
             let (read, back) = self.link.reader.fill(taken, needed).await;
             self.ingress = back;
             match read {
@@ -125,15 +124,11 @@ pub async fn connect_minor(
 ) -> Result<Backend, Ended> {
     let name = &target.config.name;
     let (link, place) = dial_a_place(target, pool).await?;
-    let ingress = link
-        .reader
-        .ingress()
-        .map_err(|error| Ended::saying(b"53200", error.to_string()))?;
     let mut login = Login {
         target,
         backend: Backend {
             link,
-            ingress,
+            ingress: Ingress::default(),
             greeting: Vec::new(),
             cancel_key: (0, Box::default()),
             place,
@@ -202,8 +197,7 @@ async fn attempt(target: &Target, pool: &Rc<Pool>, place: &Place) -> std::io::Re
     let mut request = Vec::new();
     tell::ssl_request(&mut request);
     link.writer.write_vec(request).await.0?;
-    let ingress = link.reader.ingress()?;
-    let (read, mut ingress) = link.reader.fill(ingress, 1).await;
+    let (read, mut ingress) = link.reader.fill(Ingress::default(), 1).await;
     read?;
     match ingress.data() {
         b"S" => {

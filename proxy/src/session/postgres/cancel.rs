@@ -17,6 +17,7 @@ use crate::clock;
 use crate::core::Core;
 use crate::rt::net::Deadline;
 use crate::shared::{CoreMessage, Shared, lock};
+use crate::slab::Ingress;
 
 /// How long a client's request is kept open for the server's sake.
 const HEARD_WAIT: Duration = Duration::from_secs(5);
@@ -145,8 +146,8 @@ pub fn act(core: &Rc<Core>, id: SessionId, heard: Heard) {
     let Some(session) = core.sessions.borrow().get(&id).cloned() else {
         return;
     };
-    if let Some((_, _, slot)) = session.hold.borrow_mut().take() {
-        slot.put(HoldOutcome::Gone("cancelled"));
+    if let Some(waiting) = session.hold.borrow_mut().take() {
+        waiting.slot.put(HoldOutcome::Gone("cancelled"));
         return;
     }
     if session.pipeline.borrow().is_idle() && session.undecided.cancel() {
@@ -182,10 +183,8 @@ pub(super) async fn at_server(session: &Session) {
     tell::cancel_request(&mut bytes, keys.process_id, &keys.server);
     let _ = link.writer.write_vec(bytes).await;
     // The server acts and closes: its closing says that the signal was sent.
-    if let Ok(ingress) = link.reader.ingress() {
-        let read = link.reader.fill(ingress, 1).await.0;
-        if matches!(read, Ok(0)) && !deadline.is_over() {
-            session.parting.cancel_heard();
-        }
+    let read = link.reader.fill(Ingress::default(), 1).await.0;
+    if matches!(read, Ok(0)) && !deadline.is_over() {
+        session.parting.cancel_heard();
     }
 }

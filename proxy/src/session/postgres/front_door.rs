@@ -104,23 +104,13 @@ impl Client {
 }
 
 async fn fill(link: &mut Link, ingress: &mut Ingress, needed: usize) -> Result<(), Ended> {
-    let taken = take(link, ingress)?;
-    let (read, back) = link.reader.fill(taken, needed).await;
+    let (read, back) = link.reader.fill(std::mem::take(ingress), needed).await;
     *ingress = back;
     match read {
         Ok(0) => Err(Ended::quietly("the client left during the login")),
         Ok(_) => Ok(()),
         Err(error) => Err(Ended::quietly(format!("reading from the client failed: {error}"))),
     }
-}
-
-/// What has arrived; an empty buffer stays in its place.
-fn take(link: &Link, ingress: &mut Ingress) -> Result<Ingress, Ended> {
-    let empty = link
-        .reader
-        .ingress()
-        .map_err(|error| Ended::quietly(error.to_string()))?;
-    Ok(std::mem::replace(ingress, empty))
 }
 
 /// The first packets, and what was agreed on so far.
@@ -137,13 +127,9 @@ struct Opening {
 
 /// Reads the startup packets, with TLS if the client asks for it.
 pub async fn open(door: Arc<Door>, link: Link) -> Result<Opened, (Link, Ended)> {
-    let ingress = match link.reader.ingress() {
-        Ok(ingress) => ingress,
-        Err(error) => return Err((link, Ended::quietly(error.to_string()))),
-    };
     let mut opening = Opening {
         link,
-        ingress,
+        ingress: Ingress::default(),
         door,
         hello: Hello::default(),
         is_first: true,
@@ -179,7 +165,7 @@ impl Opening {
                     if !self.is_first {
                         return Err(Ended::quietly("the client began with TLS in the middle"));
                     }
-                    let cipher = take(&self.link, &mut self.ingress)?;
+                    let cipher = std::mem::take(&mut self.ingress);
                     self.encrypt(cipher).await?;
                     if !self.hello.is_postgresql {
                         let why = "TLS without an SSLRequest needs the protocol's name (ALPN) `postgresql`";
@@ -198,7 +184,7 @@ impl Opening {
                     let answer = if self.door.tls.is_some() { b"S" } else { b"N" };
                     self.answer(answer).await?;
                     if self.door.tls.is_some() {
-                        let cipher = take(&self.link, &mut self.ingress)?;
+                        let cipher = std::mem::take(&mut self.ingress);
                         self.encrypt(cipher).await?;
                     }
                 }

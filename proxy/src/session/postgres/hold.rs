@@ -26,6 +26,14 @@ use crate::shared::lock;
 const SHOWN_BYTES_MAX: usize = 64 << 10;
 const POLL: Duration = Duration::from_millis(200);
 
+/// A hold that waits.
+pub struct Waiting {
+    /// Its id.
+    pub hold: String,
+    /// Where the outcome goes.
+    pub slot: Slot<HoldOutcome>,
+}
+
 /// What became of a hold, as an event.
 pub enum HoldOutcome {
     /// A person decided.
@@ -121,10 +129,13 @@ pub(super) async fn wait(asking: &mut Asking, asked: &Asked, bound: &Bound<'_>) 
     announce(&session, &hold).await?;
     let ended = session.ended.borrow().clone();
     if let Some(ended) = ended {
-        return Err(ended); // it ended meanwhile, and nobody would end the hold
+        return Err(*ended); // it ended meanwhile, and nobody would end the hold
     }
     let slot = Slot::default();
-    *session.hold.borrow_mut() = Some((hold.id.clone(), hold.digest.clone(), slot.clone()));
+    *session.hold.borrow_mut() = Some(Box::new(Waiting {
+        hold: hold.id.clone(),
+        slot: slot.clone(),
+    }));
     lock(&shared.holds).insert(hold.id.clone(), hold.clone());
     session
         .core
@@ -265,7 +276,7 @@ fn watch(session: &std::rc::Rc<Session>, id: String, expires_at: UnixMillis) {
                 .hold
                 .borrow()
                 .as_ref()
-                .is_some_and(|(hold, _, _)| *hold == id);
+                .is_some_and(|waiting| waiting.hold == id);
             if !still_waits {
                 return;
             }
@@ -276,8 +287,8 @@ fn watch(session: &std::rc::Rc<Session>, id: String, expires_at: UnixMillis) {
             } else {
                 continue;
             };
-            if let Some((_, _, slot)) = session.hold.borrow_mut().take() {
-                slot.put(HoldOutcome::Gone(why));
+            if let Some(waiting) = session.hold.borrow_mut().take() {
+                waiting.slot.put(HoldOutcome::Gone(why));
             }
             return;
         }
@@ -335,11 +346,10 @@ async fn concluded(session: &Session, hold: &HoldRequest, outcome: HoldOutcome) 
                         hint,
                     )))
                 }
-                _ => Err(session
-                    .ended
-                    .borrow()
-                    .clone()
-                    .unwrap_or_else(|| Ended::quietly("the client left while its statement waited"))),
+                _ => {
+                    let ended = session.ended.borrow().as_deref().cloned();
+                    Err(ended.unwrap_or_else(|| Ended::quietly("the client left while its statement waited")))
+                }
             }
         }
     }

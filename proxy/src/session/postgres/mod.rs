@@ -45,6 +45,7 @@ use linegate_recording::{Entry, SessionId};
 use crate::core::Core;
 use crate::link::LinkWriter;
 use crate::policy_service::Standing;
+use crate::rarely::Rarely;
 use crate::rt::net::Switch;
 use crate::rt::sync::{Held, Lock, Slot, Soon};
 use crate::shared::{CatalogCell, Target};
@@ -52,7 +53,7 @@ use crate::shared::{CatalogCell, Target};
 use self::budget::Spending;
 use self::deciding::refused;
 use self::fresh::Fresh;
-use self::hold::HoldOutcome;
+use self::hold::{HoldOutcome, Waiting};
 use self::lexing::Lexing;
 use self::names::Names;
 use self::parting::Parting;
@@ -220,9 +221,9 @@ pub struct Session {
     /// What is owed.
     pub pipeline: RefCell<Pipeline>,
     /// Mask plans of portals, by name.
-    pub plans: RefCell<HashMap<Rc<[u8]>, Rc<Plan>>>,
+    pub plans: RefCell<Rarely<HashMap<Rc<[u8]>, Rc<Plan>>>>,
     /// What becomes of the rows of the COPY that was described last.
-    pub copies: RefCell<Option<Kept>>,
+    pub copies: RefCell<Option<Box<Kept>>>,
     /// Towards the client.
     pub front: Front,
     /// Ends the client's link.
@@ -236,7 +237,7 @@ pub struct Session {
     /// What it left at the server, and whether another may follow it there.
     pub parting: Parting,
     /// Why it ended, once it has.
-    pub ended: RefCell<Option<Ended>>,
+    pub ended: RefCell<Option<Box<Ended>>>,
     /// Something prepared or declared touches a label: EXECUTE and FETCH count as touching it.
     pub prepared_touched: Cell<bool>,
     /// Names without a schema may be looked up and made elsewhere than where the administrator has it.
@@ -252,7 +253,7 @@ pub struct Session {
     /// Whoever waits for the pipeline to be empty.
     pub drained: RefCell<Option<Slot<()>>>,
     /// The hold that waits.
-    pub hold: RefCell<Option<(String, String, Slot<HoldOutcome>)>>,
+    pub hold: RefCell<Option<Box<Waiting>>>,
     /// Told when every core has said whether it uses what this one changes.
     pub uses_known: RefCell<Option<Slot<()>>>,
     /// The epoch last worked out, with the versions of policy and catalog and the end of time that it is of.
@@ -287,6 +288,25 @@ impl Session {
     pub fn relies_on_catalog(&self) -> bool {
         let standing = self.standing.borrow();
         !standing.masks.is_empty() || !standing.subject.may_everything()
+    }
+
+    /// What becomes of the rows of a portal.
+    pub fn plan_of(&self, portal: &[u8]) -> Option<Rc<Plan>> {
+        self.plans.borrow().get()?.get(portal).cloned()
+    }
+
+    /// The portal is gone, or another.
+    pub fn forget_plan(&self, portal: &[u8]) {
+        if let Some(plans) = self.plans.borrow_mut().get_mut() {
+            plans.remove(portal);
+        }
+    }
+
+    /// All portals are gone.
+    pub fn forget_plans(&self) {
+        if let Some(plans) = self.plans.borrow_mut().get_mut() {
+            plans.clear();
+        }
     }
 
     /// Says what is due of linegate's own words, if the client's turn to be told has come.
@@ -344,13 +364,13 @@ impl Session {
     pub fn end(&self, ended: Ended) {
         let first = self.ended.borrow().is_none();
         if first {
-            *self.ended.borrow_mut() = Some(ended);
+            *self.ended.borrow_mut() = Some(Box::new(ended));
         }
         if let Some(slot) = self.drained.borrow_mut().take() {
             slot.put(());
         }
-        if let Some((_, _, slot)) = self.hold.borrow_mut().take() {
-            slot.put(HoldOutcome::Gone("disconnected"));
+        if let Some(waiting) = self.hold.borrow_mut().take() {
+            waiting.slot.put(HoldOutcome::Gone("disconnected"));
         }
         if !self.parting.is_parked() {
             self.parting.fails();
@@ -369,8 +389,8 @@ impl Session {
         if !self.core.record_now(self.id, entry) {
             tracing::warn!(session = %self.id, "the end of a lease is not on record: the recorder is behind");
         }
-        if let Some((_, _, slot)) = self.hold.borrow_mut().take() {
-            slot.put(HoldOutcome::Gone("lease-ended"));
+        if let Some(waiting) = self.hold.borrow_mut().take() {
+            waiting.slot.put(HoldOutcome::Gone("lease-ended"));
         }
         self.end(Ended::saying(
             b"57P01",

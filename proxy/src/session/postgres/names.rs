@@ -20,6 +20,7 @@ use linegate_policy::{Decision, Named, Reason, Statement, Verdict};
 use super::Session;
 use super::asked::{Asked, looks_up};
 use super::deciding::{Types, moves_path};
+use crate::rarely::Rarely;
 use crate::rt::sync::Soon;
 
 /// Names that are remembered; what other names stand for is not known.
@@ -82,9 +83,9 @@ struct Lost {
 /// The names of one session.
 #[derive(Default)]
 pub struct Names {
-    known: RefCell<HashMap<Named, Vec<Meaning>>>,
+    known: RefCell<Rarely<HashMap<Named, Vec<Meaning>>>>,
     /// Names that SQL gave. What the protocol knows of them may be of something else.
-    by_sql: RefCell<HashSet<Named>>,
+    by_sql: RefCell<Rarely<HashSet<Named>>>,
     /// Something ran that may have given any name.
     any_by_sql: Cell<bool>,
     lost: Cell<Option<Lost>>,
@@ -116,6 +117,11 @@ fn runs(statement: &Statement) -> Runs<'_> {
 }
 
 impl Names {
+    fn is_known(&self, name: &Named) -> bool {
+        let known = self.known.borrow();
+        known.get().is_some_and(|known| known.contains_key(name))
+    }
+
     /// Takes in that a name may stand for that text from now on.
     fn learn(&self, name: &Named, mut meaning: Meaning) {
         meaning.text = meaning.text.filter(|text| text.len() <= TEXT_BYTES_MAX);
@@ -126,6 +132,7 @@ impl Names {
             has_more: meaning.more.is_some(),
         };
         let mut known = self.known.borrow_mut();
+        let known = known.made();
         let has_room = known.len() < NAMES_MAX;
         match known.get_mut(name) {
             Some(meanings) => {
@@ -166,6 +173,7 @@ impl Names {
 
     fn learn_by_sql(&self, name: &Named) {
         let mut by_sql = self.by_sql.borrow_mut();
+        let by_sql = by_sql.made();
         if by_sql.len() < NAMES_MAX {
             by_sql.insert(name.clone());
         }
@@ -187,7 +195,7 @@ impl Names {
     fn may_do_more(&self, name: Option<&Named>) -> bool {
         let is_unknown = match name {
             Some(Named::Cursor(_)) => false,
-            Some(name) => !self.known.borrow().contains_key(name),
+            Some(name) => !self.is_known(name),
             None => true,
         };
         let lost = self.lost.get();
@@ -197,16 +205,19 @@ impl Names {
     /// Whether SQL may have given that name, so that only what is remembered of it counts.
     pub fn is_by_sql(&self, name: impl FnOnce() -> Named) -> bool {
         let by_sql = self.by_sql.borrow();
-        self.any_by_sql.get() || !by_sql.is_empty() && (by_sql.len() >= NAMES_MAX || by_sql.contains(&name()))
+        let is_among = |names: &HashSet<Named>| names.len() >= NAMES_MAX || names.contains(&name());
+        self.any_by_sql.get() || by_sql.get().is_some_and(is_among)
     }
 
     fn meanings(&self, name: &Named) -> Vec<Meaning> {
-        self.known.borrow().get(name).cloned().unwrap_or_default()
+        let known = self.known.borrow();
+        let meanings = known.get().and_then(|known| known.get(name));
+        meanings.cloned().unwrap_or_default()
     }
 
     /// Whether something that is not known may run under these rules: it was allowed under the same, without a person.
     fn may_run_unknown(&self, name: Option<&Named>, rules: Rules) -> bool {
-        let is_known = name.is_some_and(|name| self.known.borrow().contains_key(name));
+        let is_known = name.is_some_and(|name| self.is_known(name));
         self.lost
             .get()
             .is_none_or(|lost| is_known && !lost.by_any_name || !lost.is_risky && lost.rules == rules)
@@ -214,7 +225,7 @@ impl Names {
 
     /// Whether a statement may have been prepared by that name, or by any, that is not known.
     fn may_be_lost(&self, name: Option<&Named>) -> bool {
-        let is_known = name.is_some_and(|name| self.known.borrow().contains_key(name));
+        let is_known = name.is_some_and(|name| self.is_known(name));
         let is_statements = !matches!(name, Some(Named::Cursor(_)));
         let lost = self.lost.get().filter(|_| is_statements);
         lost.is_some_and(|lost| !is_known || lost.by_any_name)
@@ -225,7 +236,7 @@ impl Names {
         if self.lost.get().is_some_and(|lost| lost.by_any_name) {
             return None;
         }
-        match self.known.borrow().get(name)?.as_slice() {
+        match self.known.borrow().get()?.get(name)?.as_slice() {
             [one] => one.text.clone(),
             _ => None,
         }
@@ -413,7 +424,8 @@ impl Session {
         };
         loop {
             if std::mem::take(&mut any) {
-                work.extend(self.names.known.borrow().keys().cloned());
+                let known = self.names.known.borrow();
+                work.extend(known.get().into_iter().flat_map(HashMap::keys).cloned());
                 ran.by_name.is_partly_unknown |= self.names.lost.get().is_some();
                 ran.by_name
                     .more

@@ -152,7 +152,7 @@ pub struct Login {
 /// A session's traces, and its way out.
 #[derive(Default)]
 pub struct Parting {
-    login: RefCell<Option<Login>>,
+    login: RefCell<Option<Box<Login>>>,
     trace: Cell<Trace>,
     state: Cell<State>,
     /// Cancel requests that the server may not have heard.
@@ -177,7 +177,7 @@ pub enum Heard {
 impl Parting {
     /// Of a session that began with that login.
     pub fn new(login: Login) -> Self {
-        let login = login.key.is_some().then_some(login);
+        let login = login.key.is_some().then(|| Box::new(login));
         Self {
             login: RefCell::new(login),
             ..Self::default()
@@ -307,7 +307,7 @@ impl Session {
 
     /// Lets the client go, then has the server forget it. The answers are `answer::run`'s to hear.
     pub async fn part(&self, ended: Ended, writer: &mut LinkWriter) -> Deadline {
-        *self.ended.borrow_mut() = Some(ended);
+        *self.ended.borrow_mut() = Some(Box::new(ended));
         self.parting.state.set(State::Resetting(RESETS.len()));
         let deadline = Deadline::new(RESET_TIME, &self.back_switch);
         self.say_goodbye().await;
@@ -438,9 +438,8 @@ pub struct Warm {
 impl Warm {
     /// As after a new login.
     pub fn into_backend(self) -> std::io::Result<Backend> {
-        let ingress = self.link.reader.ingress()?;
         Ok(Backend {
-            ingress,
+            ingress: Ingress::default(),
             link: self.link,
             greeting: self.greeting,
             cancel_key: self.cancel_key,

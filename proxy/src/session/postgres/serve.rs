@@ -1,7 +1,6 @@
 //! One connection from its first byte to its last entry in the record.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +29,7 @@ use crate::link::{Link, LinkReader, LinkWriter};
 use crate::rt::{
     self,
     net::{Peer, Stream},
+    sync::Slot,
 };
 use crate::shared::{CancelEntry, Shared, Target, lock};
 use crate::slab::Ingress;
@@ -91,8 +91,7 @@ async fn welcome(core: &Rc<Core>, mut client: Client, peer: Peer, logged_in: &Rc
     };
     logged_in.set(true);
     match opened {
-        // A task of its own: what the login needed to wait is given back while the session lives.
-        Ok(ready) => rt::spawn(run(core.clone(), ready, client.link, client.ingress)),
+        Ok(ready) => Box::pin(begin(core, ready, client.link, client.ingress)).await,
         Err(ended) => {
             tracing::info!(target = %target.config.name, %peer, why = %ended.why, "login refused");
             core.counters.login_refused.one();
@@ -209,7 +208,7 @@ async fn open(
             spending: Spending::new(meter),
             catalog,
             pipeline: RefCell::new(Pipeline::default()),
-            plans: RefCell::new(HashMap::new()),
+            plans: RefCell::default(),
             copies: RefCell::default(),
             front,
             front_switch,
@@ -339,35 +338,56 @@ fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-async fn run(core: Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
-    let (session, asking, answering) = {
-        let Ready { make, backend } = ready;
-        let Link {
-            reader,
-            writer,
-            switch,
-        } = front;
-        drop(backend.ingress); // the server says nothing more until it is asked
-        let session = make(Front::new(writer), switch);
-        let registered = Registered::new(&session);
-        if let Err(error) = Box::pin(greet(&session, &backend.greeting)).await {
-            let why = format!("the client left during the login: {error}");
-            session.end(Ended::quietly(why));
-            return Box::pin(close(core, session, registered, None)).await;
-        }
-        // Boxed: a future that is moved keeps its old place as well, and sessions are many.
-        let asking = ask::run(session.clone(), reader, backend.link.writer, Some(ahead));
-        let (answered, mut reader) = (session.clone(), backend.link.reader);
-        let answering = async move {
-            answer::run(answered, &mut reader).await;
-            reader
-        };
-        ((session, registered), Box::pin(asking), Box::pin(answering))
+/// Begins a session: its two loops are tasks of their own, so that neither is looked at when the other has news, and what the
+/// login needed is given back while they run.
+async fn begin(core: &Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
+    let Ready { make, backend } = ready;
+    let (mut reader, mut back) = (front.reader, backend.link);
+    drop(backend.ingress); // the server says nothing more until it is asked
+    let session = make(Front::new(front.writer), front.switch);
+    let registered = Registered::new(&session);
+    if let Err(error) = greet(&session, &backend.greeting).await {
+        let why = format!("the client left during the login: {error}");
+        session.end(Ended::quietly(why));
+        return close(core.clone(), registered, None).await;
+    }
+    reader.begin_session();
+    back.reader.begin_session();
+    let left = Slot::default();
+    let asker = Asker {
+        session,
+        left: left.clone(),
     };
-    let ((writer, deadline), reader) = rt::both(asking, answering).await;
-    drop(deadline);
-    let (session, registered) = session;
-    Box::pin(close(core, session, registered, Some((reader, writer)))).await;
+    rt::spawn(async move {
+        let session = asker.session.clone();
+        let what = ask::run(session, reader, back.writer, ahead).await;
+        asker.left.put(Some(Box::new(what)));
+    });
+    let core = core.clone();
+    rt::spawn(async move {
+        let reader = answer::run(registered.session.clone(), back.reader).await;
+        Box::pin(async move {
+            let halves = left.wait().await.map(|left| (reader, left.0));
+            close(core, registered, halves).await;
+        })
+        .await;
+    });
+}
+
+/// The task that carries what the client says; the other one waits for what it leaves.
+struct Asker {
+    session: Rc<Session>,
+    left: Slot<Option<Box<ask::Left>>>,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.session.back_switch.off();
+            self.session.front_switch.off();
+        }
+        self.left.put(None); // unless something was left
+    }
 }
 
 /// Tells the client that it is in.
@@ -388,12 +408,8 @@ async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
 }
 
 /// The last words, the last entry. The server connection waits for another session, if it may.
-async fn close(
-    core: Rc<Core>,
-    session: Rc<Session>,
-    registered: Registered,
-    back: Option<(LinkReader, LinkWriter)>,
-) {
+async fn close(core: Rc<Core>, registered: Registered, back: Option<(LinkReader, LinkWriter)>) {
+    let session = registered.session.clone();
     session.say_goodbye().await;
     drop(registered); // from here on nobody ends the session: what is parked is the pool's
     if let Some((reader, writer)) = back {

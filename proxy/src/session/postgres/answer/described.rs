@@ -29,7 +29,7 @@ impl Flow {
         match head {
             Some(Expect::DescribePortal { portal, asked, .. }) => {
                 let plan = self.plan(&asked, &description).await;
-                self.session.plans.borrow_mut().insert(portal, plan);
+                self.session.plans.borrow_mut().made().insert(portal, plan);
             }
             Some(Expect::Query { asked }) => {
                 self.session.described.set(asked.number);
@@ -72,13 +72,13 @@ impl Flow {
         self.transaction_touched |= decided.touches_mask(&session);
         let standing = session.standing.borrow().clone();
         let masks = decided.masks(&standing).into_owned();
-        *session.copies.borrow_mut() = Some(Kept {
+        *session.copies.borrow_mut() = Some(Box::new(Kept {
             number: asked.number,
             asked: decided,
             masks,
             version,
             plan,
-        });
+        }));
     }
 
     async fn plan(&mut self, asked: &Rc<Asked>, description: &RowDescription<'_>) -> Rc<Plan> {

@@ -64,9 +64,9 @@ impl Flow {
             self.result.large = Some(large);
             return Ok(Some(1));
         }
-        let before = self.result.found.total();
+        let before = self.result.found();
         whole
-            .search(sieve.row(), &mut self.result.found)
+            .search(sieve.row(), self.result.found.made())
             .map_err(|error| self.server_fault(&error))?;
         self.searched(turn, ingress, out, whole, before).await?;
         self.gather(turn, ingress, out).await?;

@@ -47,20 +47,26 @@ impl Flow {
         self.result.recorded += rows.len() as u64;
     }
 
-    pub(super) async fn result_ended(&mut self, message: u8, payload: &[u8], running: Option<&Asked>) {
+    /// A result has ended. Answers with what goes on record of it.
+    pub(super) fn result_ended(
+        &mut self,
+        message: u8,
+        payload: &[u8],
+        running: Option<&Asked>,
+    ) -> [Option<Box<Entry>>; 2] {
         let session = self.session.clone();
         let result = std::mem::take(&mut self.result);
         self.query_plan = None; // the next result has a description of its own
         if running.is_none() {
-            return; // an answer to linegate itself
+            return [None, None]; // an answer to linegate itself
         }
-        self.report_found(&result, running).await;
+        let found = result.report_found(running);
         if let (tag::COMMAND_COMPLETE, Some(asked)) = (message, running) {
             let changed = asked.statements().filter(|ran| may_change_catalog(ran));
             changed.for_each(|statement| session.catalog_changed(statement));
         }
         if session.target.config.record < RecordLevel::Shape {
-            return;
+            return [found, None];
         }
         let tag = CommandComplete::read(payload).map_or(String::new(), |done| {
             String::from_utf8_lossy(done.tag).into_owned()
@@ -72,7 +78,7 @@ impl Flow {
             tag,
             digest: None,
         };
-        session.core.record(session.id, entry).await;
+        [found, Some(Box::new(entry))]
     }
 }
 

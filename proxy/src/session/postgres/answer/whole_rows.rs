@@ -3,6 +3,7 @@
 //! whole rows of the slab → searched → masked in place, or copied with other cells → recorded → written.
 
 use linegate_recording::Entry;
+use masking_simd::HitCounts;
 
 use super::{Cut, Flow, GATHER_BYTES_MAX, Outgoing, Result};
 use crate::session::postgres::asked::Asked;
@@ -36,9 +37,9 @@ impl Flow {
             Err(error) => return Err(self.server_fault(&error)),
         };
         *at = end;
-        let before = self.result.found.total();
+        let before = self.result.found();
         whole
-            .search(&mut ingress.data_mut()[from..end], &mut self.result.found)
+            .search(&mut ingress.data_mut()[from..end], self.result.found.made())
             .map_err(|error| self.server_fault(&error))?;
         self.searched(turn, ingress, out, whole, before).await?;
         if whole.rewrites() {
@@ -78,7 +79,7 @@ impl Flow {
         whole: &Whole,
         before: u64,
     ) -> std::result::Result<(), Ended> {
-        let hits = self.result.found.total() - before;
+        let hits = self.result.found() - before;
         if hits == 0 {
             return Ok(());
         }
@@ -137,7 +138,7 @@ impl Flow {
             session = %session.id,
             target = %session.target.config.name,
             chain = %session.lease.chain,
-            found = words(&self.result.found),
+            found = self.result.found_words(),
             done,
             "a detector found something in a result that no label covers"
         );
@@ -156,29 +157,41 @@ impl Flow {
         self.session.at_boundary.set(true);
         let message = format!(
             "linegate: the result holds what must not leave this database: {}; this session ends",
-            words(&result.found)
+            result.found_words()
         );
-        self.report_found(&result, running.as_deref()).await;
+        if let Some(entry) = result.report_found(running.as_deref()) {
+            self.session.core.record(self.session.id, entry).await;
+        }
         Ended::saying(b"42501", message)
     }
+}
 
-    /// Puts on record what detectors found in a result that has ended.
-    pub(super) async fn report_found(&self, result: &Result, running: Option<&Asked>) {
-        if result.found.total() == 0 {
-            return;
+impl Result {
+    /// How often detectors found something.
+    pub(super) fn found(&self) -> u64 {
+        self.found.get().map_or(0, HitCounts::total)
+    }
+
+    fn found_words(&self) -> String {
+        self.found.get().map_or(String::new(), words)
+    }
+
+    /// What goes on record of what detectors found in a result that has ended.
+    pub(super) fn report_found(&self, running: Option<&Asked>) -> Option<Box<Entry>> {
+        if self.found() == 0 {
+            return None;
         }
-        let done = match result.plan.as_deref() {
+        let done = match self.plan.as_deref() {
             Some(Plan::Whole(whole)) => whole.watch().map_or("", |watch| watch.done()),
             _ => "",
         };
-        let entry = Entry::Error {
+        Some(Box::new(Entry::Error {
             statement: running.map_or(0, |asked| asked.number),
             sqlstate: WARNING.into(),
             message: format!(
                 "linegate found in columns without a label: {}; {done}",
-                words(&result.found)
+                self.found_words()
             ),
-        };
-        self.session.core.record(self.session.id, entry).await;
+        }))
     }
 }

@@ -14,6 +14,7 @@ use linegate_sql::Recoded;
 use super::reach::{ANY, Names, Ways};
 use crate::changing;
 use crate::outstanding::Tables;
+use crate::rarely::Rarely;
 use crate::session::postgres::lexing::may_mean_more;
 use crate::shared::CatalogView;
 
@@ -72,7 +73,7 @@ pub struct Fresh {
     is_doubtful: Cell<bool>,
     /// A statement that begins or ends a transaction is on its way.
     is_turning: Cell<bool>,
-    led: RefCell<Led>,
+    led: RefCell<Rarely<Led>>,
 }
 
 /// Where the open transaction has led names.
@@ -106,6 +107,23 @@ struct Led {
     code: Option<Arc<Code>>,
 }
 
+/// As long as nothing was led anywhere.
+static NOWHERE: Led = Led {
+    changes: Names::new(),
+    referred: Names::new(),
+    rows: Names::new(),
+    shown: Names::new(),
+    parents: Ways::new(),
+    keyed: Ways::new(),
+    cloned: Names::new(),
+    own: BTreeSet::new(),
+    locking: Names::new(),
+    defined: Names::new(),
+    used: Names::new(),
+    recoded: Names::new(),
+    code: None,
+};
+
 impl Fresh {
     /// A statement goes to the server. `in_block`: within a transaction block that the server has said is open. `kin`: other
     /// relations through which those that it writes are reached. `reacts`, `locks`: whether using a relation calls functions, and
@@ -125,13 +143,14 @@ impl Fresh {
         }
         // By another path, as another role (`"$user"`), or after ROLLBACK TO, a name may mean another table.
         if self.is_turning.get() || statement.settings.iter().any(|setting| may_mean_more(setting)) {
-            self.led.borrow_mut().own.clear();
+            self.led.borrow_mut().disown();
         }
         let is_unread = statement.effects.contains(Effects::UNREADABLE);
         if !statement.changes_catalog && !is_unread {
             return;
         }
         let mut led = self.led.borrow_mut();
+        let led = led.made();
         if is_unread {
             led.lead_anywhere();
         }
@@ -151,7 +170,7 @@ impl Fresh {
 
     /// What was taken for sent is not: a table that it makes is not there.
     pub fn was_not_sent(&self) {
-        self.led.borrow_mut().own.clear();
+        self.led.borrow_mut().disown();
     }
 
     /// ReadyForQuery. `is_last`: nothing else is on its way to the server.
@@ -163,7 +182,7 @@ impl Fresh {
             self.made.borrow_mut().clear();
             self.is_doubtful.set(!is_last);
             if is_last {
-                *self.led.borrow_mut() = Led::default();
+                *self.led.borrow_mut() = Rarely::default();
             }
         }
     }
@@ -181,7 +200,7 @@ impl Fresh {
 
     /// Names that mean other code than the catalog says, if there are any.
     pub fn code(&self) -> Option<Arc<Code>> {
-        self.led.borrow().code.clone()
+        self.led.borrow().get()?.code.clone()
     }
 
     /// Whether a statement shows, drops or locks what may be another relation's than the catalog says: the open transaction, or
@@ -193,6 +212,7 @@ impl Fresh {
         catalog: impl Fn() -> Option<Arc<CatalogView>>,
     ) -> bool {
         let led = self.led.borrow();
+        let led = led.get().unwrap_or(&NOWHERE);
         let effects = statement.effects.and(judged);
         if judged.contains(Effects::LOCK) && led.may_lock_rows(statement, &catalog) {
             return true;
@@ -261,6 +281,7 @@ impl Fresh {
             return false;
         }
         let led = self.led.borrow();
+        let led = led.get().unwrap_or(&NOWHERE);
         let cascades = statement.effects.intersects(CASCADES);
         let leads = &statement.leads;
         let parents = if statement.count > 1 {
@@ -310,6 +331,15 @@ fn is_held_elsewhere(oid: u32, labels: &LabelIndex) -> bool {
             || !labels.types_of_rows(oid).is_empty()
             || !labels.statistics_elsewhere(oid).is_empty()
     })
+}
+
+impl Rarely<Led> {
+    /// No table is known to be the transaction's own any more.
+    fn disown(&mut self) {
+        if let Some(led) = self.get_mut() {
+            led.own.clear();
+        }
+    }
 }
 
 impl Led {

@@ -15,6 +15,10 @@ const NAMES_MAX: usize = 16_384;
 pub struct Names(BTreeSet<String>);
 
 impl Names {
+    pub const fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -69,6 +73,13 @@ pub struct Ways {
 }
 
 impl Ways {
+    pub const fn new() -> Self {
+        Self {
+            above: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
     /// From now on `below` is reached through `above`. False when there is no room: then it may be reached through any.
     pub fn add(&mut self, below: &str, above: &str) -> bool {
         if self.count >= NAMES_MAX {

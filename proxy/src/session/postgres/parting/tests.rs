@@ -112,7 +112,7 @@ fn heard(bytes: &[u8], cut: usize) -> (Heard, State) {
     let parting = Parting::default();
     parting.state.set(State::Resetting(RESETS.len()));
     let pool = crate::slab::Pool::new(1 << 20);
-    let mut ingress = Ingress::new(pool.take(4096).expect("a slab"));
+    let mut ingress = pool.take(4096).expect("a slab");
     let mut last = Heard::Needs(1);
     for piece in [&bytes[..cut], &bytes[cut..]] {
         ingress.append(piece);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use linegate_policy::Verdict;
 
+use crate::rarely::Rarely;
 use crate::session::postgres::asked::Asked;
 
 /// Names whose room is kept when all are gone.
@@ -55,7 +56,11 @@ pub struct Given {
 
 /// The names of statements, or those of portals.
 #[derive(Default)]
-pub struct Register {
+pub struct Register(Rarely<Meanings>);
+
+/// A session of plain Queries has none of them.
+#[derive(Default)]
+struct Meanings {
     pending: HashMap<Rc<[u8]>, Pending>,
     confirmed: HashMap<Rc<[u8]>, Confirmed>,
     /// Described in the series that is open, since the name was given there.
@@ -65,22 +70,24 @@ pub struct Register {
 impl Register {
     /// A Parse or Bind goes to the server.
     pub fn given(&mut self, name: &Rc<[u8]>, asked: &Rc<Asked>, series: u64) {
-        self.described.remove(name);
-        let before = self.pending.get(name).map_or(0, |pending| pending.count);
+        let meanings = self.0.made();
+        meanings.described.remove(name);
+        let before = meanings.pending.get(name).map_or(0, |pending| pending.count);
         let pending = Pending {
             asked: asked.clone(),
             series,
             count: before + 1,
         };
-        self.pending.insert(name.clone(), pending);
+        meanings.pending.insert(name.clone(), pending);
     }
 
     /// It was answered, or skipped.
     pub fn answered(&mut self, name: &Rc<[u8]>) {
-        if let Some(pending) = self.pending.get_mut(name) {
+        let Some(meanings) = self.0.get_mut() else { return };
+        if let Some(pending) = meanings.pending.get_mut(name) {
             pending.count -= 1;
             if pending.count == 0 {
-                self.pending.remove(name);
+                meanings.pending.remove(name);
             }
         }
     }
@@ -92,12 +99,12 @@ impl Register {
             given,
             is_described: false,
         };
-        self.confirmed.insert(name, confirmed);
+        self.0.made().confirmed.insert(name, confirmed);
     }
 
     /// ParameterDescription.
     pub fn typed(&mut self, name: &[u8], types: impl FnOnce() -> Rc<[u32]>) {
-        let confirmed = self.confirmed.get_mut(name);
+        let confirmed = self.confirmed_mut(name);
         // Whoever must approve it sees them.
         let waits = |asked: &Asked| matches!(asked.decision.verdict, Verdict::Hold(_));
         if let Some(confirmed) = confirmed.filter(|confirmed| waits(&confirmed.asked)) {
@@ -105,28 +112,39 @@ impl Register {
         }
     }
 
+    fn confirmed_mut(&mut self, name: &[u8]) -> Option<&mut Confirmed> {
+        self.0.get_mut()?.confirmed.get_mut(name)
+    }
+
     /// What came along with a name that the server confirmed.
     pub fn came_along(&self, name: &[u8]) -> Option<&Given> {
-        self.confirmed.get(name).map(|confirmed| &confirmed.given)
+        let meanings = self.0.get()?;
+        meanings.confirmed.get(name).map(|confirmed| &confirmed.given)
     }
 
     /// CloseComplete.
     pub fn forget(&mut self, name: &[u8]) {
-        self.confirmed.remove(name);
+        if let Some(meanings) = self.0.get_mut() {
+            meanings.confirmed.remove(name);
+        }
     }
 
     /// The server has dropped them all.
     pub fn forget_all(&mut self) {
-        if self.confirmed.capacity() > KEPT_MAX {
-            self.confirmed = HashMap::new();
+        let Some(meanings) = self.0.get_mut() else { return };
+        if meanings.confirmed.capacity() > KEPT_MAX {
+            meanings.confirmed = HashMap::new();
         } else {
-            self.confirmed.clear();
+            meanings.confirmed.clear();
         }
     }
 
     /// What a name stands for in that series.
     pub fn meaning(&self, name: &[u8], series: u64) -> Meaning {
-        match (self.pending.get(name), self.confirmed.get(name)) {
+        let Some(meanings) = self.0.get() else {
+            return Meaning::Nothing;
+        };
+        match (meanings.pending.get(name), meanings.confirmed.get(name)) {
             (Some(pending), _) if pending.series == series => Meaning::Known(pending.asked.clone()),
             (Some(_), _) => Meaning::Unsettled,
             (None, Some(confirmed)) => Meaning::Known(confirmed.asked.clone()),
@@ -136,41 +154,47 @@ impl Register {
 
     /// Whether there is room for another text: so many names, and so many bytes of texts that are not short.
     pub fn has_room(&self, bytes: usize) -> bool {
+        let Some(meanings) = self.0.get() else {
+            return bytes <= TEXTS_BYTES_MAX;
+        };
         let texts = || {
-            let pending = self.pending.values().map(|pending| pending.asked.text.len());
-            let confirmed = self
+            let pending = meanings.pending.values().map(|pending| pending.asked.text.len());
+            let confirmed = meanings
                 .confirmed
                 .values()
                 .map(|confirmed| confirmed.asked.text.len());
             pending.chain(confirmed).sum::<usize>()
         };
-        self.pending.len() + self.confirmed.len() < NAMES_MAX
+        meanings.pending.len() + meanings.confirmed.len() < NAMES_MAX
             && (bytes <= SHORT_BYTES_MAX || texts() + bytes <= TEXTS_BYTES_MAX)
     }
 
     /// A Describe goes to the server.
     pub fn description_asked(&mut self, name: &Rc<[u8]>) {
-        self.described.insert(name.clone());
+        self.0.made().described.insert(name.clone());
     }
 
     /// It was answered.
     pub fn described(&mut self, name: &[u8]) {
-        if let Some(confirmed) = self.confirmed.get_mut(name) {
+        if let Some(confirmed) = self.confirmed_mut(name) {
             confirmed.is_described = true;
         }
     }
 
     /// A Sync goes to the server.
     pub fn next_series(&mut self) {
-        self.described.clear();
+        if let Some(meanings) = self.0.get_mut() {
+            meanings.described.clear();
+        }
     }
 
     /// Whether whoever uses the name now comes behind its description.
     pub fn is_described(&self, name: &[u8]) -> bool {
-        let confirmed = self
-            .confirmed
-            .get(name)
-            .filter(|_| !self.pending.contains_key(name));
-        self.described.contains(name) || confirmed.is_some_and(|confirmed| confirmed.is_described)
+        let Some(meanings) = self.0.get() else {
+            return false;
+        };
+        let confirmed = meanings.confirmed.get(name);
+        let confirmed = confirmed.filter(|_| !meanings.pending.contains_key(name));
+        meanings.described.contains(name) || confirmed.is_some_and(|confirmed| confirmed.is_described)
     }
 }
