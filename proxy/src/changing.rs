@@ -28,6 +28,10 @@ pub struct Names {
     relations: Arc<Relations>,
     /// What definitions come to show: dropping that takes them along.
     shown: Arc<Relations>,
+    /// They make or alter something, which whatever else is there may come to depend on.
+    defines: bool,
+    /// They take names away, so that these may come to be others'.
+    moves: bool,
     /// And it may be about anything else.
     is_anything: bool,
 }
@@ -40,7 +44,9 @@ impl Names {
 
     /// Whether a statement names one of these.
     pub fn concern(&self, statement: &Statement) -> bool {
-        self.relations.concern(statement) || takes_along(statement) && self.shown.concern(statement)
+        self.relations.concern(statement)
+            || takes_along(statement) && self.shown.concern(statement)
+            || self.defines && statement.leads.reshapes
     }
 }
 
@@ -117,6 +123,8 @@ struct Change {
 struct Open {
     relations: Relations,
     shown: Relations,
+    defines: bool,
+    moves: bool,
     is_anything: bool,
 }
 
@@ -129,18 +137,24 @@ impl Open {
         }
         self.relations.join(&names.relations);
         self.shown.join(&names.shown);
+        self.defines |= names.defines;
+        self.moves |= names.moves;
         self.is_anything |= names.is_anything;
         true
     }
 
     fn concerns(&self, statement: &Statement) -> bool {
-        self.relations.concern(statement) || takes_along(statement) && self.shown.concern(statement)
+        self.relations.concern(statement)
+            || takes_along(statement) && self.shown.concern(statement)
+            || self.defines && statement.leads.reshapes
     }
 
     fn into_names(self) -> Names {
         Names {
             relations: Arc::new(self.relations),
             shown: Arc::new(self.shown),
+            defines: self.defines,
+            moves: self.moves,
             is_anything: self.is_anything,
         }
     }
@@ -237,6 +251,18 @@ impl Changing {
             || known.by.keys().any(|by| *by != session)
     }
 
+    /// Whether another session than this one has taken names away since that mark, or is doing so: they may be others' by now.
+    pub fn are_names_moved_by_others(&self, session: SessionId, mark: u64) -> bool {
+        if self.sent.load(Ordering::Acquire) == mark && self.open.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let known = lock(&self.known);
+        let moves =
+            |change: &Change| change.by != session && (change.names.moves || change.names.is_anything);
+        let is_moving = |(by, open): (&SessionId, &Open)| *by != session && (open.moves || open.is_anything);
+        self.has_forgotten(&known, mark) || since(&known, mark).any(moves) || known.by.iter().any(is_moving)
+    }
+
     /// Whether the statement may mean something else than it did when it was decided at that mark.
     pub fn may_have_moved(&self, mark: u64, statement: &Statement) -> bool {
         if self.sent.load(Ordering::Acquire) == mark && self.open.load(Ordering::Acquire) == 0 {
@@ -304,6 +330,9 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     Names {
         relations: Arc::new(relations),
         shown: Arc::new(shown),
+        defines: statement.effects.intersects(Effects::CREATE.with(Effects::ALTER)),
+        moves: statement.effects.contains(Effects::DROP)
+            || !leads.rows.is_empty() && leads.parents.is_empty(),
         is_anything: !is_clear || others().any(|name| name.name == "*"),
     }
 }

@@ -1,8 +1,8 @@
 //! What a person sees of a statement that waits for them is what the server gets.
 
-use linegate_tests::under::{Under, code, say, under};
+use linegate_tests::under::{Under, behind, code, query, say, under};
 use linegate_tests::wire::{bind, bind_formats, describe, execute, framed, parse_typed, sync};
-use linegate_tests::{RawClient, shop};
+use linegate_tests::{Options, RawClient, shop};
 use serde_json::Value;
 
 const CHANGES: &str = "UPDATE app.orders SET note = 'changed' WHERE id < $1::int";
@@ -221,4 +221,58 @@ fn what_cannot_be_shown_whole_waits_for_nobody() {
     ];
     assert_eq!(code(&say(&mut client, &valued)), "54000");
     assert_eq!(under.postgres.sql("SELECT count(*) FROM app.orders"), "1000");
+}
+
+const CODE_WAITS: &str = r#"
+@id("everything") permit (principal, action, resource);
+@id("code-waits") @approvers("oncall") forbid (
+    principal, action in [Action::"select", Action::"call", Action::"function-call", Action::"execute"], resource)
+when { context.opaque } unless { context.approved };
+"#;
+
+#[test]
+fn code_that_was_replaced_meanwhile_needs_another_approval() {
+    let options = Options {
+        policies: CODE_WAITS.to_owned(),
+        ..Options::default()
+    };
+    let more = "CREATE TABLE app.hits (n int); GRANT ALL ON app.hits TO app;
+        CREATE FUNCTION app.inner() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+        CREATE FUNCTION app.outer(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN app.inner(); END'";
+    let under = behind(options, more);
+    let mut client = under.client();
+    let replaced = "CREATE OR REPLACE FUNCTION app.inner() RETURNS int LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO app.hits VALUES (1); RETURN 1; END'";
+    let number = under.postgres.sql("SELECT 'app.outer'::regproc::oid");
+    let number: u32 = number.parse().expect("a number");
+    let call = framed(
+        b'F',
+        &[&number.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0, 0, 1, b'1', 0, 0]].concat(),
+    );
+    for (question, shown) in [
+        (query("SELECT app.outer(1)"), "SELECT app.outer(1)"),
+        (call, "-- which is app.outer"),
+    ] {
+        for is_replaced in [false, true] {
+            client.send_bytes(&question);
+            let hold = under.linegate.hold();
+            let text = hold["statement"].as_str().expect("a text");
+            assert!(text.contains(shown), "{text}");
+            if is_replaced {
+                under.postgres.sql(replaced);
+            }
+            let id = hold["id"].as_str().expect("an id");
+            under.linegate.cli(&["approve", id, "--as", "user:oncall"]).good();
+            let expected = if is_replaced { "42501" } else { "no error" };
+            assert_eq!(code(&client.read_to_ready()), expected, "{shown}");
+            assert_eq!(
+                under.postgres.sql("SELECT count(*) FROM app.hits"),
+                "0",
+                "{shown}"
+            );
+            under.postgres.sql(
+                "CREATE OR REPLACE FUNCTION app.inner() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
+            );
+        }
+    }
 }

@@ -91,7 +91,7 @@ pub(crate) async fn explain(global: &Global, args: &ExplainArgs) -> Result<u8, F
     let (verdict, reason, approvers) = match &decision.verdict {
         Verdict::Allow => ("allow", None, Vec::new()),
         Verdict::Deny(reason) => ("deny", Some(reason.public()), Vec::new()),
-        Verdict::Hold(terms) => ("hold", Some(terms.reason.clone()), terms.approvers.clone()),
+        Verdict::Hold(terms) => ("hold", Some(terms.reason.clone()), terms.groups()),
     };
     let steps: Vec<_> = found
         .steps

@@ -53,11 +53,15 @@ pub(crate) async fn list(global: &Global) -> Result<u8, Failure> {
             ("tables", "relations"),
             ("session set", "settings"),
             ("reason", "reason"),
-            ("may approve", "approvers"),
+            ("needs", "needs"),
         ] {
             let is_none = hold[field].as_array().is_none_or(Vec::is_empty);
             if !(is_none && field == "settings") {
-                text.push_str(&format!("  {label:<12}{}\n", chain_or_cell(&hold[field])));
+                let value = match field {
+                    "needs" => needs(&hold[field]),
+                    _ => chain_or_cell(&hold[field]),
+                };
+                text.push_str(&format!("  {label:<12}{value}\n"));
             }
         }
         for line in lines(&output::cell(&hold["statement"])) {
@@ -121,6 +125,16 @@ fn chain_or_cell(value: &Value) -> String {
             .join(" → "),
         _ => output::flat(&output::cell(value)),
     }
+}
+
+/// What each rule asks for: all of it.
+fn needs(value: &Value) -> String {
+    let parts = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|part| output::flat(&output::cell(part)))
+        .collect();
+    parts.join(" and ")
 }
 
 /// Approves once.

@@ -4,6 +4,7 @@
 //! the policy says, and never comes from the statement's own chain. The decision is on disk before a data plane hears it;
 //! a data plane that asks again after a lost connection hears the same decision again, for the same digest only.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use linegate_identity::{PrincipalKind, id::is_hold_id};
@@ -48,7 +49,7 @@ pub struct DenyRequest {
 /// What a decision led to.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Decision {
-    /// `approved`, `denied` or `waiting for N more`.
+    /// `approved`, `denied` or `waiting for N more of GROUPS`.
     pub state: String,
     /// The hold.
     pub id: String,
@@ -61,6 +62,10 @@ pub struct Decision {
 pub struct ShownHold {
     #[serde(flatten)]
     request: HoldRequest,
+    /// Groups whose members may approve.
+    approvers: Vec<String>,
+    /// What must be met, in words.
+    needs: Vec<String>,
     /// Who has approved so far.
     approvals: Vec<String>,
     /// Whether the data plane that asked is connected.
@@ -77,6 +82,8 @@ impl Control {
             .values()
             .filter(|hold| now < hold.request.expires_at)
             .map(|hold| ShownHold {
+                approvers: groups(hold),
+                needs: hold.request.assents.iter().map(ToString::to_string).collect(),
                 request: hold.request.clone(),
                 approvals: hold.approvals.clone(),
                 connected: hold.plane.is_some(),
@@ -193,13 +200,13 @@ impl Control {
             if hold.approvals.contains(&approver) {
                 return Err(Refusal::conflict(
                     format!("{approver} has already approved this"),
-                    "the quorum counts distinct people; another approver is needed",
+                    "a quorum counts distinct people; another approver is needed",
                 ));
             }
             let mut approvals = hold.approvals.clone();
             approvals.push(approver.clone());
-            let missing = (hold.request.quorum.max(1) as usize).saturating_sub(approvals.len());
-            let decided_by = (missing == 0).then(|| approvals.join(", "));
+            let missing = control.missing(&hold, &approvals)?;
+            let decided_by = missing.is_empty().then(|| approvals.join(", "));
             let (now, by) = (control.now(), decided_by.clone());
             let row = (id.clone(), approver.clone());
             let kept = control
@@ -208,6 +215,7 @@ impl Control {
             if !kept {
                 return Err(no_longer(&id, "over"));
             }
+            let missing = missing.join(" and ");
             tracing::info!(hold = id, approver, missing, "approved");
             let state = match decided_by {
                 Some(by) => {
@@ -218,7 +226,7 @@ impl Control {
                     if let Some(hold) = control.book().holds.get_mut(&id) {
                         hold.approvals.clone_from(&approvals);
                     }
-                    format!("waiting for {missing} more")
+                    format!("waiting for {missing}")
                 }
             };
             Ok(Decision {
@@ -301,21 +309,37 @@ impl Control {
                 "nobody approves their own chain",
                 format!(
                     "{name} is part of the chain that asked; another member of {} is needed",
-                    groups(hold)
+                    said_groups(hold)
                 ),
             ));
         }
-        if !person
-            .groups
-            .iter()
-            .any(|group| hold.request.approvers.contains(group))
-        {
+        let may_decide = groups(hold);
+        if !person.groups.iter().any(|group| may_decide.contains(group)) {
             return Err(Refusal::forbidden(
                 format!("{name} may not decide this"),
-                format!("it takes a member of {}", groups(hold)),
+                format!("it takes a member of {}", said_groups(hold)),
             ));
         }
         Ok(name)
+    }
+
+    /// What is still to be met when these have approved, by the groups that they are in now.
+    fn missing(&self, hold: &PendingHold, approvals: &[String]) -> Result<Vec<String>, Refusal> {
+        let people = approvals.iter();
+        let people: Vec<Vec<String>> = people
+            .map(|name| Ok(self.settings().principal(name, PrincipalKind::User)?.groups))
+            .collect::<Result<_, Refusal>>()?;
+        let agreed = || people.iter().map(Vec::as_slice);
+        let open = hold.request.assents.iter().filter_map(|assent| {
+            let count = assent.missing(agreed());
+            (count > 0).then(|| format!("{count} more of {}", assent.groups.join(", ")))
+        });
+        let open: Vec<String> = open.collect();
+        // A rule that names nobody is never met.
+        match hold.request.assents.is_empty() {
+            true => Ok(vec!["somebody whom no rule names".to_owned()]),
+            false => Ok(open),
+        }
     }
 
     /// Takes a decided hold off the list and tells the data plane that asked; one that is away hears it when it asks again.
@@ -335,8 +359,15 @@ impl Control {
     }
 }
 
-fn groups(hold: &PendingHold) -> String {
-    match hold.request.approvers.as_slice() {
+/// Groups whose members have a say.
+fn groups(hold: &PendingHold) -> Vec<String> {
+    let all = hold.request.assents.iter().flat_map(|assent| &assent.groups);
+    let all: BTreeSet<&String> = all.collect();
+    all.into_iter().cloned().collect()
+}
+
+fn said_groups(hold: &PendingHold) -> String {
+    match groups(hold).as_slice() {
         [] => "a group that the policy does not name".to_owned(),
         groups => groups.join(" or "),
     }
@@ -366,7 +397,12 @@ fn check(hold: &HoldRequest) -> Result<(), Refusal> {
         hold.settings.len(),
         hold.effects.len(),
         hold.relations.len(),
-        hold.approvers.len(),
+        hold.assents.len(),
+        hold.assents
+            .iter()
+            .map(|assent| assent.groups.len())
+            .max()
+            .unwrap_or(0),
     ];
     let is_digest = hold.digest.len() == 64 && hold.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fits = hold.statement.len() <= TEXT_BYTES_MAX

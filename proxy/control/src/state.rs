@@ -268,7 +268,7 @@ impl Store {
                 hold.chain.to_string(),
                 hold.target,
                 hold.reason,
-                hold.quorum,
+                hold.assents.iter().map(|assent| assent.count).max().unwrap_or(1),
                 sql(hold.asked_at.0),
                 sql(hold.expires_at.0)
             ])?;

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use linegate_identity::token::{self, Attenuation};
-use linegate_identity::{ActorChain, LeaseId, Scope, UnixMillis, hold_id};
+use linegate_identity::{ActorChain, Assent, LeaseId, Scope, UnixMillis, hold_id};
 use linegate_link::{HoldRequest, ToControl, ToData, decode, encode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -52,6 +52,7 @@ fn settings() -> Settings {
                     "user:migrate",
                 ],
             ),
+            group("security", &["user:security-1"]),
             group("writers", &["user:writer"]),
         ],
     }

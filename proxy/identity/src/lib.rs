@@ -6,6 +6,7 @@
 //! ([`scram`], [`md5`] for servers that still ask for it), a lease token ([`token`]) or a CI id-token ([`jwt`]). Tokens come as
 //! passwords or as OAuth does it ([`oauth`]); a client certificate ([`certificate`]) may be asked for besides, or stand alone.
 
+pub mod assent;
 pub mod certificate;
 pub mod chain;
 pub mod effects;
@@ -21,6 +22,7 @@ pub mod scram;
 pub mod tls;
 pub mod token;
 
+pub use assent::Assent;
 pub use certificate::{Certificate, CertificateError, NameTemplate, end_point};
 pub use chain::{ActorChain, ChainError, NameError, Principal, PrincipalKind, is_unprintable};
 pub use effects::Effects;

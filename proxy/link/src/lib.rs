@@ -4,7 +4,7 @@
 //! says [`ToControl::Hello`]; control answers with a whole [`ToData::Snapshot`] and then sends changes by version. Both
 //! sides may reconnect at any time: the first message after a reconnect restores everything.
 
-use linegate_identity::{ActorChain, LeaseGrant, LeaseId, UnixMillis};
+use linegate_identity::{ActorChain, Assent, LeaseGrant, LeaseId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 /// The longest line either side accepts.
@@ -133,10 +133,8 @@ pub struct HoldRequest {
     pub relations: Vec<String>,
     /// Why it waits: the policy's id and its annotation.
     pub reason: String,
-    /// Groups whose members may approve.
-    pub approvers: Vec<String>,
-    /// How many of them must.
-    pub quorum: u32,
+    /// What each of the rules that hold it asks for; all of it must be met.
+    pub assents: Vec<Assent>,
     /// BLAKE3 of exact bytes + parameters + settings + chain + target + epoch, hex.
     pub digest: String,
     /// When it was asked.

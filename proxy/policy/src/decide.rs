@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use cedar_policy::{Context, Entities, EntityUid, PolicyId};
-use linegate_identity::{Effects, Scope};
+use linegate_identity::{Assent, Effects, Scope};
 
 use crate::asking::Asking;
 use crate::budget::Budget;
@@ -405,19 +405,31 @@ impl Found {
     }
 }
 
-/// The union of the approvers and the largest quorum of the forbids that hold a statement.
+/// What the forbids that hold a statement ask for, each by itself: a wider one does not weaken a narrower one.
 fn terms(engine: &Engine, holding: &BTreeSet<PolicyId>) -> HoldTerms {
     let rules = || holding.iter().filter_map(|id| Some((id, engine.rule(id)?)));
-    let approvers: BTreeSet<String> = rules()
-        .flat_map(|(_, rule)| rule.approvers.iter().cloned())
+    let assent = |groups: &[String], count: u32| {
+        let groups: BTreeSet<String> = groups.iter().cloned().collect();
+        Assent {
+            groups: groups.into_iter().collect(),
+            count: count.max(1),
+        }
+    };
+    let all: BTreeSet<Assent> = rules()
+        .map(|(_, rule)| assent(&rule.approvers, rule.quorum))
         .collect();
+    // Of the same groups, the most is enough.
+    let is_less = |one: &&Assent| {
+        let more = |other: &Assent| other.groups == one.groups && other.count > one.count;
+        !all.iter().any(more)
+    };
+    let assents = all.iter().filter(is_less).cloned().collect();
     let reasons = rules().map(|(id, rule)| match &rule.reason {
         Some(reason) => format!("{id}: {reason}"),
         None => id.to_string(),
     });
     HoldTerms {
-        approvers: approvers.into_iter().collect(),
-        quorum: rules().map(|(_, rule)| rule.quorum).max().unwrap_or(1).max(1),
+        assents,
         reason: reasons.collect::<Vec<_>>().join("; "),
     }
 }

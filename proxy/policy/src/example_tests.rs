@@ -62,11 +62,17 @@ fn the_example_policies_decide_as_they_read() {
         (ci, "select", &["app.customers", "app.orders"], &[], "allow"),
         (ci, "insert", &[], &["app.orders"], "allow"),
         (ci, "delete", &["app.orders"], &["app.orders"], "allow"),
-        (ci, "!delete", &[], &["app.orders"], "hold 1 oncall"),
-        (ci, "!update", &[], &["app.orders"], "hold 1 oncall"),
+        (ci, "!delete", &[], &["app.orders"], "hold 1 of oncall"),
+        (ci, "!update", &[], &["app.orders"], "hold 1 of oncall"),
         (ci, "create", &[], &["app.invoices"], "allow"),
-        (ci, "drop", &[], &["app.orders"], "hold 1 oncall"),
-        (ci, "drop", &[], &["app.customers"], "hold 2 oncall,security"),
+        (ci, "drop", &[], &["app.orders"], "hold 1 of oncall"),
+        (
+            ci,
+            "drop",
+            &[],
+            &["app.customers"],
+            "hold 1 of oncall and 2 of oncall, security",
+        ),
         (ci, "transaction", &[], &[], "allow"),
         (ci, "prepared", &[], &[], "allow"),
         (ci, "set", &[], &[], "allow"),
@@ -98,8 +104,8 @@ fn the_example_policies_decide_as_they_read() {
         );
     }
     for (effect, fires_triggers, expected) in [
-        ("insert", true, "hold 1 oncall"),
-        ("copy-in", true, "hold 1 oncall"),
+        ("insert", true, "hold 1 of oncall"),
+        ("copy-in", true, "hold 1 of oncall"),
         ("insert", false, "allow"),
         ("select", true, "allow"),
     ] {
@@ -267,7 +273,7 @@ fn the_example_contractors_work_by_day() {
         assert!(until > now && until.0 - now.0 <= 60_000, "{until:?}");
     }
     let change = decided(&engine, &at(monday(8)), "insert", &[], &["app.orders"]);
-    assert_eq!(short(&change.verdict), "hold 1 oncall");
+    assert_eq!(short(&change.verdict), "hold 1 of oncall");
     let change = decided(&engine, &at(monday(4)), "insert", &[], &["app.orders"]);
     assert!(
         matches!(change.verdict, Verdict::Deny(_)),

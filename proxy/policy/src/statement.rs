@@ -95,6 +95,10 @@ pub struct Leads {
     pub owners: Vec<Name>,
     /// Something may go along with what it drops or changes: CASCADE.
     pub reshapes: bool,
+    /// The same text with RESTRICT in place of CASCADE, where nothing that the catalog knows goes along.
+    pub weaker: Option<String>,
+    /// It says CASCADE, nothing that the catalog knows goes along, and it has no such text.
+    pub takes_unseen: bool,
     /// Columns go or change their type: columns of the relation's row type do the same.
     pub recasts: bool,
     /// It tends whatever there is: VACUUM, ANALYZE, CLUSTER, REINDEX without a name.

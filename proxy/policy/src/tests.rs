@@ -112,12 +112,12 @@ pub(crate) fn verdict(engine: &Engine, subject: &Subject, statement: &Statement)
     decide(engine, subject, Some(&index()), &MaskScope::default(), statement).verdict
 }
 
-/// `allow`, `deny …`, `hold 2 oncall,security`.
+/// `allow`, `deny …`, `hold 2 of oncall, security`.
 pub(crate) fn short(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Allow => "allow".to_owned(),
         Verdict::Deny(reason) => format!("deny {reason}"),
-        Verdict::Hold(terms) => format!("hold {} {}", terms.quorum, terms.approvers.join(",")),
+        Verdict::Hold(terms) => format!("hold {}", terms.said()),
     }
 }
 
@@ -171,14 +171,24 @@ fn verdicts_on_the_head_principal() {
             &[],
             "deny linegate cannot read this statement",
         ),
-        ("drop", &[], &["app.orders"], "hold 1 oncall"),
-        ("drop", &[], &["app.customers"], "hold 2 oncall,security"),
-        ("drop", &[], &["app.people"], "hold 2 oncall,security"),
+        ("drop", &[], &["app.orders"], "hold 1 of oncall"),
+        (
+            "drop",
+            &[],
+            &["app.customers"],
+            "hold 1 of oncall and 2 of oncall, security",
+        ),
+        (
+            "drop",
+            &[],
+            &["app.people"],
+            "hold 1 of oncall and 2 of oncall, security",
+        ),
         (
             "drop",
             &[],
             &["app.orders", "customers"],
-            "hold 2 oncall,security",
+            "hold 1 of oncall and 2 of oncall, security",
         ),
         (
             "drop",
@@ -232,7 +242,7 @@ fn a_hold_names_the_policies_that_asked_for_it() {
     assert_eq!(decision.labels, ["cards", "pii"]);
     assert_eq!(
         decision.summary(),
-        "hold for 2 of oncall, security (drops: drops wait; pii-drops); does drop; writes app.customers; \
+        "hold for 1 of oncall and 2 of oncall, security (drops: drops wait; pii-drops); does drop; writes app.customers; \
          labels cards, pii; by drops, pii-drops"
     );
 }
@@ -255,7 +265,7 @@ fn a_hold_is_offered_only_if_approvals_suffice() {
     let truncate = statement("truncate", &[], &["app.orders"]);
     assert_eq!(
         short(&verdict(&engine, &subject(&engine, "user:dev"), &truncate)),
-        "hold 1 oncall"
+        "hold 1 of oncall"
     );
     assert_eq!(
         short(&verdict(&engine, &subject(&engine, "user:dev > tool"), &truncate)),

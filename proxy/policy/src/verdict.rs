@@ -3,9 +3,10 @@
 //! `public`, `hint` and `sqlstate` go to the client and name relations, effects and policies, never a literal.
 //! Source of the codes: PostgreSQL manual, "PostgreSQL Error Codes".
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use linegate_identity::{Effects, UnixMillis};
+use linegate_identity::{Assent, Effects, UnixMillis};
 
 use crate::budget::{Budget, Exhausted};
 use crate::statement::{Name, Statement};
@@ -27,12 +28,24 @@ pub enum Verdict {
 /// Who may lift a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoldTerms {
-    /// Groups whose members may approve, sorted.
-    pub approvers: Vec<String>,
-    /// How many of them must.
-    pub quorum: u32,
+    /// What each of the rules that hold it asks for, sorted: all of it must be met. One person may count for several.
+    pub assents: Vec<Assent>,
     /// Why it waits: policy ids and the operator's words.
     pub reason: String,
+}
+
+impl HoldTerms {
+    /// `1 of oncall and 2 of dba, security`.
+    pub fn said(&self) -> String {
+        let said: Vec<String> = self.assents.iter().map(ToString::to_string).collect();
+        said.join(" and ")
+    }
+
+    /// Groups whose members have a say, sorted.
+    pub fn groups(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.assents.iter().flat_map(|assent| &assent.groups).collect();
+        all.into_iter().cloned().collect()
+    }
 }
 
 /// Why a statement is refused.
@@ -370,12 +383,7 @@ impl Decision {
             Verdict::Allow => "allow".to_owned(),
             Verdict::Deny(reason) => format!("deny ({reason})"),
             Verdict::Hold(terms) => {
-                format!(
-                    "hold for {} of {} ({})",
-                    terms.quorum,
-                    terms.approvers.join(", "),
-                    terms.reason
-                )
+                format!("hold for {} ({})", terms.said(), terms.reason)
             }
         };
         let names = |names: &[Name]| names.iter().map(name_shown).collect::<Vec<_>>().join(", ");
@@ -412,7 +420,10 @@ impl Decision {
         let verdict = match &self.verdict {
             Verdict::Allow => 0,
             Verdict::Deny(_) => 2 * NAME_CHARS_MAX,
-            Verdict::Hold(terms) => texts(&terms.approvers) + terms.reason.len(),
+            Verdict::Hold(terms) => {
+                let groups = terms.assents.iter().map(|assent| texts(&assent.groups));
+                groups.sum::<usize>() + terms.reason.len()
+            }
         };
         let statement = &self.statement;
         verdict

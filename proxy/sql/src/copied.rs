@@ -1,5 +1,5 @@
 //! COPY … TO STDOUT: how its rows are written, and the query that describes them.
-//! Source: PostgreSQL manual, "COPY"; `copy.c` (ProcessCopyOptions), `copyto.c`; `scan.l` for what a token is.
+//! Source: PostgreSQL manual, "COPY"; `copy.c` (ProcessCopyOptions), `copyto.c`.
 //!
 //! Options are an allow-list: one that is not known, has an odd value or stands twice makes the rows unreadable, and a COPY
 //! of labelled columns refused. In text a value may look like the null string, so that only a few null strings are taken.
@@ -10,6 +10,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse;
+use crate::tokens::{comment, dollars, is_word, string};
 use crate::walk::names;
 
 /// Null strings of the text format. No value is written like the first; the others tell no more than that a value may be one of
@@ -275,52 +276,6 @@ fn between_parentheses(text: &str) -> Option<&str> {
         }
     }
     None
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
-
-/// Bytes of the comment that begins here, others within it included.
-fn comment(bytes: &[u8]) -> Option<usize> {
-    let (mut at, mut depth) = (0, 0_usize);
-    loop {
-        match bytes.get(at..)? {
-            [b'/', b'*', ..] => (at, depth) = (at + 2, depth + 1),
-            [b'*', b'/', ..] => (at, depth) = (at + 2, depth - 1),
-            [_, ..] => at += 1,
-            [] => return None,
-        }
-        if depth == 0 {
-            return Some(at);
-        }
-    }
-}
-
-/// Bytes of the string or quoted name that begins here.
-fn string(bytes: &[u8], has_escapes: bool) -> Option<usize> {
-    let quote = *bytes.first()?;
-    let mut at = 1;
-    loop {
-        match bytes.get(at..)? {
-            [b'\\', _, ..] if has_escapes => at += 2,
-            [one, two, ..] if *one == quote && *two == quote => at += 2,
-            [one, ..] if *one == quote => return Some(at + 1),
-            [_, ..] => at += 1,
-            [] => return None,
-        }
-    }
-}
-
-/// Bytes of the dollar-quoted string that begins here, or of the dollar sign.
-fn dollars(bytes: &[u8]) -> Option<usize> {
-    let end = 1 + bytes[1..].iter().position(|byte| !is_word(*byte))?;
-    if bytes.get(end) != Some(&b'$') || bytes[1].is_ascii_digit() {
-        return Some(1);
-    }
-    let (tag, body) = bytes.split_at(end + 1);
-    let close = body.windows(tag.len()).position(|window| window == tag)?;
-    Some(tag.len() + close + tag.len())
 }
 
 #[cfg(test)]

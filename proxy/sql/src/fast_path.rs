@@ -42,6 +42,12 @@ pub fn text(function: u32) -> String {
     format!("{WORD}{function}")
 }
 
+/// The function's number, if a text stands for a FunctionCall.
+pub fn number(text: &[u8]) -> Option<u32> {
+    let number = std::str::from_utf8(text).ok()?.strip_prefix(WORD)?;
+    number.parse().ok()
+}
+
 /// What a FunctionCall would do, if the text stands for one.
 pub(crate) fn read(text: &str) -> Option<Statement> {
     let number = text.strip_prefix(WORD)?;

@@ -11,6 +11,7 @@
 //! - `lineage` follows labelled values through a text, with the catalog at hand; `reactions` adds what the server does
 //!   besides, when rows change.
 //! - `catalog` reads a database's relations for the mask planner.
+//! - `redirects` tells what later statements come to do by definitions; `restricted` says RESTRICT for CASCADE; `tokens` finds words.
 //! - `fast_path` is a FunctionCall message as a text.
 
 mod bounded;
@@ -26,7 +27,9 @@ mod placed;
 mod reactions;
 mod recoded;
 mod redirects;
+mod restricted;
 mod scope;
+mod tokens;
 mod walk;
 
 use std::fmt;
@@ -166,6 +169,7 @@ fn read_parsed(
         1 => statements.first().and_then(output::columns),
         _ => None,
     };
+    let takes_children = walker.takes_children;
     let mut statement = walker.finish();
     statement.count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
     statement.output = output;
@@ -184,6 +188,10 @@ fn read_parsed(
     statement.carries_secret |= !statement.opaque.is_empty() && mentions_secret(text.as_bytes());
     if let Some(index) = index {
         reactions::add(&mut statement, index);
+    }
+    if index.is_some() && !takes_children && restricted::takes_nothing(statements, &statement.writes) {
+        statement.leads.weaker = restricted::weaker(text, statements);
+        statement.leads.takes_unseen = statement.leads.weaker.is_none();
     }
     if let Some(code) = code {
         recoded::add(&mut statement, code, index);

@@ -94,6 +94,32 @@ fn truncate_empties_what_points_at_it() {
 }
 
 #[test]
+fn where_nothing_goes_along_cascade_may_be_restrict() {
+    let weaker = |text: &str| known(text).leads.weaker;
+    for text in [
+        "DROP TABLE app.orders CASCADE",
+        "TRUNCATE app.orders CASCADE",
+        "ALTER TABLE app.lines DROP COLUMN title CASCADE",
+        "DROP SCHEMA app CASCADE",
+        "DROP TABLE app.all_parts CASCADE",
+        "DROP VIEW app.shown CASCADE; DROP TABLE app.lines CASCADE",
+    ] {
+        assert_eq!(weaker(text), None, "{text}");
+    }
+    for (text, expected) in [
+        ("DROP VIEW app.shown CASCADE", "DROP VIEW app.shown RESTRICT"),
+        (
+            "TRUNCATE app.orders, app.lines CASCADE",
+            "TRUNCATE app.orders, app.lines RESTRICT",
+        ),
+        ("DROP SCHEMA empty CASCADE", "DROP SCHEMA empty RESTRICT"),
+        ("DROP TYPE app.kind CASCADE", "DROP TYPE app.kind RESTRICT"),
+    ] {
+        assert_eq!(weaker(text).as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn keys_to_partitions_count_for_the_whole_table() {
     assert_eq!(
         written("DELETE FROM app.all_parts WHERE id = 1"),

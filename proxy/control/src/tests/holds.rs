@@ -20,8 +20,10 @@ fn hold(seed: u8, quorum: u32, expires_at: u64) -> HoldRequest {
         effects: vec!["drop".into()],
         relations: vec!["app.orders".into()],
         reason: "destructive".into(),
-        approvers: vec!["oncall".into()],
-        quorum,
+        assents: vec![Assent {
+            groups: vec!["oncall".into()],
+            count: quorum,
+        }],
         digest: format!("{seed:02x}").repeat(32),
         asked_at: UnixMillis(START),
         expires_at: UnixMillis(expires_at),
@@ -140,7 +142,10 @@ async fn a_quorum_counts_distinct_people_over_a_restart() {
     ask(&house, &mut plane, &hold).await;
     let path = format!("/v1/holds/{}/approve", hold.id);
     let one = post(dir, &path, json!({"as": "user:oncall-1"})).await;
-    assert_eq!((one.0, &one.1["state"]), (200, &json!("waiting for 1 more")));
+    assert_eq!(
+        (one.0, &one.1["state"]),
+        (200, &json!("waiting for 1 more of oncall"))
+    );
     assert_eq!(
         post(dir, &path, json!({"as": "oncall-1"})).await.0,
         409,
@@ -175,6 +180,44 @@ async fn a_quorum_counts_distinct_people_over_a_restart() {
         !text.windows(17).any(|bytes| bytes == b"DROP TABLE orders"),
         "statements are not stored"
     );
+}
+
+#[tokio::test]
+async fn each_rule_that_holds_a_statement_must_be_met() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let house = House::open(dir, settings());
+    let mut plane = DataPlane::dial(dir).await;
+    plane.next().await;
+    let mut hold = hold(8, 1, START + 60_000);
+    hold.assents.push(Assent {
+        groups: vec!["security".into()],
+        count: 1,
+    });
+    ask(&house, &mut plane, &hold).await;
+    let shown = get(dir, "/v1/holds").await["holds"][0].clone();
+    assert_eq!(
+        (&shown["approvers"], &shown["needs"]),
+        (
+            &json!(["oncall", "security"]),
+            &json!(["1 of oncall", "1 of security"])
+        )
+    );
+    let path = format!("/v1/holds/{}/approve", hold.id);
+    let both_of_one = ["user:oncall-1", "user:oncall-2"];
+    for name in both_of_one {
+        let one = post(dir, &path, json!({ "as": name })).await;
+        assert_eq!(
+            (one.0, &one.1["state"]),
+            (200, &json!("waiting for 1 more of security"))
+        );
+    }
+    let last = post(dir, &path, json!({"as": "user:security-1"})).await;
+    assert_eq!((last.0, &last.1["state"]), (200, &json!("approved")));
+    let ToData::HoldDecided { approved: true, .. } = plane.next().await else {
+        panic!("an approval")
+    };
+    drop(house);
 }
 
 #[tokio::test]

@@ -249,6 +249,11 @@ impl LabelIndex {
         all
     }
 
+    /// Whether a relation has columns, keys or expressions of another, or of what is made of that.
+    pub fn is_made_with(&self, relation: u32, other: u32) -> bool {
+        self.along.with(u64::from(other)).contains(&relation)
+    }
+
     /// Relations that have something of a relation's rows: of its row type, or of what is made of that.
     pub fn holding_rows_of(&self, oid: u32) -> Vec<u32> {
         self.along.holding(u64::from(oid))
@@ -290,6 +295,13 @@ impl LabelIndex {
         const FUNCTIONS: u64 = 1255; // pg_proc
         let mut named = self.along.named(name);
         named.any(|(schema, object)| object >> 32 == FUNCTIONS && schema != "pg_catalog")
+    }
+
+    /// The function of that number, where somebody defined it.
+    pub fn function(&self, oid: u32) -> Option<Name> {
+        const FUNCTIONS: u64 = 1255; // pg_proc
+        let mut parts = self.along.parts((FUNCTIONS << 32) + u64::from(oid));
+        parts.next().map(|(schema, name)| named(schema, name))
     }
 
     /// Relations that such an object is part of, or that have columns of it or something else that depends on it.

@@ -159,7 +159,7 @@ fn a_held_statement_keeps_its_budget_and_a_refused_one_has_none() {
         decide(&engine, &ci, Some(&index()), &MaskScope::default(), &statement)
     };
     let held = decided("delete");
-    assert_eq!(short(&held.verdict), "hold 2 oncall");
+    assert_eq!(short(&held.verdict), "hold 2 of oncall");
     assert_eq!(
         held.budget.rules().count(),
         1,

@@ -48,8 +48,10 @@ SELECT DISTINCT d.classid, d.objid, d.refclassid, d.refobjid
    AND d.refclassid NOT IN ('pg_catalog.pg_namespace'::pg_catalog.regclass, 'pg_catalog.pg_extension'::pg_catalog.regclass,
                             'pg_catalog.pg_publication'::pg_catalog.regclass)
    AND CASE d.refclassid
-       WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.deptype = 'n' AND d.classid NOT IN (
-            'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass)
+       WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.deptype = 'n'
+        AND d.classid <> 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+        AND NOT (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                 AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = d.objid AND h.inhparent = d.refobjid))
         AND NOT (d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
                  AND EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid = d.objid AND k.contype = 'f'))
         AND NOT (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass

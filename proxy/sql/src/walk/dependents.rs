@@ -97,6 +97,9 @@ impl<'a> Walker<'a> {
         };
         // What happens to a parent happens to its children.
         let mut seen = with_children(&dropped, index);
+        let named = dropped.iter().flat_map(|name| index.known(name));
+        let named: BTreeSet<u32> = named.map(|known| known.oid).collect();
+        self.takes_children |= seen.len() > named.len();
         let mut work: Vec<u32> = seen.iter().copied().collect();
         while let Some(oid) = work.pop() {
             let objects = index.objects_with(oid);
@@ -109,10 +112,17 @@ impl<'a> Walker<'a> {
                     continue;
                 };
                 self.found.writes.push(name_of(known));
-                // A table that loses a foreign key stays.
-                if matches!(known.kind, b'v' | b'm') {
+                // A table that loses a foreign key or a rule stays as it is. One that is made of what goes, or with it, loses a
+                // column or goes whole, and so do its children.
+                if matches!(known.kind, b'v' | b'm') || index.is_made_with(dependent, oid) {
                     self.does(Effects::DROP);
                     work.push(dependent);
+                    let children = index.children_of(dependent);
+                    let children = children.into_iter().filter(|child| seen.insert(*child));
+                    for known in children.filter_map(|child| index.known_by_oid(child)) {
+                        self.found.writes.push(name_of(known));
+                        work.push(known.oid);
+                    }
                 }
             }
         }

@@ -52,6 +52,8 @@ pub(crate) struct Walker<'a> {
     work: Vec<Node<'a>>,
     depth: usize,
     nodes: usize,
+    /// CASCADE takes children along.
+    pub(crate) takes_children: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -66,6 +68,7 @@ impl<'a> Walker<'a> {
             work: Vec::new(),
             depth: 0,
             nodes: 0,
+            takes_children: false,
         }
     }
 

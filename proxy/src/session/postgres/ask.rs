@@ -9,15 +9,16 @@ mod extended;
 mod fast_path;
 mod refuse;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
-use codecs::postgres::{Limits, PostgresError, Step, frame};
+use codecs::postgres::{HEADER_BYTES, Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Verdict};
+use linegate_policy::{Decision, Statement, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
 use self::copied::described;
@@ -366,6 +367,7 @@ impl Asking {
         let _heeding = Heeding::of(&self.session);
         self.approved = None;
         let asked = self.decide(text).await.running(self.session.next_statement());
+        let whole = &*respelled(whole, text, &asked.text);
         let asked = match self.clear(asked, Protocol::Simple, &Bound::default()).await? {
             Ok(asked) => asked,
             Err(refusal) => {
@@ -435,13 +437,16 @@ impl Asking {
             return Ok(Ok(asked));
         };
         self.settle().await?;
+        session.look_again().await;
         let meant = session.meant_by(&asked.decision.statement);
+        let code = session.unlocked_version();
         if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, bound).await? {
             return Ok(Err(refusal));
         }
         // Policy or the time may have changed while it waited: what is refused now does not run. Nor does what its names
         // have come to mean since.
         let approved = asked;
+        session.look_again().await;
         let asked = session
             .asked(approved.text.clone(), approved.is_read, approved.types)
             .await;
@@ -451,6 +456,7 @@ impl Asking {
         let is_other = then != now
             || meant != session.meant_by(now)
             || changing.was_changed(approved.mark.get(), then)
+            || runs_code(then) && code != session.unlocked_version()
             || !names::runs_the_same(&approved, &asked);
         let refusal = match &asked.decision.verdict {
             Verdict::Deny(reason) => Some(Refusal::of(reason)),
@@ -475,7 +481,7 @@ impl Asking {
     }
 
     async fn decide(&self, text: &[u8]) -> Rc<Asked> {
-        self.session.asked(Rc::from(text), true, Types::default()).await
+        self.session.asked_first(text, Types::default()).await
     }
 
     /// What an allowed statement leaves behind in the session.
@@ -594,6 +600,23 @@ impl Asking {
         self.session.core.counters.client_faults.one();
         Ended::violation(error)
     }
+}
+
+/// A message with `asked` in place of `text`, which is a part of it.
+fn respelled<'m>(whole: &'m [u8], text: &[u8], asked: &[u8]) -> Cow<'m, [u8]> {
+    if text == asked {
+        return Cow::Borrowed(whole);
+    }
+    let at = text.as_ptr().addr() - whole.as_ptr().addr();
+    let mut message = [&whole[..at], asked, &whole[at + text.len()..]].concat();
+    let bytes = (message.len() - 1) as u32; // all but its tag; a text is shorter than 1 GiB
+    message[1..HEADER_BYTES].copy_from_slice(&bytes.to_be_bytes());
+    Cow::Owned(message)
+}
+
+/// Whether a statement runs code that stands elsewhere: whoever approved it approved what that was.
+fn runs_code(statement: &Statement) -> bool {
+    !statement.opaque.is_empty() || statement.fires_triggers()
 }
 
 /// Charges what may run.

@@ -115,8 +115,11 @@ impl Spending {
         may_compute(asked) && unanswered() >= UNANSWERED_MAX
     }
 
-    /// Whether what computes with labelled columns may fail for size once more.
+    /// Whether there is time for what was cleared before, and what computes with labelled columns may fail for size once more.
     pub fn may_run(&self, asked: &Asked) -> Result<(), Refusal> {
+        let timed = asked.charges.as_ref().filter(|_| !only_ends(asked));
+        let time = timed.map_or(Ok(()), |charges| charges.charge_busy_ms(0, clock::now()));
+        time.map_err(refusal)?;
         let charges = asked.charges.as_ref().filter(|_| may_compute(asked));
         let room = charges.map_or(Ok(()), |charges| charges.may_be_oversized(clock::now()));
         room.map_err(refusal)
@@ -133,13 +136,12 @@ impl Spending {
         let Some(charges) = &asked.charges else {
             return Ok(());
         };
-        if asked.decision.effects == Effects::TRANSACTION {
-            return Ok(()); // else nobody could end a transaction on an empty budget
+        if only_ends(asked) {
+            return Ok(());
         }
         let now = clock::now();
         charges
             .charge_statements(u64::from(statement.count.max(1)), now)
-            .and_then(|()| charges.charge_busy_ms(0, now))
             .map_err(refusal)?;
         let effects = asked.effects();
         if charges.limits(BudgetKind::Changed) && effects.intersects(CHANGES.with(Effects::PREPARED)) {
@@ -209,7 +211,12 @@ impl Spending {
         if !charges.limits(BudgetKind::Seconds) {
             return;
         }
-        if session.pipeline.borrow().is_idle() {
+        let is_timed = |asked: &Rc<Asked>| {
+            let charges = asked.charges.as_ref();
+            charges.is_some_and(|charges| charges.limits(BudgetKind::Seconds))
+        };
+        // What is only parsed was charged to nobody: the time since then is not this statement's either.
+        if !session.pipeline.borrow().begun().any(is_timed) {
             self.busy_from.set(clock::now());
         }
         if !self.watched.replace(true) {
@@ -234,7 +241,12 @@ impl Spending {
 
     /// What a result's end costs. `Some` is said instead of the command tag, and the statement must be undone.
     pub fn completed(&self, session: &Session, payload: &[u8], asked: &Asked) -> Option<Vec<u8>> {
-        let charges = asked.charges.as_ref()?;
+        let Some(charges) = &asked.charges else {
+            if self.watched.get() {
+                self.busy_from.set(clock::now()); // its time is nobody's
+            }
+            return None;
+        };
         self.stopped.borrow_mut().take();
         self.passed(asked);
         if !charges.limits(BudgetKind::Changed) {
@@ -413,6 +425,11 @@ fn count(taken: &[u8], rows_max: u64, bytes_max: u64) -> (u64, u64, usize) {
         at = end;
     }
     (rows, at as u64, at)
+}
+
+/// Whether it is about transactions only: else nobody could end one on an empty budget.
+fn only_ends(asked: &Asked) -> bool {
+    asked.decision.effects == Effects::TRANSACTION
 }
 
 /// Whether it computes with labelled columns, or may do so by a name, and failures for size are counted.

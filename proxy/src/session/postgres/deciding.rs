@@ -3,6 +3,7 @@
 //! policies and catalog of one moment → `policy_service` → again, while another session changes what the text names.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use linegate_identity::Effects;
 use linegate_policy::{Budget, Decision, Reason, Statement, Verdict, parameter_bit};
 
 use super::asked::Asked;
-use super::fresh::{Code, OF_ROWS};
+use super::fresh::{Code, OF_ROWS, OF_SHAPES};
 use super::{CATALOG_POLL, CATALOG_WAIT, Decided, Session, lexing};
 use crate::clock;
 use crate::policy_service::Standing;
@@ -137,6 +138,7 @@ impl Session {
                             is_read: false,
                             standing: self.standing.borrow().clone(),
                             mark,
+                            weaker: None,
                         };
                     }
                 }
@@ -184,6 +186,7 @@ impl Session {
                     self.next_catalog_view(change).await;
                     continue;
                 }
+                let weaker = self.weaker(statement);
                 let decision = if is_moving {
                     Arc::new(refused(Reason::NamesMoving)) // nobody knows what its names will mean
                 } else if is_hidden {
@@ -201,9 +204,19 @@ impl Session {
                     is_read,
                     standing,
                     mark,
+                    weaker,
                 };
             }
         }
+    }
+
+    /// A statement with CASCADE as it is asked of the server where policies forbid by relation or schema and nothing that is
+    /// known goes along. Whatever comes to depend on it, or is not known to, then stays.
+    fn weaker(&self, statement: &Statement) -> Option<Rc<[u8]>> {
+        let weaker = statement.leads.weaker.as_ref()?;
+        let judged = self.standing.borrow().subject.judged_by_relation();
+        let is_limited = self.relies_on_catalog() && judged.intersects(OF_SHAPES.with(OF_ROWS));
+        is_limited.then(|| Rc::from(weaker.as_bytes()))
     }
 
     /// Whether the open transaction has had a statement change or show other rows than the catalog says.

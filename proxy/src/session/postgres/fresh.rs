@@ -18,7 +18,7 @@ use linegate_policy::{Name, PlanRefusal, Statement, Verdict, keeps_clear_relatio
 mod made;
 mod reach;
 
-pub use made::{Clarity, Code, Fresh, OF_ROWS};
+pub use made::{Clarity, Code, Fresh, OF_ROWS, OF_SHAPES};
 
 use super::asked::Asked;
 use super::deciding::Types;
@@ -92,6 +92,10 @@ impl Session {
                 .any(|does| does.triggers || does.calls)
         };
         let locks = |name: &Name| latest.as_ref().is_some_and(|view| view.labels.locks_rows(name));
+        let changing = &self.catalog.changing;
+        self.fresh.keep_own(changing.sent(), |mark| {
+            changing.are_names_moved_by_others(self.id, mark)
+        });
         let status = self.pipeline.borrow().status();
         let in_block = is_certain && status == TransactionStatus::InTransaction;
         self.fresh
@@ -150,9 +154,17 @@ impl Session {
         }
     }
 
+    /// Looks at the server's catalogs anew, where verdicts rely on them.
+    pub async fn look_again(&self) {
+        if self.relies_on_catalog() && !self.confirm_catalog().await {
+            self.catalog.mark_stale();
+            self.wish_catalog();
+        }
+    }
+
     /// What the server's catalogs said of themselves when they were last looked at, as far as others can change it for a query
     /// whose relations are locked: what is part of what, views, functions, row policies and schemas.
-    fn unlocked_version(&self) -> Option<String> {
+    pub fn unlocked_version(&self) -> Option<String> {
         let view = self.catalog.latest()?;
         let version = view.version.as_deref()?;
         let parts = version.split(' ').filter(|part| part.starts_with(UNLOCKED));

@@ -9,10 +9,11 @@ use std::time::Duration;
 use codecs::postgres::backend::TransactionStatus;
 use codecs::postgres::build::backend as say;
 use linegate_config::HoldInTransaction;
-use linegate_identity::UnixMillis;
+use linegate_identity::{Effects, UnixMillis};
 use linegate_link::{HoldRequest, ToControl};
 use linegate_policy::{HoldTerms, Reason, Verdict};
 use linegate_recording::Entry;
+use linegate_sql::fast_path;
 
 use super::ask::Asking;
 use super::asked::Asked;
@@ -144,7 +145,7 @@ pub(super) async fn wait(asking: &mut Asking, asked: &Asked, bound: &Bound<'_>) 
             Entry::Hold {
                 hold: hold.id.clone(),
                 statement: asked.number,
-                approvers: hold.approvers.clone(),
+                approvers: terms.groups(),
                 digest: hold.digest.clone(),
                 expires_at: hold.expires_at.0,
             },
@@ -178,15 +179,14 @@ fn request(session: &Session, asked: &Asked, terms: &HoldTerms, bound: &Bound<'_
         lease: session.lease.id.clone(),
         chain: session.lease.chain.clone(),
         target: session.target.config.name.clone(),
-        statement: with_what_runs(asked),
+        statement: with_what_runs(session, asked),
         parameters: parameters.into_iter().map(|shown| shown.value).collect(),
         parameter_types,
         settings: session.lexing.changed(),
         effects: asked.effects().names().map(str::to_owned).collect(),
         relations: relations.into_iter().collect(),
         reason: terms.reason.clone(),
-        approvers: terms.approvers.clone(),
-        quorum: terms.quorum,
+        assents: terms.assents.clone(),
         digest: digest(session, asked, bound, types.as_deref()),
         asked_at: now,
         expires_at,
@@ -194,9 +194,15 @@ fn request(session: &Session, asked: &Asked, terms: &HoldTerms, bound: &Bound<'_
 }
 
 /// The statement and, where it only names what it runs, that as well.
-fn with_what_runs(asked: &Asked) -> String {
+fn with_what_runs(session: &Session, asked: &Asked) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut said = text(&asked.text);
+    let number = asked.decision.statement.effects.contains(Effects::FUNCTION_CALL);
+    let number = fast_path::number(&asked.text).filter(|_| number);
+    let view = session.catalog.latest();
+    if let Some(function) = number.and_then(|number| view?.labels.function(number)) {
+        said.push_str(&format!("\n-- which is {function}"));
+    }
     let Some(ran) = &asked.by_name else {
         return said;
     };
@@ -244,12 +250,8 @@ fn digest(session: &Session, asked: &Asked, bound: &Bound<'_>, types: Option<&[u
 async fn announce(session: &Session, hold: &HoldRequest) -> Result<(), Ended> {
     let mut bytes = Vec::new();
     let message = format!("linegate: this statement waits for an approval: {}", hold.id);
-    let detail = format!(
-        "{}; {} of {} must approve",
-        hold.reason,
-        hold.quorum,
-        hold.approvers.join(", ")
-    );
+    let assents: Vec<String> = hold.assents.iter().map(ToString::to_string).collect();
+    let detail = format!("{}; {} must approve", hold.reason, assents.join(" and "));
     let hint = format!("approve with: linegate approve {}", hold.id);
     say::notice_response(
         &mut bytes,

@@ -194,6 +194,8 @@ pub struct Decided {
     pub standing: Arc<Standing>,
     /// How many changes of shapes had been sent by then.
     pub mark: u64,
+    /// What is to be asked of the server instead.
+    pub weaker: Option<Rc<[u8]>>,
 }
 
 /// What the two loops, the hold and the core's events share.

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use linegate_identity::Effects;
 use linegate_policy::{Decision, Named, Reason, Statement, Verdict};
 
-use super::Session;
 use super::asked::{Asked, looks_up};
 use super::deciding::{Types, moves_path};
+use super::{Decided, Session};
 use crate::rarely::Rarely;
 use crate::rt::sync::Soon;
 
@@ -516,6 +516,19 @@ impl Session {
     /// way than it would be read here.
     pub async fn asked(&self, text: Rc<[u8]>, may_read: bool, types: Types) -> Rc<Asked> {
         let decided = self.decide_known(&text, may_read, types).await;
+        self.asked_as(text, decided, types).await
+    }
+
+    /// A text that the server does not have yet, as it is decided now: where another one may stand for it, that one.
+    pub async fn asked_first(&self, text: &[u8], types: Types) -> Rc<Asked> {
+        let decided = self.decide_known(text, true, types).await;
+        match decided.weaker.clone() {
+            Some(weaker) => self.asked(weaker, true, types).await,
+            None => self.asked_as(Rc::from(text), decided, types).await,
+        }
+    }
+
+    async fn asked_as(&self, text: Rc<[u8]>, decided: Decided, types: Types) -> Rc<Asked> {
         let runs_by_name = !matches!(runs(&decided.decision.statement), Runs::Nothing);
         let ran = match runs_by_name {
             true => Box::pin(self.ran(&decided.decision)).await,

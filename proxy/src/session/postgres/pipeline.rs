@@ -354,6 +354,17 @@ impl Pipeline {
             })
     }
 
+    /// What was bound or sent to run, and is not answered.
+    pub fn begun(&self) -> impl Iterator<Item = &Rc<Asked>> {
+        self.queue.iter().filter_map(|expect| match expect {
+            Expect::Query { asked }
+            | Expect::Bind { asked, .. }
+            | Expect::Execute { asked, .. }
+            | Expect::FunctionCall { asked, .. } => Some(asked),
+            _ => None,
+        })
+    }
+
     /// Takes a whole message from the server, by tag, and says what becomes of it. `status` is ReadyForQuery's.
     pub fn answer(&mut self, message: u8, status: Option<TransactionStatus>) -> Result<Answer, OutOfTurn> {
         if matches!(

@@ -12,7 +12,7 @@ use linegate_policy::{Named, Statement, Verdict};
 use linegate_recording::{Entry, Protocol};
 
 use super::counted::limits_changes;
-use super::{Asking, names_moving};
+use super::{Asking, names_moving, respelled};
 use crate::session::postgres::Ended;
 use crate::session::postgres::asked::Asked;
 use crate::session::postgres::bound::Bound;
@@ -46,7 +46,8 @@ impl Asking {
             }
         }
         let _heeding = Heeding::of(&self.session);
-        let asked = self.session.asked(Rc::from(text), true, types).await;
+        let asked = self.session.asked_first(text, types).await;
+        let whole = &*respelled(whole, text, &asked.text);
         if let Some(refusal) = self.session.undecided.refusal() {
             self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
             return Ok(());

@@ -24,6 +24,8 @@ const MADE_MAX: usize = 256;
 const OWN_MAX: usize = 16_384;
 /// Names that mean other code; with more, any may.
 const CODE_MAX: usize = 4096;
+/// What drops something, or gives it another shape.
+pub const OF_SHAPES: Effects = Effects::DROP.with(Effects::ALTER);
 const OF_READS: Effects = Effects::SELECT.with(Effects::COPY_OUT);
 /// What changes rows, and so whatever that leads to.
 pub const OF_ROWS: Effects = Effects::INSERT
@@ -31,6 +33,8 @@ pub const OF_ROWS: Effects = Effects::INSERT
     .with(Effects::DELETE)
     .with(Effects::TRUNCATE)
     .with(Effects::COPY_IN);
+/// What may put something between others.
+const DEFINES: Effects = Effects::CREATE.with(Effects::ALTER);
 /// Of these, what takes rows along that refer to the changed ones. Rows that are new are referred to by none.
 const CASCADES: Effects = OF_ROWS.without(Effects::INSERT.with(Effects::COPY_IN));
 
@@ -74,6 +78,8 @@ pub struct Fresh {
     /// A statement that begins or ends a transaction is on its way.
     is_turning: Cell<bool>,
     led: RefCell<Rarely<Led>>,
+    /// How many changes of shapes had been sent when the first table was taken for its own.
+    own_since: Cell<u64>,
 }
 
 /// Where the open transaction has led names.
@@ -99,6 +105,8 @@ struct Led {
     locking: Names,
     /// Whatever it has made, replaced, renamed or moved, by all names that these have had.
     defined: Names,
+    /// It has made or altered anything.
+    has_defined: bool,
     /// Names whose use runs other code than the catalog shows.
     used: Names,
     /// Relations with which only changes do.
@@ -119,6 +127,7 @@ static NOWHERE: Led = Led {
     own: BTreeSet::new(),
     locking: Names::new(),
     defined: Names::new(),
+    has_defined: false,
     used: Names::new(),
     recoded: Names::new(),
     code: None,
@@ -151,6 +160,7 @@ impl Fresh {
         }
         let mut led = self.led.borrow_mut();
         let led = led.made();
+        led.has_defined |= is_unread || statement.effects.intersects(DEFINES) || !statement.opaque.is_empty();
         if is_unread {
             led.lead_anywhere();
         }
@@ -165,6 +175,19 @@ impl Fresh {
             }
             Clarity::Kept => {}
             Clarity::Made | Clarity::Lost => self.is_doubtful.set(true),
+        }
+    }
+
+    /// Tables are the transaction's own as long as no other session takes names away: those that are left may be others'.
+    /// `now`: changes sent so far.
+    pub fn keep_own(&self, now: u64, are_moved_since: impl FnOnce(u64) -> bool) {
+        let mut led = self.led.borrow_mut();
+        let has_own = led.get().is_some_and(|led| !led.own.is_empty());
+        if !has_own {
+            self.own_since.set(now);
+        } else if are_moved_since(self.own_since.get()) {
+            led.disown();
+            self.own_since.set(now);
         }
     }
 
@@ -219,15 +242,16 @@ impl Fresh {
         }
         let locks = effects.contains(Effects::LOCK);
         // Whatever goes along when something is dropped or takes another shape.
-        let of_shapes = judged.intersects(Effects::DROP.with(Effects::ALTER));
+        let of_shapes = judged.intersects(OF_SHAPES);
         let reshapes = of_shapes && statement.leads.reshapes;
-        let drops = effects.contains(Effects::DROP) || reshapes;
-        let defines = !statement.leads.changes.is_empty() || !statement.leads.owners.is_empty();
-        if reshapes && statement.count > 1 && defines {
-            return true; // what the text itself defines
+        if judged.intersects(OF_SHAPES.with(OF_ROWS)) && statement.leads.takes_unseen {
+            return true; // nobody knows what goes along, and RESTRICT cannot be said in its place
         }
-        if reshapes && !(led.shown.is_empty() && led.rows.is_empty()) {
-            return true; // CASCADE goes through whatever the transaction has put between
+        let drops = effects.contains(Effects::DROP) || reshapes;
+        // CASCADE goes through whatever the transaction, or the text itself, has put between.
+        let defines = led.has_defined || statement.count > 1 && statement.effects.intersects(DEFINES);
+        if reshapes && defines {
+            return true;
         }
         let own = beside(statement, &statement.leads.rows);
         let parents = match statement.count > 1 {
@@ -345,8 +369,7 @@ impl Rarely<Led> {
 impl Led {
     /// Notes views that come to lock rows, by themselves or by what they show, and whatever else may come to stand over these.
     fn lock(&mut self, statement: &Statement, locks: impl Fn(&Name) -> bool) {
-        let defines = Effects::CREATE.with(Effects::ALTER);
-        if !statement.effects.intersects(defines) {
+        if !statement.effects.intersects(DEFINES) {
             return;
         }
         let written = || statement.writes.iter().chain(&statement.leads.rows);

@@ -266,6 +266,30 @@ fn what_a_child_brings_along_is_met_through_its_parent() {
 }
 
 #[test]
+fn cascade_goes_through_whatever_the_open_transaction_has_put_between() {
+    let mut cascade = makes("a", Effects::DROP);
+    cascade.leads.reshapes = true;
+    let hides = |fresh: &Fresh, statement: &Statement| fresh.hides_rows(statement, OF_SHAPES, || None);
+    let fresh = Fresh::default();
+    fresh.sent(&makes("c", Effects::DROP), Clarity::Lost);
+    assert!(!hides(&fresh, &cascade), "nothing was put anywhere");
+    fresh.sent(&makes("v", Effects::CREATE), Clarity::Lost);
+    assert!(
+        hides(&fresh, &cascade),
+        "a view says nothing of what its query names by constants"
+    );
+    assert!(!hides(&fresh, &makes("a", Effects::DROP)), "nothing goes along");
+    fresh.ready(true, true);
+    assert!(!hides(&fresh, &cascade), "the catalog shows it");
+    let both = Statement {
+        count: 2,
+        effects: Effects::DROP.with(Effects::ALTER),
+        ..cascade
+    };
+    assert!(hides(&fresh, &both), "the text puts it there itself");
+}
+
+#[test]
 fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
     let of_a_schema = |name: &str| Name {
         schema: Some("s".to_owned()),
@@ -311,6 +335,18 @@ fn keys_between_tables_of_the_open_transaction_take_along_its_own_rows_only() {
         }
         fresh.sent(&key, Clarity::Lost);
         assert_eq!(fresh.hides(&update, || None), between.is_some(), "{between:?}");
+    }
+    // Another session may give names to others' once it has taken them away.
+    for are_moved in [false, true] {
+        let fresh = Fresh::default();
+        fresh.keep_own(3, |_| true);
+        fresh.sent(&made("b"), Clarity::Lost);
+        fresh.keep_own(4, |since| {
+            assert_eq!(since, 3);
+            are_moved
+        });
+        fresh.sent(&key, Clarity::Lost);
+        assert_eq!(fresh.hides(&update, || None), are_moved);
     }
     // What was sent outside of a block may be gone before anybody says so.
     let fresh = Fresh::default();
