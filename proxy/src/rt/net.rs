@@ -302,6 +302,19 @@ impl Reader {
     }
 }
 
+/// Bytes from one to another; what is written at once is shorter than 4 GiB.
+struct Part(Vec<u8>, u32, u32);
+
+// SAFETY: the pointer stays valid while the value lives: the vector's memory does not move when it does.
+unsafe impl IoBuf for Part {
+    fn read_ptr(&self) -> *const u8 {
+        self.0[self.1 as usize..self.2 as usize].as_ptr()
+    }
+    fn bytes_init(&self) -> usize {
+        (self.2 - self.1) as usize
+    }
+}
+
 /// The writing half.
 pub struct Writer(OwnedWriteHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 
@@ -328,18 +341,28 @@ impl Writer {
     }
 
     /// Writes the first `count` of `bytes`, which come back for reuse.
-    pub async fn write_part(&mut self, mut bytes: Vec<u8>, count: usize) -> (io::Result<()>, Vec<u8>) {
-        let mut done = 0;
-        while done < count {
-            let (written, back) = self.0.write(bytes.slice(done..count)).await;
-            bytes = back.into_inner();
-            match written {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), bytes),
-                Ok(sent) => done += sent,
-                Err(error) => return (Err(error), bytes),
+    pub fn write_part(
+        &mut self,
+        bytes: Vec<u8>,
+        count: usize,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
+        let is_too_long = u32::try_from(count).is_err();
+        let mut part = Part(bytes, 0, count as u32);
+        async move {
+            if is_too_long {
+                return (Err(io::ErrorKind::InvalidInput.into()), part.0);
             }
+            while part.1 < part.2 {
+                let (written, back) = self.0.write(part).await;
+                part = back;
+                match written {
+                    Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), part.0),
+                    Ok(sent) => part.1 += sent as u32,
+                    Err(error) => return (Err(error), part.0),
+                }
+            }
+            (Ok(()), part.0)
         }
-        (Ok(()), bytes)
     }
 
     /// Says that nothing more comes.

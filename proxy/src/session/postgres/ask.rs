@@ -173,17 +173,17 @@ impl Asking {
     }
 
     /// COPY data passes from the slab it came in, unless the statement it belonged to was refused.
-    async fn copy_data(&mut self, ingress: &mut Ingress, bytes: usize) -> Result<(), Ended> {
+    fn copy_data(&mut self, ingress: &mut Ingress, bytes: usize) -> Soon<'_, Result<(), Ended>> {
         if self.skipping || bytes == 0 {
             ingress.consume(bytes);
-            return Ok(());
+            return Soon::now(Ok(()));
         }
         self.out.extend_from_slice(&ingress.data()[..bytes]);
         ingress.consume(bytes);
         if self.out.len() >= GATHER_BYTES_MAX {
-            self.flush().await
+            Soon::later(self.flush())
         } else {
-            Ok(())
+            Soon::now(Ok(()))
         }
     }
 

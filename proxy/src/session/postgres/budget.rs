@@ -27,6 +27,7 @@ use super::asked::Asked;
 use super::hold::Refusal;
 use super::{Session, cancel};
 use crate::clock;
+use crate::rarely::Rarely;
 use crate::rt::{self, sync::Slot};
 
 /// Statements whose command tags count changed rows.
@@ -58,7 +59,7 @@ pub struct Spending {
     /// Rows that the open transaction changed.
     changes: RefCell<Changes>,
     /// What EXECUTE and FETCH are charged to.
-    prepared: RefCell<Prepared>,
+    prepared: RefCell<Rarely<Prepared>>,
     /// Look-ups whose values may be others each time.
     varied: Cell<u64>,
     /// The statement that ran last was refused after it ran: it must be undone.
@@ -70,7 +71,7 @@ pub struct Spending {
     /// The server is being asked to stop.
     stopping: RefCell<Option<Slot<()>>>,
     /// What the client is told instead of the server's error, because linegate had it stop.
-    stopped: RefCell<Option<Exhausted>>,
+    stopped: RefCell<Option<Box<Exhausted>>>,
     /// Up to when the time of what runs was charged.
     busy_from: Cell<UnixMillis>,
     /// Somebody looks at the time of what runs.
@@ -98,11 +99,13 @@ impl Spending {
     /// Where a statement is charged; nothing for most.
     pub fn charges(&self, budget: &Budget, effects: Effects) -> Option<Rc<Charges>> {
         let prepared = self.prepared.borrow();
-        if !effects.contains(Effects::PREPARED) || prepared.budget.is_empty() {
+        let by_name = prepared.get().map(|prepared| &prepared.budget);
+        let by_name = by_name.filter(|by_name| effects.contains(Effects::PREPARED) && !by_name.is_empty());
+        let Some(by_name) = by_name else {
             return (!budget.is_empty()).then(|| Rc::new(self.meter.charges(budget)));
-        }
+        };
         let mut all = budget.clone();
-        all.join(&prepared.budget);
+        all.join(by_name);
         Some(Rc::new(self.meter.charges(&all)))
     }
 
@@ -178,8 +181,10 @@ impl Spending {
 
     /// Whether something that looks labelled columns up, or computes with them, can be run by a name.
     fn runs_what_counts(&self) -> bool {
-        let prepared = self.prepared.borrow();
-        !prepared.lookups.is_empty() || prepared.budget.limits(BudgetKind::Oversized)
+        let counts = |prepared: &Prepared| {
+            !prepared.lookups.is_empty() || prepared.budget.limits(BudgetKind::Oversized)
+        };
+        self.prepared.borrow().get().is_some_and(counts)
     }
 
     /// The server refuses what was asked, or the end of a transaction or series, with that SQLSTATE.
@@ -192,8 +197,13 @@ impl Spending {
         let own = own.and_then(|asked| asked.charges.as_ref());
         // A cursor that is held is run when its transaction ends.
         let ends = asked.is_none_or(|asked| asked.effects().intersects(BY_NAME));
-        let held = || self.meter.charges(&self.prepared.borrow().budget);
-        let held = own.is_none().then(|| Rc::new(held())).filter(|_| ends);
+        let held = || {
+            let prepared = self.prepared.borrow();
+            prepared
+                .get()
+                .map(|prepared| Rc::new(self.meter.charges(&prepared.budget)))
+        };
+        let held = own.is_none().then(held).flatten().filter(|_| ends);
         if let Some(charges) = own.or(held.as_ref()).filter(computes) {
             charges.note_oversized(clock::now());
             tracing::warn!(
@@ -281,7 +291,7 @@ impl Spending {
 
     /// The server's error in linegate's words, when linegate had it stop.
     pub fn words(&self, session: &Session, number: u64) -> Option<Vec<u8>> {
-        let refused = refusal(self.stopped.borrow_mut().take()?);
+        let refused = refusal(*self.stopped.borrow_mut().take()?);
         record(session, number, &refused);
         Some(error(&refused))
     }
@@ -341,7 +351,7 @@ async fn watch(session: Rc<Session>) {
         if let Err(used_up) = spending.busy(&charges)
             && spending.stopped.borrow().is_none()
         {
-            *spending.stopped.borrow_mut() = Some(used_up);
+            *spending.stopped.borrow_mut() = Some(Box::new(used_up));
             spending.stop(&session, number);
         }
     }

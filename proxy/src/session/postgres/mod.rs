@@ -144,8 +144,7 @@ pub struct FrontTurn<'a> {
 impl FrontTurn<'_> {
     /// Writes `bytes`, which come back empty.
     pub async fn write(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let taken = self.front.writer.borrow_mut().take();
-        let Some(mut writer) = taken else {
+        let Some(mut writer) = self.front.writer.take() else {
             return (Err(io::ErrorKind::NotConnected.into()), bytes);
         };
         let result = writer.write_vec(bytes).await;
@@ -159,8 +158,7 @@ impl FrontTurn<'_> {
         ingress: crate::slab::Ingress,
         range: std::ops::Range<usize>,
     ) -> (io::Result<()>, crate::slab::Ingress) {
-        let taken = self.front.writer.borrow_mut().take();
-        let Some(mut writer) = taken else {
+        let Some(mut writer) = self.front.writer.take() else {
             return (Err(io::ErrorKind::NotConnected.into()), ingress);
         };
         let result = writer.write_span(ingress, range).await;

@@ -35,6 +35,7 @@ impl Spending {
     /// The statement can be run again by a name.
     pub fn keep(&self, asked: &Asked) {
         let mut prepared = self.prepared.borrow_mut();
+        let prepared = prepared.made();
         prepared.budget.join(&asked.decision.budget);
         prepared.lookups.extend(lookups_of(asked));
         // A portal that FETCH goes on with has its parameters.
@@ -113,6 +114,8 @@ impl Spending {
     /// What a name may stand for: the one text that is known, or all that was prepared.
     fn behind(&self, asked: &Asked, is_by_name: bool) -> Prepared {
         let prepared = self.prepared.borrow();
+        let nothing = Prepared::default();
+        let prepared = prepared.get().unwrap_or(&nothing);
         match &asked.named {
             _ if !is_by_name => Prepared::default(),
             None => Prepared {
