@@ -10,7 +10,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse;
-use crate::tokens::{comment, dollars, is_word, string};
+use crate::tokens::{Token, tokens};
 use crate::walk::names;
 
 /// Null strings of the text format. No value is written like the first; the others tell no more than that a value may be one of
@@ -227,19 +227,11 @@ fn truth(value: Node<'_>) -> Option<bool> {
 
 /// What stands between the parentheses behind the first word, cut out by tokens. The text has parsed.
 fn between_parentheses(text: &str) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let (mut at, mut words, mut depth, mut start) = (0, 0, 0_usize, 0);
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        match rest {
-            [b'-', b'-', ..] => {
-                let line = rest.iter().position(|byte| b"\n\r".contains(byte));
-                at += line.unwrap_or(rest.len());
-            }
-            [b'/', b'*', ..] => at += comment(rest)?,
-            [b'\'', ..] | [b'"', ..] => at += string(rest, false)?,
-            [b'$', ..] => at += dollars(rest)?,
-            [b'(', ..] => {
+    let (mut words, mut depth, mut start) = (0, 0_usize, 0);
+    for token in tokens(text) {
+        match token? {
+            (_, Token::Word(_)) => words += usize::from(depth == 0),
+            (at, Token::Byte(b'(')) => {
                 if depth == 0 {
                     if words != 1 {
                         return None;
@@ -247,32 +239,14 @@ fn between_parentheses(text: &str) -> Option<&str> {
                     start = at + 1;
                 }
                 depth += 1;
-                at += 1;
             }
-            [b')', ..] => {
+            (at, Token::Byte(b')')) => {
                 depth = depth.checked_sub(1)?;
                 if depth == 0 {
                     return text.get(start..at);
                 }
-                at += 1;
             }
-            [byte, ..] if is_word(*byte) => {
-                let is_number = byte.is_ascii_digit();
-                let goes_on = |byte: &u8| is_word(*byte) || *byte == b'$' && !is_number;
-                let end = rest.iter().position(|byte| !goes_on(byte));
-                let word = &rest[..end.unwrap_or(rest.len())];
-                words += usize::from(depth == 0);
-                at += word.len();
-                if word.eq_ignore_ascii_case(b"e") && bytes.get(at) == Some(&b'\'') {
-                    at += string(&bytes[at..], true)?;
-                    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-                    let next = bytes[at..].iter().find(|byte| !is_space(byte));
-                    if matches!(next, Some(b'\'' | b'-' | b'/')) {
-                        return None; // behind a line break the string goes on, with its escapes
-                    }
-                }
-            }
-            _ => at += 1,
+            _ => {}
         }
     }
     None

@@ -179,7 +179,7 @@ mod tests {
             "ALTER TABLE cascade DROP COLUMN b CASCADE, DROP COLUMN c CASCADE"
         ));
         assert!(unseen(
-            "ALTER TABLE a DROP COLUMN b CASCADE, ALTER COLUMN c SET DEFAULT E'd'"
+            "ALTER TABLE a DROP COLUMN b CASCADE, ALTER COLUMN c SET DEFAULT E'd'\n'e'"
         ));
         assert!(!unseen("DROP TABLE a CASCADE") && !unseen("DROP TABLE a") && !unseen("SELECT 1"));
     }

@@ -1,41 +1,76 @@
 //! Where tokens of a text end that has parsed. Source: PostgreSQL's `scan.l`.
 
-/// Words outside of quotes, comments and parameters, each with where it begins. `None` where a string may go on behind it.
+/// What a token is to who looks for words and parentheses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token<'t> {
+    /// A bare word or a number.
+    Word(&'t str),
+    /// A string, a quoted name, a comment, the sign of a parameter.
+    Quoted,
+    /// Anything else, byte by byte.
+    Byte(u8),
+}
+
+/// The tokens of a text, each with where it begins. `None` ends them where that cannot be told.
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = Option<(usize, Token<'_>)>> {
+    let mut at = Some(0);
+    std::iter::from_fn(move || {
+        let start = at.filter(|start| *start < text.len())?;
+        let found = token(text, start);
+        at = found.map(|(_, end)| end);
+        Some(found.map(|(token, _)| (start, token)))
+    })
+}
+
+fn token(text: &str, at: usize) -> Option<(Token<'_>, usize)> {
+    let rest = &text.as_bytes()[at..];
+    let quoted = |bytes: usize| Some((Token::Quoted, at + bytes));
+    match rest {
+        [b'-', b'-', ..] => {
+            let line = rest.iter().position(|byte| b"\n\r".contains(byte));
+            quoted(line.unwrap_or(rest.len()))
+        }
+        [b'/', b'*', ..] => quoted(comment(rest)?),
+        [b'\'', ..] | [b'"', ..] => quoted(string(rest, false)?),
+        [b'$', ..] => quoted(dollars(rest)?),
+        [byte, ..] if is_word(*byte) => {
+            let is_number = byte.is_ascii_digit();
+            let goes_on = |byte: &u8| is_word(*byte) || *byte == b'$' && !is_number;
+            let bytes = rest.iter().position(|byte| !goes_on(byte)).unwrap_or(rest.len());
+            if rest[..bytes].eq_ignore_ascii_case(b"e") && rest.get(bytes) == Some(&b'\'') {
+                let bytes = bytes + string(&rest[bytes..], true)?;
+                let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+                let next = rest[bytes..].iter().find(|byte| !is_space(byte));
+                // Behind a line break the string goes on, with its escapes.
+                return match next {
+                    Some(b'\'' | b'-' | b'/') => None,
+                    _ => quoted(bytes),
+                };
+            }
+            Some((Token::Word(text.get(at..at + bytes)?), at + bytes))
+        }
+        [byte, ..] => Some((Token::Byte(*byte), at + 1)),
+        [] => None,
+    }
+}
+
+/// Bare words, each with where it begins.
 pub(crate) fn words(text: &str) -> Option<Vec<(usize, &str)>> {
-    let bytes = text.as_bytes();
-    let (mut at, mut words) = (0, Vec::new());
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        match rest {
-            [b'-', b'-', ..] => {
-                let line = rest.iter().position(|byte| b"\n\r".contains(byte));
-                at += line.unwrap_or(rest.len());
-            }
-            [b'/', b'*', ..] => at += comment(rest)?,
-            [b'\'', ..] | [b'"', ..] => at += string(rest, false)?,
-            [b'$', ..] => at += dollars(rest)?,
-            [byte, ..] if is_word(*byte) => {
-                let goes_on = |byte: &u8| is_word(*byte) || *byte == b'$';
-                let bytes_long = rest.iter().position(|byte| !goes_on(byte)).unwrap_or(rest.len());
-                let word = text.get(at..at + bytes_long)?;
-                at += bytes_long;
-                if bytes.get(at) == Some(&b'\'') {
-                    return None; // a string with escapes, bits or a national one
-                }
-                words.push((at - bytes_long, word));
-            }
-            _ => at += 1,
+    let mut words = Vec::new();
+    for token in tokens(text) {
+        if let (at, Token::Word(word)) = token? {
+            words.push((at, word));
         }
     }
     Some(words)
 }
 
-pub(crate) fn is_word(byte: u8) -> bool {
+fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
 /// Bytes of the comment that begins here, others within it included.
-pub(crate) fn comment(bytes: &[u8]) -> Option<usize> {
+fn comment(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut depth) = (0, 0_usize);
     loop {
         match bytes.get(at..)? {
@@ -51,7 +86,7 @@ pub(crate) fn comment(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Bytes of the string or quoted name that begins here.
-pub(crate) fn string(bytes: &[u8], has_escapes: bool) -> Option<usize> {
+fn string(bytes: &[u8], has_escapes: bool) -> Option<usize> {
     let quote = *bytes.first()?;
     let mut at = 1;
     loop {
@@ -66,8 +101,9 @@ pub(crate) fn string(bytes: &[u8], has_escapes: bool) -> Option<usize> {
 }
 
 /// Bytes of the dollar-quoted string that begins here, or of the dollar sign.
-pub(crate) fn dollars(bytes: &[u8]) -> Option<usize> {
-    let end = 1 + bytes[1..].iter().position(|byte| !is_word(*byte))?;
+fn dollars(bytes: &[u8]) -> Option<usize> {
+    let tag = bytes[1..].iter().position(|byte| !is_word(*byte));
+    let end = 1 + tag.unwrap_or(bytes.len() - 1);
     if bytes.get(end) != Some(&b'$') || bytes[1].is_ascii_digit() {
         return Some(1);
     }
@@ -96,8 +132,10 @@ mod tests {
                 Some(vec!["a", "h", "j"]),
             ),
             ("a $$b$$ $x$c $$ d$x$ e$f$1", Some(vec!["a", "e$f$1"])),
-            ("a'b'", None),
-            ("a E'b\\'c'", None),
+            ("n'b' c", Some(vec!["n", "c"])),
+            ("a E'b\\'c' d", Some(vec!["a", "d"])),
+            ("a E'b'\n'c'", None),
+            ("a 1$2", Some(vec!["a", "1", "2"])),
             ("é.b", Some(vec!["é", "b"])),
         ] {
             assert_eq!(found(text), expected, "{text}");

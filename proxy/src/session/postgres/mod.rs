@@ -180,6 +180,9 @@ impl FrontTurn<'_> {
     }
 }
 
+/// Mask plans by the names of portals.
+type Plans = HashMap<Rc<[u8]>, Rc<Plan>>;
+
 /// A text as it was decided.
 pub struct Decided {
     /// What was decided.
@@ -221,7 +224,7 @@ pub struct Session {
     /// What is owed.
     pub pipeline: RefCell<Pipeline>,
     /// Mask plans of portals, by name.
-    pub plans: RefCell<Rarely<HashMap<Rc<[u8]>, Rc<Plan>>>>,
+    pub plans: RefCell<Rarely<Plans>>,
     /// What becomes of the rows of the COPY that was described last.
     pub copies: RefCell<Option<Box<Kept>>>,
     /// Towards the client.
