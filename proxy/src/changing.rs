@@ -28,7 +28,7 @@ pub struct Names {
     relations: Arc<Relations>,
     /// What definitions come to show: dropping that takes them along.
     shown: Arc<Relations>,
-    /// They make or alter something, which whatever else is there may come to depend on.
+    /// They make or alter something, or may, which comes to depend on whatever is there.
     defines: bool,
     /// They take names away, so that these may come to be others'.
     moves: bool,
@@ -330,7 +330,9 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     Names {
         relations: Arc::new(relations),
         shown: Arc::new(shown),
-        defines: statement.effects.intersects(Effects::CREATE.with(Effects::ALTER)),
+        defines: statement.effects.intersects(Effects::CREATE.with(Effects::ALTER))
+            || !statement.opaque.is_empty()
+            || statement.effects.contains(Effects::UNREADABLE),
         moves: statement.effects.contains(Effects::DROP)
             || !leads.rows.is_empty() && leads.parents.is_empty(),
         is_anything: !is_clear || others().any(|name| name.name == "*"),
@@ -423,6 +425,29 @@ mod tests {
 
     fn id(number: u8) -> SessionId {
         SessionId::from_random([number; 16])
+    }
+
+    #[test]
+    fn what_may_come_to_depend_on_anything_concerns_who_takes_things_along() {
+        let mut cascade = drops(&["a"]);
+        cascade.leads.reshapes = true;
+        let code = Statement {
+            opaque: vec!["a DO block"],
+            changes_catalog: true,
+            count: 1,
+            ..Statement::empty()
+        };
+        let view = Statement {
+            effects: Effects::CREATE,
+            ..drops(&["v"])
+        };
+        for (open, concerns) in [(code, true), (view, true), (drops(&["b"]), false)] {
+            let changing = Changing::default();
+            assert!(changing.begins(id(1), &names(&open, None)));
+            assert_eq!(changing.is_open(id(2), &cascade), concerns, "{open:?}");
+            assert!(!changing.is_open(id(2), &drops(&["a"])), "nothing goes along");
+            assert_eq!(names(&open, None).concern(&cascade), concerns);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use linegate_identity::UnixMillis;
 
 /// Now.
 pub fn now() -> UnixMillis {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     if let Some(now) = crate::sim::now() {
         return now;
     }
@@ -19,7 +19,7 @@ pub fn now() -> UnixMillis {
 /// # Panics
 /// When the operating system has none: nothing that needs them may go on.
 pub fn random<const N: usize>() -> [u8; N] {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     if let Some(bytes) = crate::sim::random() {
         return bytes;
     }

@@ -20,7 +20,7 @@ mod rt;
 mod session;
 mod settings;
 mod shared;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod sim;
 mod slab;
 mod start;

@@ -240,10 +240,10 @@ impl Service {
 }
 
 /// A policy thread without the thread: questions are answered when [`ByHand::step`] is called.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub struct ByHand(Service);
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub fn by_hand(shared: Arc<Shared>) -> (PolicyClient, ByHand) {
     let (questions, consumer) = ring(RING_ENTRIES, Bell::for_anyone());
     let (replies, _) = ring(RING_ENTRIES, Bell::for_anyone());
@@ -257,7 +257,7 @@ pub fn by_hand(shared: Arc<Shared>) -> (PolicyClient, ByHand) {
     (PolicyClient { questions }, ByHand(service))
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl ByHand {
     /// Answers one question, if there is one.
     pub fn step(&mut self) -> Option<Reply> {

@@ -279,14 +279,14 @@ impl Writer {
 }
 
 /// A recorder without thread and disk: what was handed over is taken when [`ByHand::drain`] is called.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub struct ByHand {
     events: rtrb::Consumer<Event>,
     buffers: rtrb::Producer<Vec<u8>>,
     health: Arc<Health>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub fn by_hand(entries: usize) -> (Recording, ByHand) {
     let health = Arc::new(Health::default());
     let (events, consumer) = ring(entries, Bell::for_anyone());
@@ -304,7 +304,7 @@ pub fn by_hand(entries: usize) -> (Recording, ByHand) {
     (recording, by_hand)
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl ByHand {
     /// Takes everything.
     pub fn drain(&mut self) {

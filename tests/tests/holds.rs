@@ -236,7 +236,7 @@ fn code_that_was_replaced_meanwhile_needs_another_approval() {
         policies: CODE_WAITS.to_owned(),
         ..Options::default()
     };
-    let more = "CREATE TABLE app.hits (n int); GRANT ALL ON app.hits TO app;
+    let more = "CREATE TABLE app.hits (n int); CREATE TABLE app.read (n int); GRANT ALL ON app.hits TO app;
         CREATE FUNCTION app.inner() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
         CREATE FUNCTION app.outer(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN app.inner(); END'";
     let under = behind(options, more);
@@ -249,21 +249,22 @@ fn code_that_was_replaced_meanwhile_needs_another_approval() {
         b'F',
         &[&number.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0, 0, 1, b'1', 0, 0]].concat(),
     );
+    let default = "ALTER TABLE app.read ALTER n SET DEFAULT 7";
     for (question, shown) in [
         (query("SELECT app.outer(1)"), "SELECT app.outer(1)"),
         (call, "-- which is app.outer"),
     ] {
-        for is_replaced in [false, true] {
+        for meanwhile in [None, Some(replaced), Some(default)] {
             client.send_bytes(&question);
             let hold = under.linegate.hold();
             let text = hold["statement"].as_str().expect("a text");
             assert!(text.contains(shown), "{text}");
-            if is_replaced {
-                under.postgres.sql(replaced);
+            if let Some(meanwhile) = meanwhile {
+                under.postgres.sql(meanwhile);
             }
             let id = hold["id"].as_str().expect("an id");
             under.linegate.cli(&["approve", id, "--as", "user:oncall"]).good();
-            let expected = if is_replaced { "42501" } else { "no error" };
+            let expected = if meanwhile.is_some() { "42501" } else { "no error" };
             assert_eq!(code(&client.read_to_ready()), expected, "{shown}");
             assert_eq!(
                 under.postgres.sql("SELECT count(*) FROM app.hits"),
@@ -271,7 +272,8 @@ fn code_that_was_replaced_meanwhile_needs_another_approval() {
                 "{shown}"
             );
             under.postgres.sql(
-                "CREATE OR REPLACE FUNCTION app.inner() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
+                "CREATE OR REPLACE FUNCTION app.inner() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+                 ALTER TABLE app.read ALTER n DROP DEFAULT",
             );
         }
     }

@@ -189,7 +189,10 @@ fn read_parsed(
     if let Some(index) = index {
         reactions::add(&mut statement, index);
     }
-    if index.is_some() && !takes_children && restricted::takes_nothing(statements, &statement.writes) {
+    if let Some(index) = index
+        && !takes_children
+        && restricted::takes_nothing(statements, &statement.writes, index)
+    {
         statement.leads.weaker = restricted::weaker(text, statements);
         statement.leads.takes_unseen = statement.leads.weaker.is_none();
     }

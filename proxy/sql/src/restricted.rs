@@ -2,27 +2,46 @@
 //! not known stays where it is, since the server refuses then.
 //! Source: PostgreSQL manual, "Dependency Tracking"; `gram.y` (opt_drop_behavior).
 
-use linegate_policy::Name;
+use linegate_policy::{LabelIndex, Name};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::DropBehavior;
 
 use crate::parse::{self, plain};
 use crate::tokens::words;
-use crate::walk::Walker;
+use crate::walk::{Walker, names};
 
 const WORD: &str = "CASCADE";
 const WEAKER: &str = "RESTRICT";
 
 /// Whether a text says CASCADE, and nothing goes along: it would write the same in any database. `writes`: what it does in that one.
-pub(crate) fn takes_nothing(statements: &NodeList, writes: &[Name]) -> bool {
+pub(crate) fn takes_nothing(statements: &NodeList, writes: &[Name], index: &LabelIndex) -> bool {
     let mut bare = Walker::new(None, None);
     statements.iter().any(|node| cascades(node) > 0)
+        && !statements
+            .iter()
+            .any(|node| objects(node).iter().any(|name| index.takes_along(name)))
         && statements
             .iter()
             .try_for_each(|node| bare.top_level(node))
             .is_ok()
         && bare.finish().writes == writes
+}
+
+/// Objects that a statement drops and that hold no rows: what goes along with them is not among what it writes.
+fn objects(node: Node<'_>) -> Vec<Name> {
+    let Node::RawStmt(raw) = node else {
+        return Vec::new();
+    };
+    match raw.stmt() {
+        Node::DropStmt(drop) if !names::holds_rows(drop.remove_type) => {
+            let objects = drop.objects().iter();
+            objects
+                .flat_map(|object| names::object(drop.remove_type, object))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The same text with RESTRICT in place of CASCADE; `None` where it cannot be told which words these are.

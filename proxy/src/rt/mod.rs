@@ -3,10 +3,10 @@
 //! Rules that come from its source: build and run on one thread; never drop a read or write that is under way; never
 //! yield by waking yourself; time-outs are deadlines that shut the socket down.
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub mod net;
 // Under test the simulator stands in for sockets, tasks and time.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../sim/net.rs"]
 pub mod net;
 pub mod sync;
@@ -121,28 +121,28 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
             Poll::Ready(())
         })
     });
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     drop(monoio::spawn(guarded));
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     crate::sim::spawn(guarded);
 }
 
 /// Waits. Boxed: a timer is some 700 bytes, and most of what may wait seldom does.
 pub fn sleep(time: Duration) -> impl Future<Output = ()> {
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     let sleep = monoio::time::sleep(time);
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     let sleep = crate::sim::sleep(time);
     Box::pin(sleep)
 }
 
 /// Waits for `work` at most `time`. Only for work that holds no read or write (see the rules above).
 pub fn within<T>(time: Duration, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     {
         let work = Box::pin(monoio::time::timeout(time, work));
         async move { work.await.ok() }
     }
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     crate::sim::within(time, work)
 }

@@ -314,7 +314,7 @@ pub async fn talk(stream: Stream, user: String, secret: String) -> Told {
 }
 
 /// SCRAM-SHA-256; false when the connection ends before it is over.
-async fn login(talk: &mut Talk, user: &str, secret: &str) -> bool {
+pub async fn login(talk: &mut Talk, user: &str, secret: &str) -> bool {
     let mut bytes = Vec::new();
     tell::startup(&mut bytes, [("user", user), ("database", "shop")].into_iter());
     let mut scram = Some(ScramClient::new(secret, random().expect("a simulation runs")));

@@ -4,9 +4,12 @@
 //! only when nothing can run, reads and writes are cut anywhere and late. `net` has the sockets, `server` a PostgreSQL that
 //! knows a few statements, `client` conversations and what they must hear, `world` puts linegate's own parts together.
 //!
+//! `hostile` is a client that says anything: by chance here, and what a fuzzer makes of it in `tests/fuzz/run session`.
+//!
 //! `SIM_SEEDS=100000` plays more seeds, and one command plays one again: `SIM_SEED=4711 cargo test -p linegated sim`.
 
 mod client;
+mod hostile;
 mod server;
 mod talk;
 mod world;
@@ -196,8 +199,37 @@ fn turn() -> Result<(), String> {
     Ok(())
 }
 
+/// Plays a hostile client: the first eight bytes are chance, the others what it says.
+#[cfg(fuzzing)]
+pub fn assail(data: &[u8]) {
+    thread_local! {
+        static GROUND: world::Ground = world::Ground::new();
+    }
+    let Some((seed, bytes)) = data.split_first_chunk::<8>() else {
+        return;
+    };
+    let ground = GROUND.with(world::Ground::clone);
+    let played = play(u64::from_le_bytes(*seed), world::assailed(ground, bytes.to_vec()));
+    played.unwrap_or_else(|why| panic!("{why}"));
+}
+
 /// Seeds that every run plays.
+#[cfg(test)]
 const SEEDS: u64 = 3000;
+
+#[test]
+fn whatever_a_client_says_it_hears_nothing_that_is_masked() {
+    let ground = world::Ground::new();
+    let seed = std::env::var("SIM_SEED")
+        .ok()
+        .map(|seed| seed.parse::<u64>().expect("a number"));
+    for seed in seed.map_or(0..SEEDS / 3, |seed| seed..seed + 1) {
+        let played = play(seed, world::assailed_by_chance(ground.clone()));
+        if let Err(why) = played {
+            panic!("{why}\n  again: SIM_SEED={seed} cargo test -p linegated sim");
+        }
+    }
+}
 
 #[test]
 fn every_seed_hears_the_right_answers_and_the_server_hears_nothing_undecided() {

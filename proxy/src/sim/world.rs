@@ -14,6 +14,7 @@ use linegate_policy::LabelIndex;
 use linegate_policy::catalog::{Catalog, Column, Relation};
 
 use super::client::{self, Told};
+use super::hostile;
 use super::net::{self, pair};
 use super::server::{self, Heard, TABLE_OID};
 use super::{EPOCH_MS, below, sleep, spawn};
@@ -132,11 +133,8 @@ fn publish_catalog(shared: &Shared) {
     }
 }
 
-/// One simulation: one core, a server, and one to three clients.
-pub async fn play(ground: Ground) -> Result<(), String> {
-    let shared = ground.shared;
-    // Half of the time all come at once.
-    let comes_ms = [0, 60][below(2)];
+/// A core, what stands beside it, and a server; what that hears.
+fn begin(shared: &Arc<Shared>) -> (Rc<Core>, Heard) {
     net::begin();
     let (policy, mut policy_hand) = policy_service::by_hand(shared.clone());
     let (recording, mut recorder_hand) = recorder::by_hand(RING_ENTRIES);
@@ -162,7 +160,63 @@ pub async fn play(ground: Ground) -> Result<(), String> {
     spawn(silence::watch(core.clone()));
     let heard = Heard::default();
     spawn(server::listen(heard.clone()));
+    (core, heard)
+}
 
+/// Nothing that is refused has reached the server, every session has ended, and no task has panicked.
+async fn end(core: &Rc<Core>, heard: &Heard) -> Result<(), String> {
+    if heard.borrow().iter().any(|text| text.starts_with("DELETE")) {
+        return Err("the server heard a statement that was refused".to_owned());
+    }
+    ended(core).await?;
+    match rt::PANICS.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        _ => Err("a task panicked".to_owned()),
+    }
+}
+
+/// One simulation with a client that says these bytes once it is in.
+pub async fn assailed(ground: Ground, bytes: Vec<u8>) -> Result<(), String> {
+    let (core, heard) = begin(&ground.shared);
+    let (near, far) = pair([None, None]);
+    let door = ground.shared.doors[0].clone();
+    let peer = Peer::Tcp(([127, 0, 0, 1], 9).into());
+    spawn(serve(core.clone(), door, far, peer));
+    let heard_by_client = hostile::assail(near, USER, SECRET, bytes).await;
+    // The line to the server may break by itself, also during the login.
+    if !net::is_broken() {
+        heard_by_client?;
+    }
+    end(&core, &heard).await
+}
+
+/// The same with a conversation of which parts are changed, doubled or left out.
+#[cfg(test)]
+pub async fn assailed_by_chance(ground: Ground) -> Result<(), String> {
+    let mut bytes = client::Conversation::new().parts.concat();
+    for _ in 0..below(4) {
+        let at = below(bytes.len());
+        let end = (at + 1 + below(40)).min(bytes.len());
+        match below(4) {
+            0 => bytes[at] ^= 1 << below(8),
+            1 => bytes[at] = b"QPBDECSHfFdcpX"[below(14)],
+            2 => drop(bytes.drain(at..end)),
+            _ => {
+                let part = bytes[at..end].to_vec();
+                let to = below(bytes.len());
+                drop(bytes.splice(to..to, part));
+            }
+        }
+    }
+    assailed(ground, bytes).await
+}
+
+/// One simulation: one core, a server, and one to three clients.
+pub async fn play(ground: Ground) -> Result<(), String> {
+    let shared = ground.shared;
+    // Half of the time all come at once.
+    let comes_ms = [0, 60][below(2)];
+    let (core, heard) = begin(&shared);
     let mut ends = Vec::new();
     for number in 0..1 + below(3) as u64 {
         let breaks = [0, 1].map(|_| (below(12) == 0).then(|| below(2000)));
@@ -187,17 +241,10 @@ pub async fn play(ground: Ground) -> Result<(), String> {
             return Err("a conversation over a good line ended early".to_owned());
         }
     }
-    let undecided = heard.borrow().iter().any(|text| text.starts_with("DELETE"));
-    if undecided {
-        return Err("the server heard a statement that was refused".to_owned());
-    }
-    ended(&core).await?;
+    end(&core, &heard).await?;
     let reused = &ground.reused;
     reused.set(reused.get() + core.counters.warm_reused.get());
-    match rt::PANICS.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        _ => Err("a task panicked".to_owned()),
-    }
+    Ok(())
 }
 
 /// Every session ends with its client.

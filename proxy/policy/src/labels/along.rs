@@ -46,6 +46,11 @@ impl Along {
         self.reached(object, |taken| taken >> 32 != SEQUENCES)
     }
 
+    /// Whether anything goes along with that object, or loses something.
+    pub(super) fn takes_any(&self, object: u64) -> bool {
+        self.takes.get(&object).is_some_and(|taken| !taken.is_empty())
+    }
+
     /// Objects beside relations that go with that one, and with these.
     pub(super) fn objects_with(&self, object: u64) -> Vec<Name> {
         self.names_of(self.all_reached(object, |_| true))

@@ -297,6 +297,12 @@ impl LabelIndex {
         named.any(|(schema, object)| object >> 32 == FUNCTIONS && schema != "pg_catalog")
     }
 
+    /// Whether anything goes along with an object of that name, or loses something.
+    pub fn takes_along(&self, name: &Name) -> bool {
+        let mut objects = self.along.named(name);
+        objects.any(|(_, object)| self.along.takes_any(object))
+    }
+
     /// The function of that number, where somebody defined it.
     pub fn function(&self, oid: u32) -> Option<Name> {
         const FUNCTIONS: u64 = 1255; // pg_proc

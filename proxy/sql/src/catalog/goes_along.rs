@@ -37,7 +37,8 @@ macro_rules! node {
 
 /// What depends on what, as pairs of an object and one that goes, or loses something, when it is dropped with CASCADE. A relation
 /// is its OID (a sequence between a table and others' defaults, like any other object), with its row type, indexes, constraints, defaults, rules, triggers, policies and statistics; any other object is its own OID
-/// beside that of its catalog, in the upper half. Left out is what [`super::QUERIES`] ask in other ways: what views and rules
+/// beside that of its catalog, in the upper half. An extension goes with any of its parts, and takes all of
+/// them. Left out is what [`super::QUERIES`] ask in other ways: what views and rules
 /// show, foreign keys, children. At a sequence of a table, all that uses it.
 pub(super) const DEPENDENTS: &str = concat!(
     "\
@@ -65,6 +66,14 @@ SELECT ",
     node!("d.classid", "d.objid"),
     " AS taken
   FROM d
+UNION ALL
+SELECT CASE m.side WHEN 1 THEN m.part ELSE m.owner END, CASE m.side WHEN 1 THEN m.owner ELSE m.part END
+  FROM (SELECT d.refclassid::pg_catalog.int8 * 4294967296 + d.refobjid::pg_catalog.int8 AS owner, e.side, ",
+    node!("d.classid", "d.objid"),
+    " AS part
+          FROM pg_catalog.pg_depend d CROSS JOIN (VALUES (1), (2)) AS e(side)
+         WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' AND d.refobjid >= 16384) m
+ WHERE m.part IS NOT NULL
 UNION ALL
 SELECT CASE e.side WHEN 1 THEN o.owner ELSE o.sequence END, CASE e.side WHEN 1 THEN o.sequence ELSE o.taken END
   FROM (SELECT s.refobjid::pg_catalog.int8 AS owner,

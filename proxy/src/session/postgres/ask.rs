@@ -18,7 +18,7 @@ use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
 use codecs::postgres::{HEADER_BYTES, Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Statement, Verdict};
+use linegate_policy::{Decision, Verdict};
 use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
 
 use self::copied::described;
@@ -439,7 +439,7 @@ impl Asking {
         self.settle().await?;
         session.look_again().await;
         let meant = session.meant_by(&asked.decision.statement);
-        let code = session.unlocked_version();
+        let seen = session.behind(&asked.decision.statement, &meant);
         if let HoldEnd::Refused(refusal) = hold::wait(self, &asked, bound).await? {
             return Ok(Err(refusal));
         }
@@ -456,7 +456,7 @@ impl Asking {
         let is_other = then != now
             || meant != session.meant_by(now)
             || changing.was_changed(approved.mark.get(), then)
-            || runs_code(then) && code != session.unlocked_version()
+            || seen != session.behind(now, &meant)
             || !names::runs_the_same(&approved, &asked);
         let refusal = match &asked.decision.verdict {
             Verdict::Deny(reason) => Some(Refusal::of(reason)),
@@ -612,11 +612,6 @@ fn respelled<'m>(whole: &'m [u8], text: &[u8], asked: &[u8]) -> Cow<'m, [u8]> {
     let bytes = (message.len() - 1) as u32; // all but its tag; a text is shorter than 1 GiB
     message[1..HEADER_BYTES].copy_from_slice(&bytes.to_be_bytes());
     Cow::Owned(message)
-}
-
-/// Whether a statement runs code that stands elsewhere: whoever approved it approved what that was.
-fn runs_code(statement: &Statement) -> bool {
-    !statement.opaque.is_empty() || statement.fires_triggers()
 }
 
 /// Charges what may run.

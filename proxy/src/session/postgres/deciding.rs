@@ -125,7 +125,7 @@ impl Session {
         let mut may_precede = may_read;
         let mut waits_since: Option<Instant> = None;
         let change = self.catalog.change();
-        let mut has_waited = false;
+        let (mut has_waited, mut has_looked) = (false, false);
         loop {
             let mark = self.catalog.changing.sent();
             if !self.is_standing() {
@@ -187,6 +187,11 @@ impl Session {
                     continue;
                 }
                 let weaker = self.weaker(statement);
+                if statement.leads.reshapes && weaker.is_none() && !has_looked && self.relies_on_catalog() {
+                    has_looked = true;
+                    self.look_again().await; // what goes along by now
+                    continue;
+                }
                 let decision = if is_moving {
                     Arc::new(refused(Reason::NamesMoving)) // nobody knows what its names will mean
                 } else if is_hidden {

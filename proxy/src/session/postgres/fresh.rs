@@ -7,6 +7,7 @@
 //!
 //! What such a look does not show was made by the session's own open transaction: see [`Fresh`].
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +155,24 @@ impl Session {
         }
     }
 
+    /// What the server's catalogs said of what a statement does besides what it says, when they were last looked at: all of them
+    /// where it runs code, which may use anything, and views, functions and row policies where it is `meant` to read views.
+    pub fn behind(&self, statement: &Statement, meant: &BTreeSet<u32>) -> Option<String> {
+        let view = self.catalog.latest()?;
+        if !statement.opaque.is_empty() || statement.fires_triggers() {
+            return view.version.clone();
+        }
+        let is_view = |oid: &u32| {
+            let known = view.labels.known_by_oid(*oid);
+            known.is_some_and(|known| matches!(known.kind, b'v' | b'm'))
+        };
+        meant
+            .iter()
+            .any(is_view)
+            .then(|| self.unlocked_version())
+            .flatten()
+    }
+
     /// Looks at the server's catalogs anew, where verdicts rely on them.
     pub async fn look_again(&self) {
         if self.relies_on_catalog() && !self.confirm_catalog().await {
@@ -164,7 +183,7 @@ impl Session {
 
     /// What the server's catalogs said of themselves when they were last looked at, as far as others can change it for a query
     /// whose relations are locked: what is part of what, views, functions, row policies and schemas.
-    pub fn unlocked_version(&self) -> Option<String> {
+    fn unlocked_version(&self) -> Option<String> {
         let view = self.catalog.latest()?;
         let version = view.version.as_deref()?;
         let parts = version.split(' ').filter(|part| part.starts_with(UNLOCKED));
