@@ -97,6 +97,8 @@ pub struct Leads {
     pub reshapes: bool,
     /// The same text with RESTRICT in place of CASCADE, where nothing that the catalog knows goes along.
     pub weaker: Option<String>,
+    /// Something that is there already comes to be made of other things. What is new has nobody yet who depends on it.
+    pub rebuilds: bool,
     /// It says CASCADE, nothing that the catalog knows goes along, and it has no such text.
     pub takes_unseen: bool,
     /// Columns go or change their type: columns of the relation's row type do the same.

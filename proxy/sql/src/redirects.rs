@@ -35,13 +35,17 @@ pub(crate) fn find(statements: &NodeList) -> Leads {
                 recode(raw.stmt(), &mut leads.code);
                 leads.keeps_calls |= keeps_calls(raw.stmt());
                 leads.reshapes |= reshapes(raw.stmt());
+                leads.rebuilds |= rebuilds(raw.stmt());
                 leads.recasts |= recasts(raw.stmt());
                 leads.tends_all |= tends_all(raw.stmt());
                 leads.ends |= ends(raw.stmt());
                 leads.runs_by_name |= runs_by_name(raw.stmt());
                 leads.unplaced |= placed::is_unplaced(raw.stmt());
             }
-            _ => leads.changes.push(any()),
+            _ => {
+                leads.rebuilds = true;
+                leads.changes.push(any());
+            }
         }
     }
     let mut all = statements.iter();
@@ -93,6 +97,47 @@ fn reshapes(statement: Node<'_>) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether something that is there already may come to depend on something else. New relations and columns have nobody yet who
+/// would go along with them, and what is dropped or gets another name for a column comes to depend on nothing.
+fn rebuilds(statement: Node<'_>) -> bool {
+    match statement {
+        // Keys to a partitioned table come to refer to its new partition.
+        Node::CreateStmt(create) => !create.inh_relations().is_empty(),
+        Node::CreateTableAsStmt(_)
+        | Node::CreateSeqStmt(_)
+        | Node::DropStmt(_)
+        | Node::TruncateStmt(_)
+        | Node::SelectStmt(_)
+        | Node::InsertStmt(_)
+        | Node::UpdateStmt(_)
+        | Node::DeleteStmt(_)
+        | Node::MergeStmt(_)
+        | Node::CopyStmt(_)
+        | Node::TransactionStmt(_)
+        | Node::VariableSetStmt(_)
+        | Node::VariableShowStmt(_) => false,
+        Node::ViewStmt(view) => view.replace,
+        Node::RenameStmt(rename) => rename.rename_type != ObjectType::OBJECT_COLUMN,
+        Node::AlterTableStmt(alter) => {
+            alter.objtype != ObjectType::OBJECT_TABLE || !alter.cmds().iter().all(only_adds_or_drops)
+        }
+        _ => true,
+    }
+}
+
+/// Whether a command of ALTER TABLE makes a column or takes something away.
+fn only_adds_or_drops(command: Node<'_>) -> bool {
+    use AlterTableType::{AT_AddColumn, AT_DropColumn, AT_DropConstraint, AT_DropNotNull, AT_SetNotNull};
+    let harmless = [
+        AT_AddColumn,
+        AT_DropColumn,
+        AT_DropConstraint,
+        AT_DropNotNull,
+        AT_SetNotNull,
+    ];
+    matches!(command, Node::AlterTableCmd(command) if harmless.contains(&command.subtype))
 }
 
 /// Whether a relation's rows get another type.

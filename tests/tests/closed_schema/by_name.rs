@@ -4,7 +4,7 @@ use linegate_tests::under::{code, query, say};
 use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
 use linegate_tests::{RawClient, eventually};
 
-use super::{closed, refused_at_last};
+use super::{closed, refused_at_last, settle};
 
 #[test]
 fn what_is_not_kept_of_prepared_statements_does_not_run_by_name() {
@@ -29,7 +29,7 @@ fn what_is_not_kept_of_prepared_statements_does_not_run_by_name() {
     client.query("PREPARE late AS DELETE FROM scr.vv WHERE id = 1");
     let swapped = client.query("CREATE OR REPLACE VIEW scr.vv AS SELECT id FROM safe.orders");
     assert_eq!(code(&swapped), "no error");
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    settle(&under);
     for run in [
         "EXECUTE long",
         "EXECUTE late",
@@ -195,7 +195,7 @@ fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
          INSERT INTO safe.kid SELECT generate_series(1, 9); SET ROLE app; CREATE TABLE scr.target (id int PRIMARY KEY);
          INSERT INTO scr.target SELECT generate_series(1, 9)",
     );
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    settle(&under);
     let key = "ALTER TABLE par ADD FOREIGN KEY (id) REFERENCES scr.target ON DELETE CASCADE";
     for makes in [
         &["CREATE TABLE par (id int PRIMARY KEY); DROP TABLE par"][..],
@@ -246,7 +246,7 @@ fn what_a_text_makes_and_takes_away_leaves_its_name_to_others() {
     ] {
         assert_eq!(code(&client.query(step)), "no error");
     }
-    std::thread::sleep(std::time::Duration::from_millis(1200));
+    settle(&under);
     let mut other = under.client();
     other.send_query("SELECT pg_sleep(8), count(*) FROM scr.seen");
     let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
@@ -287,7 +287,7 @@ fn what_stands_between_in_the_open_transaction_is_gone_through() {
          INSERT INTO scr.target SELECT generate_series(1, 9); CREATE VIEW safe.shows AS SELECT id FROM scr.par;
          CREATE VIEW scr.va AS SELECT id FROM scr.par; CREATE VIEW safe.va AS SELECT * FROM scr.va",
     );
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    settle(&under);
     let middle = "CREATE TABLE scr.nx (id int PRIMARY KEY REFERENCES scr.target ON DELETE CASCADE)";
     let onto = "ALTER TABLE scr.par ADD FOREIGN KEY (id) REFERENCES scr.nx ON DELETE CASCADE";
     let filled = "INSERT INTO scr.nx SELECT generate_series(1, 9)";

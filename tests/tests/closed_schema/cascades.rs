@@ -3,7 +3,7 @@
 use linegate_tests::under::{code, say};
 use linegate_tests::wire::{bind, execute, parse, sync};
 
-use super::{closed, is_refusal, refused_at_last};
+use super::{closed, is_refusal, refused_at_last, settle};
 
 const MORE: &str = "SET ROLE app;
     CREATE TABLE scr.par (id int PRIMARY KEY); CREATE VIEW scr.va AS SELECT id FROM scr.par;
@@ -11,15 +11,11 @@ const MORE: &str = "SET ROLE app;
     CREATE VIEW scr.shows AS SELECT * FROM scr.t3";
 const LEFT: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'safe'::regnamespace";
 
-fn settle() {
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
-}
-
 #[test]
 fn constants_and_row_types_are_dependencies_as_well() {
     let (under, mut client) = closed();
     under.postgres.sql(MORE);
-    settle();
+    settle(&under);
     let before = under.postgres.sql(LEFT);
     for query in [
         "SELECT 1 AS id WHERE 'scr.t2'::regclass IS NOT NULL",
@@ -67,7 +63,7 @@ fn what_is_computed_with_a_table_goes_with_it() {
          CREATE TABLE scr.e (id int); CREATE VIEW scr.ev AS SELECT * FROM scr.e; ALTER EXTENSION citext ADD VIEW scr.ev;
          ALTER TABLE scr.e OWNER TO app; ALTER VIEW scr.ev OWNER TO app",
     );
-    settle();
+    settle(&under);
     let objects = format!(
         "{LEFT}; SELECT count(*) FROM pg_index WHERE indrelid = 'safe.orders'::regclass;
          SELECT count(*) FROM pg_attribute WHERE attrelid = 'safe.words'::regclass AND NOT attisdropped"
@@ -84,7 +80,7 @@ fn what_is_computed_with_a_table_goes_with_it() {
 fn nothing_goes_along_that_linegate_has_not_seen() {
     let (under, mut client) = closed();
     under.postgres.sql(MORE);
-    settle();
+    settle(&under);
     assert_eq!(code(&client.query("SELECT 1")), "no error");
     // Past linegate, a moment ago.
     under
@@ -120,7 +116,7 @@ fn nothing_goes_along_that_linegate_has_not_seen() {
 fn a_cascade_waits_for_whatever_others_are_making() {
     let (under, mut client) = closed();
     under.postgres.sql(MORE);
-    settle();
+    settle(&under);
     let before = under.postgres.sql(LEFT);
     for made in [
         "CREATE OR REPLACE VIEW scr.va AS SELECT 1 AS id WHERE 'scr.t3'::regclass IS NOT NULL",
@@ -130,7 +126,7 @@ fn a_cascade_waits_for_whatever_others_are_making() {
         under
             .postgres
             .sql("SET ROLE app; CREATE TABLE IF NOT EXISTS scr.t3 (id int); CREATE OR REPLACE VIEW scr.shows AS SELECT * FROM scr.t3");
-        settle();
+        settle(&under);
         let mut other = under.client();
         client.query("BEGIN");
         let mut steps = made.split("; ");
@@ -162,7 +158,7 @@ fn tables_are_no_longer_own_when_another_session_takes_names_away() {
          INSERT INTO safe.kid SELECT generate_series(1, 9);
          CREATE TABLE scr.target (id int PRIMARY KEY); INSERT INTO scr.target SELECT generate_series(1, 9)",
     );
-    settle();
+    settle(&under);
     let mut other = under.client();
     client.query("BEGIN");
     assert_eq!(
@@ -173,7 +169,7 @@ fn tables_are_no_longer_own_when_another_session_takes_names_away() {
     under
         .postgres
         .sql("ALTER SCHEMA w1 RENAME TO w2; CREATE SCHEMA w1 AUTHORIZATION app");
-    settle();
+    settle(&under);
     for step in [
         "ALTER TABLE scr.par SET SCHEMA w1",
         "ALTER TABLE w1.par RENAME TO nx",
@@ -193,10 +189,28 @@ fn tables_are_no_longer_own_when_another_session_takes_names_away() {
 }
 
 #[test]
+fn keys_refer_to_what_becomes_a_partition() {
+    let (under, mut client) = closed();
+    under.postgres.sql(&format!(
+        "{MORE}; CREATE TABLE scr.whole (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE safe.refers (id int REFERENCES scr.whole)"
+    ));
+    settle(&under);
+    let keys =
+        "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'safe.refers'::regclass";
+    let before = under.postgres.sql(keys);
+    let part = "CREATE TABLE scr.part PARTITION OF scr.whole FOR VALUES FROM (0) TO (9)";
+    refused_at_last(&mut client, &[part, "DROP TABLE scr.part, scr.t3 CASCADE"]);
+    let both = client.query(&format!("{part}; DROP TABLE scr.part, scr.t3 CASCADE"));
+    assert!(is_refusal(&code(&both)));
+    assert_eq!(under.postgres.sql(keys), before);
+}
+
+#[test]
 fn migrations_say_cascade_where_nothing_goes_along() {
     let (under, mut client) = closed();
     under.postgres.sql(MORE);
-    settle();
+    settle(&under);
     for steps in [
         &[
             "CREATE TABLE scr.a (id int, b int, c int)",
@@ -212,6 +226,15 @@ fn migrations_say_cascade_where_nothing_goes_along() {
             "DROP TABLE scr.held CASCADE",
         ],
         &["DROP TABLE scr.t3 CASCADE"],
+        // With a view that goes along, as mappers do it in one transaction.
+        &[
+            "CREATE TABLE scr.later (id int PRIMARY KEY, other int)",
+            "ALTER TABLE scr.later ADD COLUMN n int DEFAULT 7",
+            "ALTER TABLE scr.later RENAME COLUMN n TO m",
+            "CREATE VIEW scr.later_shown AS SELECT * FROM scr.later",
+            "DROP TABLE scr.t3 CASCADE",
+            "CREATE TABLE scr.t3 (id int)",
+        ],
         &["TRUNCATE scr.t2, scr.t3 CASCADE"],
         &["DROP TYPE scr.own CASCADE"],
     ] {

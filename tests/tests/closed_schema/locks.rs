@@ -3,7 +3,7 @@
 use linegate_tests::Options;
 use linegate_tests::under::{behind, code};
 
-use super::{FIXTURE, POLICIES, closed, refused_at_last};
+use super::{FIXTURE, POLICIES, closed, refused_at_last, settle};
 
 #[test]
 fn views_that_lock_rows_are_asked_about_what_they_lock() {
@@ -14,7 +14,7 @@ fn views_that_lock_rows_are_asked_about_what_they_lock() {
          CREATE VIEW scr.vb AS SELECT * FROM scr.va FOR UPDATE;
          CREATE VIEW scr.vs AS SELECT id FROM safe.orders FOR SHARE; CREATE VIEW scr.vss AS SELECT * FROM scr.vs",
     );
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    settle(&under);
     let shows = "CREATE OR REPLACE VIEW scr.va AS SELECT id, what, person FROM safe.orders";
     let inner = "CREATE VIEW scr.vc AS SELECT * FROM scr.va FOR UPDATE";
     for text in ["SELECT count(*) FROM scr.vs", "SELECT count(*) FROM scr.vss"] {
@@ -84,7 +84,7 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
          CREATE VIEW scr.vc AS SELECT * FROM scr.va; CREATE VIEW scr.vd AS SELECT * FROM scr.vc;
          CREATE MATERIALIZED VIEW scr.vm AS SELECT * FROM scr.vc",
     );
-    std::thread::sleep(std::time::Duration::from_millis(1200)); // the catalog is read meanwhile
+    settle(&under);
     let inner = "CREATE OR REPLACE VIEW scr.vc AS SELECT * FROM scr.va FOR UPDATE";
     let made = "CREATE VIEW scr.vb AS SELECT * FROM scr.va FOR UPDATE";
     let over = "CREATE VIEW scr.vn AS SELECT * FROM scr.vc";
@@ -171,7 +171,7 @@ fn a_drop_waits_for_views_that_others_are_making() {
         .sql("CREATE VIEW safe.bv3 AS SELECT * FROM scr.a3; ALTER VIEW safe.bv3 OWNER TO app");
     let mut other = under.client();
     assert_eq!(code(&client.query("CREATE TABLE scr.seen (a int)")), "no error"); // has the catalog read
-    std::thread::sleep(std::time::Duration::from_millis(1200));
+    settle(&under);
     for step in ["BEGIN", "CREATE OR REPLACE VIEW scr.a3 AS SELECT id FROM scr.u"] {
         assert_eq!(code(&client.query(step)), "no error", "{step}");
     }

@@ -7,7 +7,7 @@ mod locks;
 
 use linegate_tests::under::{Under, behind, code, say};
 use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};
-use linegate_tests::{Options, RawClient};
+use linegate_tests::{Options, RawClient, eventually};
 
 const POLICIES: &str = r#"
 @id("everything") permit (principal, action, resource);
@@ -72,6 +72,21 @@ fn closed() -> (Under, RawClient) {
     let under = behind(options, FIXTURE);
     let client = under.client();
     (under, client)
+}
+
+/// Waits until linegate has read what the database holds in this moment.
+fn settle(under: &Under) {
+    let owned = "SET ROLE app; CREATE TABLE scr.settled (id int); CREATE VIEW safe.settled AS SELECT * FROM scr.settled";
+    under.postgres.sql(owned);
+    let mut client = under.client();
+    client.query("CREATE TABLE scr.settling (id int)"); // has the catalog read
+    eventually("the catalog is read", || {
+        let dropped = code(&client.query("DROP TABLE scr.settled CASCADE"));
+        (dropped == "42501").then_some(())
+    });
+    under
+        .postgres
+        .sql("DROP TABLE scr.settling; DROP TABLE scr.settled CASCADE");
 }
 
 #[track_caller]

@@ -105,8 +105,8 @@ struct Led {
     locking: Names,
     /// Whatever it has made, replaced, renamed or moved, by all names that these have had.
     defined: Names,
-    /// It has made or altered anything.
-    has_defined: bool,
+    /// It has made something depend on other things that was there before.
+    has_rebuilt: bool,
     /// Names whose use runs other code than the catalog shows.
     used: Names,
     /// Relations with which only changes do.
@@ -127,7 +127,7 @@ static NOWHERE: Led = Led {
     own: BTreeSet::new(),
     locking: Names::new(),
     defined: Names::new(),
-    has_defined: false,
+    has_rebuilt: false,
     used: Names::new(),
     recoded: Names::new(),
     code: None,
@@ -160,7 +160,7 @@ impl Fresh {
         }
         let mut led = self.led.borrow_mut();
         let led = led.made();
-        led.has_defined |= is_unread || statement.effects.intersects(DEFINES) || !statement.opaque.is_empty();
+        led.has_rebuilt |= rebuilds(statement);
         if is_unread {
             led.lead_anywhere();
         }
@@ -249,8 +249,8 @@ impl Fresh {
         }
         let drops = effects.contains(Effects::DROP) || reshapes;
         // CASCADE goes through whatever the transaction, or the text itself, has put between.
-        let defines = led.has_defined || statement.count > 1 && statement.effects.intersects(DEFINES);
-        if reshapes && defines {
+        let rebuilt = led.has_rebuilt || statement.count > 1 && rebuilds(statement);
+        if reshapes && rebuilt {
             return true;
         }
         let own = beside(statement, &statement.leads.rows);
@@ -589,6 +589,12 @@ impl Led {
         mark.copy_from_slice(&hash.finalize().as_bytes()[..8]);
         code.mark = u64::from_le_bytes(mark);
     }
+}
+
+/// Whether something that was there before may come to depend on other things.
+fn rebuilds(statement: &Statement) -> bool {
+    let is_unseen = statement.effects.contains(Effects::UNREADABLE) || !statement.opaque.is_empty();
+    is_unseen || statement.effects.intersects(DEFINES) && statement.leads.rebuilds
 }
 
 /// Whether what a text makes has its name behind all of it.

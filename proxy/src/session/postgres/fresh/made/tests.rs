@@ -273,7 +273,11 @@ fn cascade_goes_through_whatever_the_open_transaction_has_put_between() {
     let fresh = Fresh::default();
     fresh.sent(&makes("c", Effects::DROP), Clarity::Lost);
     assert!(!hides(&fresh, &cascade), "nothing was put anywhere");
-    fresh.sent(&makes("v", Effects::CREATE), Clarity::Lost);
+    let mut view = makes("v", Effects::CREATE);
+    fresh.sent(&view, Clarity::Lost);
+    assert!(!hides(&fresh, &cascade), "nobody depends on what is new");
+    view.leads.rebuilds = true;
+    fresh.sent(&view, Clarity::Lost);
     assert!(
         hides(&fresh, &cascade),
         "a view says nothing of what its query names by constants"
@@ -281,6 +285,7 @@ fn cascade_goes_through_whatever_the_open_transaction_has_put_between() {
     assert!(!hides(&fresh, &makes("a", Effects::DROP)), "nothing goes along");
     fresh.ready(true, true);
     assert!(!hides(&fresh, &cascade), "the catalog shows it");
+    cascade.leads.rebuilds = true;
     let both = Statement {
         count: 2,
         effects: Effects::DROP.with(Effects::ALTER),
