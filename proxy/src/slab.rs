@@ -305,11 +305,6 @@ impl Ingress {
             None => (NonNull::dangling().as_ptr(), 0),
         }
     }
-
-    /// Pointer to `range` of the data. Used by the runtime's buffer trait only.
-    pub(crate) fn span(&self, range: &Range<usize>) -> *const u8 {
-        self.data()[range.clone()].as_ptr()
-    }
 }
 
 impl Drop for Ingress {

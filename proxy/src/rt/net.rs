@@ -36,13 +36,31 @@ unsafe impl IoBufMut for Tail {
     }
 }
 
-/// Data from one byte to another; a slab is shorter than 4 GiB.
-struct Span(Ingress, u32, u32);
+/// What can be written from: its bytes stay where they are when the value moves.
+trait Fixed: Unpin + 'static {
+    fn bytes(&self) -> &[u8];
+}
 
-// SAFETY: as for `Tail`; the range is checked against the data whenever it is asked for.
-unsafe impl IoBuf for Span {
+impl Fixed for Ingress {
+    fn bytes(&self) -> &[u8] {
+        self.data()
+    }
+}
+
+impl Fixed for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Bytes from one to another, with what they are in; what is written at once is shorter than 4 GiB.
+struct Piece<T>(T, u32, u32);
+
+// SAFETY: the pointer stays valid while the value lives: the memory of a slab or vector does not move when the value does. The
+// range is checked against the bytes whenever it is asked for.
+unsafe impl<T: Fixed> IoBuf for Piece<T> {
     fn read_ptr(&self) -> *const u8 {
-        self.0.span(&(self.1 as usize..self.2 as usize))
+        self.0.bytes()[self.1 as usize..self.2 as usize].as_ptr()
     }
     fn bytes_init(&self) -> usize {
         (self.2 - self.1) as usize
@@ -225,7 +243,7 @@ impl Switch {
 /// When a connection is to end; numbered, since several may end at once.
 type Due = (Instant, u64);
 
-/// The deadlines of this thread.
+/// The deadlines of this thread, which runs one runtime in its life.
 #[derive(Default)]
 struct Deadlines {
     due: BTreeMap<Due, Switch>,
@@ -290,7 +308,8 @@ pub struct Reader(OwnedReadHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 impl Reader {
     /// Waits until there is something to read, or the stream has ended.
     pub async fn readable(&self) -> io::Result<()> {
-        // SAFETY: all halves live on this thread, and none of them ever changes the connection itself.
+        // SAFETY: both halves live on this thread, and reading and writing change nothing of the connection's own fields: the
+        // runtime's halves take their references to it side by side in the same way, each for as long as it waits.
         let stream = unsafe { &*self.0.0.get() };
         stream.readable(false).await
     }
@@ -302,42 +321,23 @@ impl Reader {
     }
 }
 
-/// Bytes from one to another; what is written at once is shorter than 4 GiB.
-struct Part(Vec<u8>, u32, u32);
-
-// SAFETY: the pointer stays valid while the value lives: the vector's memory does not move when it does.
-unsafe impl IoBuf for Part {
-    fn read_ptr(&self) -> *const u8 {
-        self.0[self.1 as usize..self.2 as usize].as_ptr()
-    }
-    fn bytes_init(&self) -> usize {
-        (self.2 - self.1) as usize
-    }
-}
-
 /// The writing half.
 pub struct Writer(OwnedWriteHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
 
 impl Writer {
     /// Writes `range` of the data in `ingress`, all of it.
-    pub async fn write_span(&mut self, ingress: Ingress, range: Range<usize>) -> (io::Result<()>, Ingress) {
-        let mut span = Span(ingress, range.start as u32, range.end as u32);
-        while span.1 < span.2 {
-            let (written, back) = self.0.write(span).await;
-            span = back;
-            match written {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), span.0),
-                Ok(bytes) => span.1 += bytes as u32,
-                Err(error) => return (Err(error), span.0),
-            }
-        }
-        (Ok(()), span.0)
+    pub fn write_span(
+        &mut self,
+        ingress: Ingress,
+        range: Range<usize>,
+    ) -> impl Future<Output = (io::Result<()>, Ingress)> {
+        self.write_all(ingress, range)
     }
 
     /// Writes all of `bytes`, which come back for reuse.
     pub fn write_vec(&mut self, bytes: Vec<u8>) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
         let count = bytes.len();
-        self.write_part(bytes, count)
+        self.write_all(bytes, 0..count)
     }
 
     /// Writes the first `count` of `bytes`, which come back for reuse.
@@ -346,22 +346,31 @@ impl Writer {
         bytes: Vec<u8>,
         count: usize,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)> {
-        let is_too_long = u32::try_from(count).is_err();
-        let mut part = Part(bytes, 0, count as u32);
+        self.write_all(bytes, 0..count)
+    }
+
+    /// Not an `async fn`: that would keep room for its arguments besides the piece that is made of them.
+    fn write_all<T: Fixed>(
+        &mut self,
+        from: T,
+        range: Range<usize>,
+    ) -> impl Future<Output = (io::Result<()>, T)> {
+        let is_too_long = u32::try_from(range.end).is_err();
+        let mut piece = Piece(from, range.start as u32, range.end as u32);
         async move {
             if is_too_long {
-                return (Err(io::ErrorKind::InvalidInput.into()), part.0);
+                return (Err(io::ErrorKind::InvalidInput.into()), piece.0);
             }
-            while part.1 < part.2 {
-                let (written, back) = self.0.write(part).await;
-                part = back;
+            while piece.1 < piece.2 {
+                let (written, back) = self.0.write(piece).await;
+                piece = back;
                 match written {
-                    Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), part.0),
-                    Ok(sent) => part.1 += sent as u32,
-                    Err(error) => return (Err(error), part.0),
+                    Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), piece.0),
+                    Ok(bytes) => piece.1 += bytes as u32,
+                    Err(error) => return (Err(error), piece.0),
                 }
             }
-            (Ok(()), part.0)
+            (Ok(()), piece.0)
         }
     }
 

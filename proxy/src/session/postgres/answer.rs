@@ -77,8 +77,8 @@ struct Flow {
     server_left: bool,
 }
 
-/// Carries answers until the server's stream or the session ends, or the server has forgotten the session.
-/// The half that it came by is left.
+/// Carries answers until the server's stream or the session ends, or the server has forgotten the session. What is left is the
+/// half that they came by.
 ///
 /// Not an `async fn`, as `ask::run` is none.
 pub fn run(session: Rc<Session>, mut reader: LinkReader) -> impl Future<Output = LinkReader> {
