@@ -3,16 +3,17 @@
 //! Source: PostgreSQL manual, "Message Flow": Start-up. Trust, cleartext, md5 and SCRAM-SHA-256 are spoken. TLS checks no
 //! certificate: what is measured is the record layer, on machines of one's own.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use codecs::postgres::backend::{Authentication, tag};
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::{Limits, Step, frame};
-use linegate_identity::{AnyCertificate, ScramClient, md5};
+use linegate_identity::{AnyCertificate, ScramChallenge, ScramClient, ScramKeys, md5};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -74,6 +75,21 @@ impl Write for Transport {
         match self {
             Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Keys of earlier logins, by password. Derived anew each time they would cost the load some 100 times what they cost a proxy.
+static KEYS: Mutex<BTreeMap<String, Arc<ScramKeys>>> = Mutex::new(BTreeMap::new());
+
+fn keys(challenge: &ScramChallenge, password: &str) -> Arc<ScramKeys> {
+    let mut known = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+    match known.get(password) {
+        Some(keys) if keys.are_for(challenge) => keys.clone(),
+        _ => {
+            let keys = Arc::new(challenge.derive(password));
+            known.insert(password.to_owned(), keys.clone());
+            keys
         }
     }
 }
@@ -167,8 +183,10 @@ impl Client {
                 *scram = Some(started);
             }
             Authentication::SaslContinue(data) => {
-                let answer = scram.as_mut().ok_or_else(turn)?.respond(data).map_err(wrong)?;
-                tell::sasl_response(&mut bytes, &answer);
+                let scram = scram.as_mut().ok_or_else(turn)?;
+                let challenge = scram.challenge(data).map_err(wrong)?;
+                let keys = keys(&challenge, password()?);
+                tell::sasl_response(&mut bytes, &scram.answer(&challenge, &keys).map_err(wrong)?);
             }
             Authentication::SaslFinal(data) => {
                 return scram.take().ok_or_else(turn)?.verify(data).map_err(wrong);

@@ -1,7 +1,7 @@
 //! One core: its slabs, cache, counters, sessions, and its ways to the other threads.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak as SyncWeak};
@@ -29,8 +29,10 @@ const CACHE_ENTRIES_MAX: usize = 8192;
 const CACHE_BYTES_MAX: usize = 16 << 20;
 /// From so many standings on, those that no session holds any more are swept out before one is added.
 const STANDINGS_SWEEP: usize = 1024;
+/// Standings that outlive their last session: jobs that connect for one statement come again.
+const STANDINGS_KEPT: usize = 64;
 
-/// What a lease may see, as long as a session holds it.
+/// What a lease may see, as long as a session holds it or it was asked for lately.
 struct Known {
     lease: Arc<LeaseGrant>,
     standing: SyncWeak<Standing>,
@@ -69,6 +71,7 @@ pub struct Core {
     policy: RefCell<PolicyClient>,
     waiting: RefCell<HashMap<u64, Waiting>>,
     standings: RefCell<HashMap<(LeaseId, String), Known>>,
+    standings_kept: RefCell<VecDeque<Arc<Standing>>>,
     next_ticket: Cell<u64>,
     deadlines: RefCell<Vec<(UnixMillis, Deadline)>>,
 }
@@ -95,6 +98,7 @@ impl Core {
             policy: RefCell::new(policy),
             waiting: RefCell::default(),
             standings: RefCell::default(),
+            standings_kept: RefCell::default(),
             next_ticket: Cell::new(1),
             deadlines: RefCell::default(),
         })
@@ -170,6 +174,9 @@ impl Core {
             standing: Arc::downgrade(&standing),
         };
         standings.insert(key, known);
+        let mut kept = self.standings_kept.borrow_mut();
+        kept.truncate(STANDINGS_KEPT - 1);
+        kept.push_front(standing.clone());
         Ok(standing)
     }
 

@@ -263,12 +263,7 @@ impl LinkWriter {
         }
     }
 
-    /// Says that nothing more comes.
-    pub async fn finish(&mut self) {
-        self.writer.finish().await;
-    }
-
-    /// The same, with TLS's own goodbye first. Only where little was written before: it waits for room as any write does.
+    /// Says that nothing more comes, with TLS's own goodbye first. Only where little was written before: it waits for room as any write does.
     pub async fn farewell(&mut self) {
         if let Some(sealing) = &mut self.tls {
             let (tls, sealed) = &mut **sealing;

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, DistinguishedName, RootCertStore, ServerConfig};
 
 use crate::doors::{ClientChain, Door, DoorTls, OpenSocket};
 use crate::rt::net::Place;
+use crate::session::postgres::back_keys::BackKeys;
 use crate::shared::Target;
 use crate::tls::{ALPN, Certificates, Shown};
 
@@ -98,6 +99,7 @@ fn one_target(config: &Config, target: &TargetConfig) -> io::Result<Target> {
         labels: config.labels_of(&target.name).map(LabelSpec::from).collect(),
         addresses: ArcSwap::from_pointee(addresses),
         password,
+        keys: BackKeys::default(),
         tls: backend_tls(target)?.map(Arc::new),
         clients: client_chain(target)?,
         sessions: AtomicU64::new(0),

@@ -23,6 +23,7 @@ use crate::pseudonym_key::PseudonymKey;
 use crate::rt::net::Place;
 use crate::rt::sync::Bell;
 use crate::session::postgres::alone::Question;
+use crate::session::postgres::back_keys::BackKeys;
 use crate::session::postgres::cancel::{CancelKey, Heard};
 
 /// A target as sessions use it.
@@ -35,6 +36,8 @@ pub struct Target {
     pub addresses: ArcSwap<Vec<Place>>,
     /// Linegate's own password there.
     pub password: Option<Secret>,
+    /// What of it a server's SCRAM asks for.
+    pub keys: BackKeys,
     /// TLS towards it, unless it is disabled.
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// What clients' certificates must be, where they are asked for.

@@ -33,6 +33,6 @@ pub use lease::{LeaseError, LeaseGrant, LeaseId, LeaseRequest, ScramVerifier, Un
 pub use leases::Leases;
 pub use oauth::{BearerError, OauthChallenge, bearer};
 pub use scope::{Scope, ScopeError};
-pub use scram::{ScramBinding, ScramClient, ScramError, ScramServer};
+pub use scram::{ScramBinding, ScramChallenge, ScramClient, ScramError, ScramKeys, ScramServer};
 pub use tls::{AnyCertificate, ByAuthority, WhoHoldsTheKey};
 pub use token::{Attenuation, TokenError, TokenKey, VerifiedToken};

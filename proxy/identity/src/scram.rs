@@ -359,6 +359,13 @@ impl ScramClient {
 
     /// Reads server-first, answers with client-final. Costs as many PBKDF2 rounds as the server asks for.
     pub fn respond(&mut self, server_first: &[u8]) -> Result<Vec<u8>, ScramError> {
+        let challenge = self.challenge(server_first)?;
+        let keys = challenge.derive(&self.password);
+        self.answer(&challenge, &keys)
+    }
+
+    /// Reads server-first. Cheap; what it asks for may be derived elsewhere, or be known.
+    pub fn challenge(&self, server_first: &[u8]) -> Result<ScramChallenge, ScramError> {
         if self.expected.is_some() {
             return Err(ScramError::OutOfPhase.at_server());
         }
@@ -384,15 +391,31 @@ impl ScramClient {
         let iterations = iterations
             .filter(|rounds| rounds.get() <= ITERATIONS_MAX)
             .ok_or(ScramError::Iterations)?;
+        Ok(ScramChallenge {
+            text: text.to_owned(),
+            nonce: nonce.to_owned(),
+            salt,
+            iterations,
+        })
+    }
 
-        let salted = salted_password(self.password.as_bytes(), &salt, iterations);
-        let client_key = hmac_sha256(salted.as_ref(), b"Client Key");
-        let stored_key = sha256(client_key.as_ref());
-        let server_key = hmac_sha256(salted.as_ref(), b"Server Key");
-        let without_proof = format!("c={},r={nonce}", self.binding.said(self.binding.header()));
-        let signed = format!("{},{text},{without_proof}", self.first_bare);
-        let proof = xor(&client_key, &hmac_sha256(stored_key.as_ref(), signed.as_bytes()));
-        self.expected = Some(hmac_sha256(server_key.as_ref(), signed.as_bytes()));
+    /// client-final, by keys that were derived for this challenge's salt and rounds.
+    pub fn answer(&mut self, challenge: &ScramChallenge, keys: &ScramKeys) -> Result<Vec<u8>, ScramError> {
+        if self.expected.is_some() || !keys.are_for(challenge) {
+            return Err(ScramError::OutOfPhase.at_server());
+        }
+        let without_proof = format!(
+            "c={},r={}",
+            self.binding.said(self.binding.header()),
+            challenge.nonce
+        );
+        let signed = format!("{},{},{without_proof}", self.first_bare, challenge.text);
+        let stored_key = sha256(keys.client_key.as_ref());
+        let proof = xor(
+            &keys.client_key,
+            &hmac_sha256(stored_key.as_ref(), signed.as_bytes()),
+        );
+        self.expected = Some(hmac_sha256(keys.server_key.as_ref(), signed.as_bytes()));
         Ok(format!("{without_proof},p={}", STANDARD.encode(proof.as_ref())).into_bytes())
     }
 
@@ -410,6 +433,49 @@ impl ScramClient {
             .map_err(|_| ScramError::ServerMalformed)?;
         constant_time::verify_slices_are_equal(&signature, expected.as_ref())
             .map_err(|_| ScramError::ServerSignature)
+    }
+}
+
+/// What a server asks of a client: server-first, read.
+#[derive(Clone)]
+pub struct ScramChallenge {
+    text: String,
+    nonce: String,
+    salt: Vec<u8>,
+    iterations: NonZeroU32,
+}
+
+impl ScramChallenge {
+    /// Whether the other one wants the same keys.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        self.iterations == other.iterations && self.salt == other.salt
+    }
+
+    /// The keys that it asks for. Costs its PBKDF2 rounds: some 0.1 µs each, and up to [`ITERATIONS_MAX`].
+    pub fn derive(&self, password: &str) -> ScramKeys {
+        let salted = salted_password(password.as_bytes(), &self.salt, self.iterations);
+        ScramKeys {
+            salt: self.salt.clone(),
+            iterations: self.iterations,
+            client_key: hmac_sha256(salted.as_ref(), b"Client Key"),
+            server_key: hmac_sha256(salted.as_ref(), b"Server Key"),
+        }
+    }
+}
+
+/// What a client may keep of a password for one salt and number of rounds (RFC 5802, section 5.1, of `i`: these
+/// two may be cached). As secret as the password.
+pub struct ScramKeys {
+    salt: Vec<u8>,
+    iterations: NonZeroU32,
+    client_key: Key,
+    server_key: Key,
+}
+
+impl ScramKeys {
+    /// Whether these answer that challenge, given that the password is the same.
+    pub fn are_for(&self, challenge: &ScramChallenge) -> bool {
+        self.iterations == challenge.iterations && self.salt == challenge.salt
     }
 }
 

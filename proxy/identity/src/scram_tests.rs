@@ -33,6 +33,33 @@ fn both_sides_speak_rfc_7677() {
     assert_eq!(server.last(CLIENT_FINAL).unwrap(), SERVER_FINAL);
 }
 
+#[test]
+fn keys_that_are_kept_answer_their_own_challenges_only() {
+    let verifier = ScramVerifier::derive(b"secret", &[7; SALT_BYTES], 64);
+    fn begin(verifier: &ScramVerifier) -> (ScramClient, ScramServer, ScramChallenge) {
+        let client = ScramClient::new("secret", [1; 18]);
+        let mut server = ScramServer::new(Some(verifier), &MOCK, "lg_someone", [2; 18]);
+        let challenge = client.challenge(&server.first(&client.first()).unwrap()).unwrap();
+        (client, server, challenge)
+    }
+    let (_, _, challenge) = begin(&verifier);
+    let keys = challenge.derive("secret");
+    // Another exchange of the same verifier, without any rounds.
+    let (mut client, server, challenge) = begin(&verifier);
+    assert!(keys.are_for(&challenge));
+    let answer = client.answer(&challenge, &keys).unwrap();
+    assert_eq!(client.verify(&server.last(&answer).unwrap()), Ok(()));
+    for (salt, rounds) in [([8; SALT_BYTES], 64), ([7; SALT_BYTES], 65)] {
+        let other = ScramVerifier::derive(b"secret", &salt, rounds);
+        let (mut client, _, challenge) = begin(&other);
+        assert!(!keys.are_for(&challenge));
+        assert_eq!(client.answer(&challenge, &keys), Err(ScramError::ServerMalformed));
+    }
+    let (mut client, server, challenge) = begin(&verifier);
+    let answer = client.answer(&challenge, &challenge.derive("other")).unwrap();
+    assert_eq!(server.last(&answer), Err(ScramError::Refused));
+}
+
 fn exchange(verifier: Option<&ScramVerifier>, password: &str) -> Result<(), ScramError> {
     let mut client = ScramClient::new(password, [1; 18]);
     let mut server = ScramServer::new(verifier, &MOCK, "lg_someone", [2; 18]);

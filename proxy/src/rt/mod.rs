@@ -146,3 +146,16 @@ pub fn within<T>(time: Duration, work: impl Future<Output = T>) -> impl Future<O
     #[cfg(any(test, fuzzing))]
     crate::sim::within(time, work)
 }
+
+/// Does work that takes long on a thread of its own, so that no core waits for it. False where no thread could be started.
+pub fn aside(work: impl FnOnce() + Send + 'static) -> bool {
+    // Under test it is done at once: a simulation must not depend on threads.
+    #[cfg(any(test, fuzzing))]
+    work();
+    #[cfg(not(any(test, fuzzing)))]
+    if let Err(error) = std::thread::Builder::new().name("aside".into()).spawn(work) {
+        tracing::error!(%error, "no thread could be started");
+        return false;
+    }
+    true
+}

@@ -180,7 +180,11 @@ impl Stream {
 
     /// The two halves and a switch that ends both.
     pub fn split(self) -> io::Result<(Reader, Writer, Switch)> {
-        let open = Rc::new(Open(self.0.as_raw_fd()));
+        let open = Rc::new(Open {
+            descriptor: self.0.as_raw_fd(),
+            is_deaf: Cell::new(false),
+            is_off: Cell::new(false),
+        });
         let switch = Switch(Rc::downgrade(&open));
         let (read, write) = self.0.into_split();
         Ok((Reader(read, open.clone()), Writer(write, open), switch))
@@ -189,7 +193,13 @@ impl Stream {
 
 /// A connection's descriptor. Each half holds one of these behind its own share of the connection, which is closed with the
 /// last of them.
-struct Open(RawFd);
+struct Open {
+    descriptor: RawFd,
+    /// Nothing more is read.
+    is_deaf: Cell<bool>,
+    /// Nothing more is read or written.
+    is_off: Cell<bool>,
+}
 
 /// Ends a connection from another task: pending reads and writes complete, and the session unwinds in order. It keeps nothing open:
 /// a descriptor of its own would be one more for each connection, and there are only so many.
@@ -198,15 +208,25 @@ pub struct Switch(Weak<Open>);
 
 impl Switch {
     /// Does something with the descriptor; `None` when the connection is closed.
-    fn with<T>(&self, work: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+    fn with<T>(&self, work: impl FnOnce(&Open, BorrowedFd<'_>) -> T) -> Option<T> {
         let open = self.0.upgrade()?;
         // SAFETY: the descriptor stays open while there is an `Open`, and all halves live on this thread.
-        Some(work(unsafe { BorrowedFd::borrow_raw(open.0) }))
+        let descriptor = unsafe { BorrowedFd::borrow_raw(open.descriptor) };
+        Some(work(&open, descriptor))
     }
 
-    /// Shuts both directions down.
+    /// Shuts both directions down, behind what was written.
     pub fn off(&self) {
-        self.with(|descriptor| rustix::net::shutdown(descriptor, rustix::net::Shutdown::Both));
+        self.with(|open, descriptor| {
+            if !open.is_off.replace(true) {
+                let _ = rustix::net::shutdown(descriptor, rustix::net::Shutdown::Both);
+            }
+        });
+    }
+
+    /// What is written from now on goes with the end of the stream, as one packet: every packet wakes the peer.
+    pub fn hold_back(&self) {
+        self.with(|_, descriptor| rustix::net::sockopt::set_tcp_cork(descriptor, true)); // a Unix socket has none
     }
 
     /// Whether the peer has closed its end or the connection is broken, whatever it sent before.
@@ -227,7 +247,7 @@ impl Switch {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let shows = self.with(|descriptor| {
+        let shows = self.with(|_, descriptor| {
             let mut fds = [PollFd::from_borrowed_fd(descriptor, flags)];
             matches!(poll(&mut fds, Some(&now)), Ok(1..)) && fds[0].revents().intersects(flags)
         });
@@ -236,7 +256,11 @@ impl Switch {
 
     /// Shuts the reading direction down: what was written still goes out.
     pub fn no_more_reads(&self) {
-        self.with(|descriptor| rustix::net::shutdown(descriptor, rustix::net::Shutdown::Read));
+        self.with(|open, descriptor| {
+            if !open.is_off.get() && !open.is_deaf.replace(true) {
+                let _ = rustix::net::shutdown(descriptor, rustix::net::Shutdown::Read);
+            }
+        });
     }
 }
 

@@ -182,6 +182,9 @@ impl Switch {
         outgoing.wake();
     }
 
+    /// Packets are not simulated.
+    pub fn hold_back(&self) {}
+
     /// Whether the peer has closed its end or the connection is broken.
     pub fn peer_has_left(&self) -> bool {
         let incoming = self.0.0.borrow();

@@ -121,11 +121,11 @@ impl Asking {
             return (self.writer, Some(deadline));
         }
         if session.ended.borrow().is_none() {
+            session.back_switch.hold_back();
             let mut bytes = Vec::new();
             tell::terminate(&mut bytes);
             let _ = self.writer.write_vec(bytes).await;
         }
-        self.writer.finish().await;
         session.end(ended);
         (self.writer, None)
     }

@@ -5,6 +5,7 @@
 //! protocol's minor version is asked for as the client asked for it, and is what the server agrees to.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codecs::postgres::backend::{
@@ -351,8 +352,16 @@ impl Login<'_> {
                     .scram
                     .take()
                     .ok_or_else(|| self.failed("SASL out of turn".into()))?;
-                let answer = scram
-                    .respond(data)
+                let challenge = scram
+                    .challenge(data)
+                    .map_err(|error| self.failed(error.to_string()))?;
+                let secret = String::from_utf8(secret.ok_or_else(no_password)?).map_err(|_| no_password())?;
+                let secret = Arc::new(secret.into());
+                let keys = &self.target.keys;
+                let answered = keys.with(&challenge, &secret, |keys| scram.answer(&challenge, keys));
+                let answer = rt::within(Shared::connect_time(self.target), answered)
+                    .await
+                    .ok_or_else(|| self.failed("the rounds that the server asks for take too long".into()))?
                     .map_err(|error| self.failed(error.to_string()))?;
                 self.scram = Some(scram);
                 tell::sasl_response(&mut bytes, &answer);

@@ -59,6 +59,8 @@ pub struct Client {
     pub parameters: Vec<(String, String)>,
     /// The database it asks for.
     pub database: Option<String>,
+    /// What is to be said with whatever is said next.
+    pub owed: Vec<u8>,
 }
 
 impl Client {
@@ -83,7 +85,11 @@ impl Client {
         }
     }
 
-    async fn tell(&mut self, bytes: Vec<u8>) -> Result<(), Ended> {
+    async fn tell(&mut self, mut bytes: Vec<u8>) -> Result<(), Ended> {
+        if !self.owed.is_empty() {
+            self.owed.append(&mut bytes);
+            bytes = std::mem::take(&mut self.owed);
+        }
         self.link
             .writer
             .write_vec(bytes)
@@ -251,6 +257,7 @@ impl Opening {
             user,
             parameters,
             database,
+            owed: Vec::new(),
         };
         if minor > MINOR_MAX || !unknown.is_empty() {
             let mut bytes = Vec::new();

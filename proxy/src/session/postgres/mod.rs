@@ -10,6 +10,7 @@ pub mod answer;
 pub mod ask;
 pub mod asked;
 pub mod back_door;
+pub mod back_keys;
 pub mod bound;
 pub mod budget;
 pub mod cancel;
@@ -424,11 +425,8 @@ impl Session {
             say::error_response(&mut bytes, "FATAL", &sqlstate, &message, None, None);
             let _ = turn.write(bytes).await;
         }
-        let writer = self.front.writer.borrow_mut().take();
-        if let Some(mut writer) = writer {
-            writer.finish().await;
-        }
-        self.front_switch.off();
+        self.front_switch.off(); // behind all that was written
+        drop(self.front.writer.borrow_mut().take());
     }
 
     /// Counts rows and bytes sent.

@@ -32,7 +32,6 @@ use crate::rt::{
     sync::Slot,
 };
 use crate::shared::{CancelEntry, Shared, Target, lock};
-use crate::slab::Ingress;
 use crate::warm_pool::Key;
 
 /// `NAMEDATALEN`: names are shorter.
@@ -91,7 +90,7 @@ async fn welcome(core: &Rc<Core>, mut client: Client, peer: Peer, logged_in: &Rc
     };
     logged_in.set(true);
     match opened {
-        Ok(ready) => Box::pin(begin(core, ready, client.link, client.ingress)).await,
+        Ok(ready) => Box::pin(begin(core, ready, client)).await,
         Err(ended) => {
             tracing::info!(target = %target.config.name, %peer, why = %ended.why, "login refused");
             core.counters.login_refused.one();
@@ -340,13 +339,14 @@ fn literal(text: &str) -> String {
 
 /// Begins a session: its two loops are tasks of their own, so that neither is looked at when the other has news, and what the
 /// login needed is given back while they run.
-async fn begin(core: &Rc<Core>, ready: Ready, front: Link, ahead: Ingress) {
+async fn begin(core: &Rc<Core>, ready: Ready, client: Client) {
     let Ready { make, backend } = ready;
+    let (front, ahead) = (client.link, client.ingress);
     let (mut reader, mut back) = (front.reader, backend.link);
     drop(backend.ingress); // the server says nothing more until it is asked
     let session = make(Front::new(front.writer), front.switch);
     let registered = Registered::new(&session);
-    if let Err(error) = greet(&session, &backend.greeting).await {
+    if let Err(error) = greet(&session, client.owed, &backend.greeting).await {
         let why = format!("the client left during the login: {error}");
         session.end(Ended::quietly(why));
         return close(core.clone(), registered, None).await;
@@ -390,13 +390,12 @@ impl Drop for Asker {
     }
 }
 
-/// Tells the client that it is in.
-async fn greet(session: &Session, greeting: &[u8]) -> std::io::Result<()> {
+/// Tells the client that it is in, behind what it was owed.
+async fn greet(session: &Session, mut hello: Vec<u8>, greeting: &[u8]) -> std::io::Result<()> {
     // The lease, or a part of its token, may have ended while the backend was asked.
     if parting::is_over(session) {
         session.end_lease("the lease has ended", "");
     }
-    let mut hello = Vec::new();
     say::authentication_ok(&mut hello);
     match scrub::greeting(session, greeting) {
         Ok(greeting) => hello.extend_from_slice(&greeting),

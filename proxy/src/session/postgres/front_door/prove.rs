@@ -131,9 +131,8 @@ async fn by_secret(core: &Core, client: &mut Client) -> Result<Proven, Ended> {
     };
     let state = lock(&core.shared.leases).state(lease.id.as_str(), clock::now());
     state.map_err(|error| Ended::saying(b"28000", format!("linegate: {}", error.public())))?;
-    let mut bytes = Vec::new();
-    say::authentication_sasl_final(&mut bytes, &last);
-    client.tell(bytes).await?;
+    // Nobody waits for it: it goes with the welcome, or with the reason why there is none.
+    say::authentication_sasl_final(&mut client.owed, &last);
     Ok(Proven {
         lease,
         token_ids: Vec::new(),
