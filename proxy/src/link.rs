@@ -146,6 +146,11 @@ impl LinkReader {
         };
     }
 
+    /// Whether something has arrived already that nobody has read.
+    pub fn holds_more(&self) -> bool {
+        self.tls.as_ref().is_some_and(|(_, held)| !held.data().is_empty())
+    }
+
     /// Gives up what it keeps for the next read; `false` when that holds something nobody has taken.
     pub fn rest(&mut self) -> bool {
         let Some((_, held)) = &mut self.tls else {

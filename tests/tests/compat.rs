@@ -100,6 +100,30 @@ fn results_are_the_same_as_without_it() {
 }
 
 #[test]
+fn rows_that_pause_are_shown_meanwhile() {
+    let postgres = Postgres::start();
+    let linegate = Linegate::start(&postgres);
+    let lease = a_worker(&linegate);
+    let (mut client, mut keeper) = (linegate.client(&lease), linegate.client(&lease));
+    for copies in [false, true] {
+        keeper.query("SELECT pg_advisory_lock(7)");
+        let rows = "SELECT n, repeat('x', 100), CASE WHEN n = 20000 THEN pg_advisory_xact_lock_shared(7)::text END FROM generate_series(1, 20000) n";
+        let text = match copies {
+            true => format!("COPY ({rows}) TO STDOUT"),
+            false => rows.to_owned(),
+        };
+        client.send_query(&text);
+        let tag = if copies { b'd' } else { b'D' };
+        // All but what the server keeps itself, in a buffer of 8 KiB.
+        (0..19_900).for_each(|_| drop(client.read_to(tag)));
+        keeper.query("SELECT pg_advisory_unlock(7)");
+        let rest = client.read_to_ready();
+        let count = rest.iter().filter(|message| message.tag == tag).count();
+        assert_eq!(count, 100, "copies: {copies}");
+    }
+}
+
+#[test]
 fn pgbench_runs_in_every_protocol_mode() {
     let postgres = Postgres::start();
     // Its initialisation truncates and drops without a WHERE; here nobody has to approve that.
@@ -317,6 +341,21 @@ fn the_server_may_ask_for_the_password_in_any_way() {
             format!("{role}|{encrypted}"),
             "{role} over {tls}"
         );
+    }
+}
+
+#[test]
+fn what_the_server_keeps_of_the_password_may_change() {
+    let postgres = Postgres::start();
+    let linegate = Linegate::start(&postgres);
+    let lease = a_worker(&linegate);
+    let logs_in = || linegate.psql(&lease, &["-c", "SELECT 1"]).ok;
+    let now = |password: &str| postgres.sql(&format!("ALTER ROLE app PASSWORD '{password}'"));
+    assert!(logs_in() && logs_in());
+    for (password, is_ours) in [("app-secret", true), ("another", false), ("app-secret", true)] {
+        now(password); // with another salt each time
+        assert_eq!(logs_in(), is_ours, "{password}");
+        assert_eq!(logs_in(), is_ours, "{password}, again");
     }
 }
 

@@ -4,6 +4,8 @@
 //! yield by waking yourself; time-outs are deadlines that shut the socket down.
 
 #[cfg(not(any(test, fuzzing)))]
+mod moment;
+#[cfg(not(any(test, fuzzing)))]
 pub mod net;
 // Under test the simulator stands in for sockets, tasks and time.
 #[cfg(any(test, fuzzing))]
@@ -25,6 +27,9 @@ const RING_ENTRIES: u32 = 4096;
 
 /// Tasks of all cores that panicked: each is a fault of linegate's own and an alarm.
 pub static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// How long a moment lasts at most.
+const MOMENT: Duration = Duration::from_micros(200);
 
 /// How long a beat lasts.
 pub const BEAT: Duration = Duration::from_millis(100);
@@ -145,6 +150,14 @@ pub fn within<T>(time: Duration, work: impl Future<Output = T>) -> impl Future<O
     }
     #[cfg(any(test, fuzzing))]
     crate::sim::within(time, work)
+}
+
+/// Waits for a small part of a millisecond.
+pub async fn moment() {
+    #[cfg(not(any(test, fuzzing)))]
+    moment::moment().await;
+    #[cfg(any(test, fuzzing))]
+    crate::sim::sleep(MOMENT).await;
 }
 
 /// Does work that takes long on a thread of its own, so that no core waits for it. False where no thread could be started.

@@ -8,6 +8,7 @@ mod described;
 mod fast_path;
 mod kinds;
 mod large_rows;
+mod pieces;
 mod recorded;
 mod whole_rows;
 
@@ -22,6 +23,7 @@ use linegate_identity::Effects;
 use masking_simd::{Cell, HitCounts};
 
 use self::large_rows::Large;
+use self::pieces::Pieces;
 use super::asked::Asked;
 use super::budget::{Cut, Tally};
 use super::pipeline::{Answer, Expect};
@@ -30,7 +32,7 @@ use super::scrub::Scrub;
 use super::{Ended, FrontTurn, Session};
 use crate::link::LinkReader;
 use crate::rarely::Rarely;
-use crate::rt::sync::Soon;
+use crate::rt::{self, sync::Soon};
 use crate::slab::Ingress;
 
 /// Spans up to this size are copied together into one write.
@@ -75,6 +77,11 @@ struct Flow {
     transaction_touched: bool,
     /// The server has told the client itself that it closes the connection.
     server_left: bool,
+    pieces: Pieces,
+    /// What the last read brought.
+    read_bytes: usize,
+    /// The next read is better done in a moment.
+    waits: bool,
 }
 
 /// Carries answers until the server's stream or the session ends, or the server has forgotten the session. What is left is the
@@ -91,12 +98,20 @@ pub fn run(session: Rc<Session>, mut reader: LinkReader) -> impl Future<Output =
         query_plan: None,
         transaction_touched: false,
         server_left: false,
+        pieces: Pieces::default(),
+        read_bytes: 0,
+        waits: false,
     };
     async move {
         let (mut ingress, mut needed) = (Ingress::default(), 1);
         loop {
+            if flow.waits && !reader.holds_more() {
+                rt::moment().await;
+            }
+            let held = ingress.data().len();
             let (read, back) = reader.fill(ingress, needed).await;
             ingress = back;
+            flow.read_bytes = ingress.data().len() - held;
             if !matches!(read, Ok(1..)) {
                 flow.server_closed(read);
                 break;
@@ -178,6 +193,7 @@ impl Flow {
         };
         let mut at = 0;
         let mut needed = 1;
+        self.waits = false;
         self.say_due(turn, &mut ingress, &mut out).await?;
         loop {
             let held = ingress.data().len();
@@ -189,6 +205,7 @@ impl Flow {
                 match self.rows(turn, &mut ingress, &mut at, &mut out).await? {
                     Some(more) => {
                         needed = more;
+                        self.waits = self.pieces.wait(self.read_bytes, self.result.bytes);
                         break;
                     }
                     None => continue,
