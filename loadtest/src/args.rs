@@ -148,7 +148,7 @@ pub enum Run {
 /// What every workload takes.
 #[derive(Group)]
 pub struct Common {
-    /// The server itself: `HOST:PORT[/DATABASE][,user=U][,password=P|,password-file=FILE][,tls]`.
+    /// The server itself: `HOST:PORT[/DATABASE][,user=U][,password=P|,password-file=FILE][,tls][,beside=SQL]`.
     #[arg(long, value_parser = Target::direct)]
     pub direct: Target,
     /// A path to it, NAME= in front of the same; may be given again.

@@ -2,8 +2,12 @@
 //!
 //! Machines drift; a ratio inside one pair does not. The first round warms caches and is dropped.
 
+use std::io::Write as _;
 use std::time::Duration;
 
+use codecs::postgres::build::frontend as tell;
+
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::latency::{Latency, Quantiles};
 use crate::process::Processes;
@@ -183,6 +187,7 @@ fn measure(
     target: &Target,
     sample: &mut impl FnMut(&Target) -> Result<Sample, Failure>,
 ) -> Result<Measured, Failure> {
+    let _neighbour = Neighbour::of(target)?;
     let processes = Processes::listening_on(target.port);
     let before = processes.as_ref().map(Processes::cpu_seconds);
     let sample = sample(target)?;
@@ -191,6 +196,28 @@ fn measure(
         sample,
         cpu_seconds: after.zip(before).map(|(after, before)| after - before),
     })
+}
+
+/// A session that has asked for something and reads nothing, as long as the sample lasts.
+struct Neighbour {
+    _client: Client,
+}
+
+impl Neighbour {
+    /// How long its server and the path have to get stuck.
+    const SETTLE: Duration = Duration::from_millis(300);
+
+    fn of(target: &Target) -> Result<Option<Self>, Failure> {
+        let Some(sql) = &target.beside else {
+            return Ok(None);
+        };
+        let mut client = Client::open(target).map_err(|failure| failure.during("the neighbour's login"))?;
+        let mut bytes = Vec::new();
+        tell::query(&mut bytes, sql.as_bytes());
+        client.transport.write_all(&bytes)?;
+        std::thread::sleep(Self::SETTLE);
+        Ok(Some(Self { _client: client }))
+    }
 }
 
 /// An answer that is not direct's is no sample, however fast it came.

@@ -1,7 +1,7 @@
 //! Where a path begins: a server or a proxy, and who logs in there.
 //!
-//! Shape: `[NAME=]HOST:PORT[/DATABASE][,user=U][,password=P | ,password-file=PATH][,tls]`. An IPv6 address stands in
-//! brackets.
+//! Shape: `[NAME=]HOST:PORT[/DATABASE][,user=U][,password=P | ,password-file=PATH][,tls][,beside=SQL]`. An IPv6 address stands in
+//! brackets. `beside` is a neighbour: a session of the same path that asks this, without commas, and reads nothing.
 
 use std::path::Path;
 
@@ -25,6 +25,8 @@ pub struct Target {
     pub password: Option<String>,
     /// Whether the client asks for TLS; certificates are not checked.
     pub tls: bool,
+    /// What a neighbour asks, who then reads nothing.
+    pub beside: Option<String>,
 }
 
 impl std::fmt::Debug for Target {
@@ -78,14 +80,16 @@ impl Target {
             user: BENCH.into(),
             password: None,
             tls: false,
+            beside: None,
         };
         for part in parts {
             match part.split_once('=') {
                 Some(("user", user)) if !user.is_empty() => target.user = user.into(),
                 Some(("password", password)) => target.password = Some(password.into()),
                 Some(("password-file", path)) => target.password = Some(password_in(Path::new(path))?),
+                Some(("beside", sql)) => target.beside = Some(sql.into()),
                 None if part == "tls" => target.tls = true,
-                _ => return Err("expected user=, password=, password-file= or tls".into()),
+                _ => return Err("expected user=, password=, password-file=, beside= or tls".into()),
             }
         }
         Ok(target)
@@ -104,8 +108,8 @@ mod tests {
 
     #[test]
     fn every_part_is_read() {
-        let target =
-            Target::named("masked=127.0.0.1:6432/shop,user=lease,password=a=b,tls").expect("well formed");
+        let target = Target::named("masked=127.0.0.1:6432/shop,user=lease,password=a=b,tls,beside=SELECT 1")
+            .expect("well formed");
         assert_eq!(
             target,
             Target {
@@ -116,6 +120,7 @@ mod tests {
                 user: "lease".into(),
                 password: Some("a=b".into()),
                 tls: true,
+                beside: Some("SELECT 1".into()),
             }
         );
         assert!(!format!("{target:?}").contains("a=b"), "passwords are not shown");
