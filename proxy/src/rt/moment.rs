@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use monoio::net::TcpStream;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -13,6 +14,8 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::MOMENT;
 use super::sync::Slot;
 
+/// A moment where there is no clock: the runtime's shortest.
+const COARSE: Duration = Duration::from_millis(1);
 /// After so many moments that nobody waited for, the clock stops.
 const IDLE_MAX: u32 = 100;
 
@@ -42,14 +45,20 @@ pub async fn moment() {
 
 /// Runs the clock, as long as somebody waits.
 async fn tick() {
+    let clock = Clock::start().ok(); // there may be no descriptor left
     let mut due = Vec::new();
     let mut idle = 0;
-    if let Ok(clock) = Clock::start().inspect_err(|error| tracing::error!(%error, "no clock for moments")) {
-        while idle < IDLE_MAX && clock.next().await.is_ok() {
-            WAITING.with_borrow_mut(|waiting| std::mem::swap(&mut waiting.slots, &mut due));
-            idle = if due.is_empty() { idle + 1 } else { 0 };
-            due.drain(..).for_each(|slot: Slot<()>| slot.put(()));
+    while idle < IDLE_MAX {
+        let passed = match &clock {
+            Some(clock) => clock.next().await.is_ok(),
+            None => false,
+        };
+        if !passed {
+            super::sleep(COARSE).await;
         }
+        WAITING.with_borrow_mut(|waiting| std::mem::swap(&mut waiting.slots, &mut due));
+        idle = if due.is_empty() { idle + 1 } else { 0 };
+        due.drain(..).for_each(|slot: Slot<()>| slot.put(()));
     }
     let rest = WAITING.with_borrow_mut(std::mem::take);
     rest.slots.into_iter().for_each(|slot| slot.put(()));

@@ -107,6 +107,7 @@ pub fn run(session: Rc<Session>, mut reader: LinkReader) -> impl Future<Output =
         loop {
             if flow.waits && !reader.holds_more() {
                 rt::moment().await;
+                flow.pieces.waited();
             }
             let held = ingress.data().len();
             let (read, back) = reader.fill(ingress, needed).await;

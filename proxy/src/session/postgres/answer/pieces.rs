@@ -4,8 +4,8 @@
 //! result follow each other fast, a moment between two reads lets several become one; the rows arrive sooner for it, the last
 //! one included (`bench/records`). Rows that come slowly are read as they come.
 
-/// From so many bytes on a result is a long one.
-const LONG_RESULT_BYTES: u64 = 128 << 10;
+/// From so many bytes on a result is a long one; in simulations and fuzzing most are.
+const LONG_RESULT_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 } else { 128 << 10 };
 /// Reads that hold so much are large enough.
 const LARGE_READ_BYTES: usize = 128 << 10;
 /// A moment that gathered no more than this was for nothing: PostgreSQL's buffer, and a half.
@@ -33,9 +33,14 @@ impl Pieces {
         if bytes >= LARGE_READ_BYTES || result_bytes < LONG_RESULT_BYTES {
             return false;
         }
-        self.has_waited = self.patience == 0;
+        let waits = self.patience == 0;
         self.patience = self.patience.saturating_sub(1);
-        self.has_waited
+        waits
+    }
+
+    /// A moment has passed before the read that comes.
+    pub(super) fn waited(&mut self) {
+        self.has_waited = true;
     }
 }
 
@@ -46,9 +51,10 @@ mod tests {
     #[test]
     fn only_long_results_in_small_pieces_wait() {
         let mut pieces = Pieces::default();
-        assert!(!pieces.wait(8192, 8192));
+        assert!(!pieces.wait(8192, LONG_RESULT_BYTES - 1));
         assert!(!pieces.wait(256 << 10, 1 << 20));
         assert!(pieces.wait(8192, 1 << 20));
+        pieces.waited();
         assert!(pieces.wait(32 << 10, 1 << 20), "four pieces in a moment");
         assert!(
             !pieces.wait(256 << 10, 1 << 20),
@@ -60,7 +66,13 @@ mod tests {
     #[test]
     fn rows_that_come_slowly_are_hardly_waited_for() {
         let mut pieces = Pieces::default();
-        let waits = (0..1000).filter(|_| pieces.wait(100, 1 << 20)).count();
+        let mut waits = 0;
+        for _ in 0..1000 {
+            if pieces.wait(100, 1 << 20) {
+                pieces.waited();
+                waits += 1;
+            }
+        }
         assert!((1..=1000 / usize::from(PATIENCE) + 1).contains(&waits), "{waits}");
     }
 }
