@@ -6,11 +6,13 @@
 
 /// From so many bytes on a result is a long one; in simulations and fuzzing most are.
 const LONG_RESULT_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 } else { 128 << 10 };
-/// Reads that hold so much are large enough.
+/// Reads that hold so much are large enough: the server is fast by itself.
 const LARGE_READ_BYTES: usize = 128 << 10;
-/// A moment that gathered no more than this was for nothing: PostgreSQL's buffer, and a half.
+/// PostgreSQL's buffer, and a half.
 const PIECE_BYTES: usize = 12 << 10;
-/// Reads without a moment before them, after one that was for nothing.
+/// So many pieces in a row are no chance.
+const PIECES_MIN: u8 = 3;
+/// Reads without a moment before them, after one that gathered no more than a piece.
 const PATIENCE: u8 = 32;
 
 /// What the last reads of a result were like.
@@ -18,6 +20,8 @@ const PATIENCE: u8 = 32;
 pub(super) struct Pieces {
     /// The last read came after a moment.
     has_waited: bool,
+    /// Reads in a row, without a moment before them, that brought no more than a piece.
+    pieces: u8,
     /// Reads to come that do not wait.
     patience: u8,
 }
@@ -26,16 +30,17 @@ impl Pieces {
     /// Whether the next read is better done in a moment: `bytes` were read last, `result_bytes` have passed of the result that
     /// goes on.
     pub(super) fn wait(&mut self, bytes: usize, result_bytes: u64) -> bool {
-        let is_slow = std::mem::take(&mut self.has_waited) && bytes <= PIECE_BYTES;
-        if is_slow {
-            self.patience = PATIENCE;
+        let is_piece = bytes <= PIECE_BYTES;
+        match (std::mem::take(&mut self.has_waited), is_piece) {
+            (true, true) => (self.pieces, self.patience) = (0, PATIENCE),
+            (true, false) if bytes >= LARGE_READ_BYTES => self.pieces = 0,
+            (true, false) => {}
+            (false, true) => self.pieces = self.pieces.saturating_add(1),
+            (false, false) => self.pieces = 0,
         }
-        if bytes >= LARGE_READ_BYTES || result_bytes < LONG_RESULT_BYTES {
-            return false;
-        }
-        let waits = self.patience == 0;
+        let is_patient = self.patience > 0;
         self.patience = self.patience.saturating_sub(1);
-        waits
+        result_bytes >= LONG_RESULT_BYTES && self.pieces >= PIECES_MIN && !is_patient
     }
 
     /// A moment has passed before the read that comes.
@@ -51,15 +56,18 @@ mod tests {
     #[test]
     fn only_long_results_in_small_pieces_wait() {
         let mut pieces = Pieces::default();
-        assert!(!pieces.wait(8192, LONG_RESULT_BYTES - 1));
-        assert!(!pieces.wait(256 << 10, 1 << 20));
+        assert!((0..9).all(|_| !pieces.wait(8192, LONG_RESULT_BYTES - 1)));
         assert!(pieces.wait(8192, 1 << 20));
         pieces.waited();
-        assert!(pieces.wait(32 << 10, 1 << 20), "four pieces in a moment");
+        assert!(pieces.wait(64 << 10, 1 << 20), "eight pieces in a moment");
+        pieces.waited();
+        assert!(!pieces.wait(256 << 10, 1 << 20), "the server is fast by itself");
         assert!(
-            !pieces.wait(256 << 10, 1 << 20),
-            "the server is fast enough by itself"
+            !pieces.wait(8192, 1 << 20) && !pieces.wait(8192, 1 << 20),
+            "by chance"
         );
+        assert!(!pieces.wait(256 << 10, 1 << 20));
+        assert!(!pieces.wait(8192, 1 << 20) && !pieces.wait(8192, 1 << 20));
         assert!(pieces.wait(8192, 1 << 20));
     }
 
