@@ -36,18 +36,24 @@ unsafe impl IoBufMut for Tail {
     }
 }
 
-/// What can be written from: its bytes stay where they are when the value moves.
-trait Fixed: Unpin + 'static {
+/// What can be written from.
+///
+/// # Safety
+///
+/// The bytes stay where they are, and stay initialised, when the value moves and for as long as it lives unchanged.
+unsafe trait Fixed: Unpin + 'static {
     fn bytes(&self) -> &[u8];
 }
 
-impl Fixed for Ingress {
+// SAFETY: the bytes are in a slab of their own, which only its pool takes back.
+unsafe impl Fixed for Ingress {
     fn bytes(&self) -> &[u8] {
         self.data()
     }
 }
 
-impl Fixed for Vec<u8> {
+// SAFETY: a vector's bytes are on the heap.
+unsafe impl Fixed for Vec<u8> {
     fn bytes(&self) -> &[u8] {
         self
     }
@@ -56,8 +62,7 @@ impl Fixed for Vec<u8> {
 /// Bytes from one to another, with what they are in; what is written at once is shorter than 4 GiB.
 struct Piece<T>(T, u32, u32);
 
-// SAFETY: the pointer stays valid while the value lives: the memory of a slab or vector does not move when the value does. The
-// range is checked against the bytes whenever it is asked for.
+// SAFETY: what is `Fixed` keeps its bytes where they are. The range is checked against them whenever it is asked for.
 unsafe impl<T: Fixed> IoBuf for Piece<T> {
     fn read_ptr(&self) -> *const u8 {
         self.0.bytes()[self.1 as usize..self.2 as usize].as_ptr()
