@@ -17,6 +17,8 @@ enum Told {
     Startup(u16),
     /// Process and key of a CancelRequest.
     Cancel(Vec<u8>),
+    /// Terminate.
+    Terminate,
 }
 
 /// A server that says `greeting` to whoever logs in, and answers queries with nothing. One that sleeps is awoken by a cancel.
@@ -72,6 +74,12 @@ fn serve(
         let mut tag = [0];
         client.read_exact(&mut tag)?;
         let body = sized(&mut client)?;
+        if tag == *b"X" {
+            if !is_catalog {
+                let _ = tell.send(Told::Terminate);
+            }
+            return Ok(());
+        }
         let answer = if body.starts_with(b"SELECT sleep") {
             let _ = asleep.lock().expect("one sleeps at a time").recv_timeout(SOON);
             framed(b'E', b"SERROR\0VERROR\0C57014\0Mcancelled\0\0")
@@ -161,6 +169,24 @@ fn keys_of_every_length_are_kept_and_used() {
         assert!(cancel.is_over());
         let answer = client.read_to(b'Z');
         assert_eq!(error_of(&answer).map(|(code, _)| code).as_deref(), Some("57014"));
+    }
+}
+
+#[test]
+fn the_server_hears_that_a_session_ends() {
+    let postgres = Postgres::start();
+    let script = Script::start(move |_| [ok(), key_data(&[7; 4]), ready()].concat());
+    let (_linegate, port, lease) = before(&postgres, &script);
+    for says_so in [true, false] {
+        let (mut client, _) = login(port, 0, &lease).expect("a login");
+        assert!(matches!(script.next(), Told::Startup(0)));
+        client.send(b'Q', b"SELECT 1\0");
+        client.read_to(b'Z');
+        if says_so {
+            client.send(b'X', b"");
+        }
+        drop(client);
+        assert!(matches!(script.next(), Told::Terminate), "says so: {says_so}");
     }
 }
 
