@@ -30,6 +30,8 @@ pub struct Names {
     shown: Arc<Relations>,
     /// They make or alter something, or may, which comes to depend on whatever is there.
     defines: bool,
+    /// And that may be temporary.
+    beside_temporary: bool,
     /// They take names away, so that these may come to be others'.
     moves: bool,
     /// And it may be about anything else.
@@ -47,6 +49,7 @@ impl Names {
         self.relations.concern(statement)
             || takes_along(statement) && self.shown.concern(statement)
             || self.defines && statement.leads.reshapes
+            || self.beside_temporary && statement.leads.remakes.is_some()
     }
 }
 
@@ -124,6 +127,7 @@ struct Open {
     relations: Relations,
     shown: Relations,
     defines: bool,
+    beside_temporary: bool,
     moves: bool,
     is_anything: bool,
 }
@@ -138,6 +142,7 @@ impl Open {
         self.relations.join(&names.relations);
         self.shown.join(&names.shown);
         self.defines |= names.defines;
+        self.beside_temporary |= names.beside_temporary;
         self.moves |= names.moves;
         self.is_anything |= names.is_anything;
         true
@@ -147,6 +152,7 @@ impl Open {
         self.relations.concern(statement)
             || takes_along(statement) && self.shown.concern(statement)
             || self.defines && statement.leads.reshapes
+            || self.beside_temporary && statement.leads.remakes.is_some()
     }
 
     fn into_names(self) -> Names {
@@ -154,6 +160,7 @@ impl Open {
             relations: Arc::new(self.relations),
             shown: Arc::new(self.shown),
             defines: self.defines,
+            beside_temporary: self.beside_temporary,
             moves: self.moves,
             is_anything: self.is_anything,
         }
@@ -299,8 +306,8 @@ fn may_be_one(one: Option<&str>, changed: Option<&str>) -> bool {
 }
 
 /// What a statement changes. Where it does more than it names, or an ALTER names no relation of the catalog, it may be about
-/// anything else as well.
-pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
+/// anything else as well. `beside_temporary`: its session may have made something temporary.
+pub fn names(statement: &Statement, labels: Option<&LabelIndex>, beside_temporary: bool) -> Names {
     let is_known = |name: &Name| labels.is_some_and(|labels| labels.known(name).next().is_some());
     let is_clear = statement.opaque.is_empty()
         && !statement.effects.contains(Effects::UNREADABLE)
@@ -327,12 +334,14 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>) -> Names {
     for name in &leads.owners {
         shown.add(&name.name, name.schema.as_deref());
     }
+    let defines = statement.effects.intersects(Effects::CREATE.with(Effects::ALTER))
+        || !statement.opaque.is_empty()
+        || statement.effects.contains(Effects::UNREADABLE);
     Names {
         relations: Arc::new(relations),
         shown: Arc::new(shown),
-        defines: statement.effects.intersects(Effects::CREATE.with(Effects::ALTER))
-            || !statement.opaque.is_empty()
-            || statement.effects.contains(Effects::UNREADABLE),
+        defines,
+        beside_temporary: defines && (beside_temporary || leads.makes_temporary),
         moves: statement.effects.contains(Effects::DROP)
             || !leads.rows.is_empty() && leads.parents.is_empty(),
         is_anything: !is_clear || others().any(|name| name.name == "*"),
@@ -443,10 +452,28 @@ mod tests {
         };
         for (open, concerns) in [(code, true), (view, true), (drops(&["b"]), false)] {
             let changing = Changing::default();
-            assert!(changing.begins(id(1), &names(&open, None)));
+            assert!(changing.begins(id(1), &names(&open, None, false)));
             assert_eq!(changing.is_open(id(2), &cascade), concerns, "{open:?}");
             assert!(!changing.is_open(id(2), &drops(&["a"])), "nothing goes along");
-            assert_eq!(names(&open, None).concern(&cascade), concerns);
+            assert_eq!(names(&open, None, false).concern(&cascade), concerns);
+        }
+    }
+
+    #[test]
+    fn what_may_rest_on_temporary_objects_concerns_whoever_may_come_to_depend_on_it() {
+        let table = Statement {
+            effects: Effects::CREATE,
+            ..drops(&["t"])
+        };
+        let mut view = drops(&["v"]);
+        view.leads.remakes = Some(Box::default());
+        for beside_temporary in [true, false] {
+            let changing = Changing::default();
+            let names = names(&table, None, beside_temporary);
+            assert!(changing.begins(id(1), &names));
+            assert_eq!(changing.is_open(id(2), &view), beside_temporary);
+            assert_eq!(names.concern(&view), beside_temporary);
+            assert!(!changing.is_open(id(2), &drops(&["v"])));
         }
     }
 
@@ -454,7 +481,7 @@ mod tests {
     fn what_is_open_concerns_those_who_name_it() {
         let changing = Changing::default();
         let mark = changing.sent();
-        assert!(changing.begins(id(1), &names(&drops(&["a"]), None)));
+        assert!(changing.begins(id(1), &names(&drops(&["a"]), None, false)));
         assert!(changing.is_open(id(2), &reads(&["b", "a"])));
         assert!(!changing.is_open(id(1), &reads(&["a"])), "its own");
         assert!(!changing.is_open(id(2), &reads(&["b"])));
@@ -479,7 +506,7 @@ mod tests {
     #[test]
     fn a_change_of_anything_is_not_waited_for_and_always_checked() {
         let changing = Changing::default();
-        assert!(changing.begins(id(1), &names(&Statement::unreadable(), None)));
+        assert!(changing.begins(id(1), &names(&Statement::unreadable(), None, false)));
         assert!(!changing.is_open(id(2), &reads(&["a"])));
         assert!(changing.may_have_moved(changing.sent(), &reads(&["a"])));
         let alter = Statement {
@@ -487,7 +514,7 @@ mod tests {
             ..drops(&["somewhere"])
         };
         changing.ends(id(1));
-        assert!(changing.begins(id(1), &names(&alter, None)));
+        assert!(changing.begins(id(1), &names(&alter, None, false)));
         assert!(
             changing.may_have_moved(changing.sent(), &reads(&["a"])),
             "it may be a schema"
@@ -497,8 +524,8 @@ mod tests {
     #[test]
     fn one_change_of_anything_hides_no_name() {
         let changing = Changing::default();
-        assert!(changing.begins(id(1), &names(&drops(&["a"]), None)));
-        assert!(changing.begins(id(1), &names(&Statement::unreadable(), None)));
+        assert!(changing.begins(id(1), &names(&drops(&["a"]), None, false)));
+        assert!(changing.begins(id(1), &names(&Statement::unreadable(), None, false)));
         assert!(changing.is_open(id(2), &reads(&["a"])) && !changing.is_open(id(2), &reads(&["b"])));
         assert!(changing.may_have_moved(changing.sent(), &reads(&["b"])));
     }
@@ -510,7 +537,7 @@ mod tests {
             opaque: vec!["what depends on what is dropped"],
             ..drops(&["a"])
         };
-        assert!(changing.begins(id(1), &names(&cascade, None)));
+        assert!(changing.begins(id(1), &names(&cascade, None, false)));
         assert!(changing.is_open(id(2), &reads(&["a"])) && !changing.is_open(id(2), &reads(&["b"])));
         assert!(changing.may_have_moved(changing.sent(), &reads(&["b"])));
     }
@@ -518,16 +545,16 @@ mod tests {
     #[test]
     fn no_number_of_names_pushes_one_out() {
         let changing = Changing::default();
-        assert!(changing.begins(id(1), &names(&drops(&["a"]), None)));
+        assert!(changing.begins(id(1), &names(&drops(&["a"]), None, false)));
         let many: Vec<String> = (0..NAMES_MAX).map(|number| number.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(
-            !changing.begins(id(1), &names(&drops(&many), None)),
+            !changing.begins(id(1), &names(&drops(&many), None, false)),
             "it is refused"
         );
-        assert!(changing.begins(id(1), &names(&drops(&many[1..]), None)));
+        assert!(changing.begins(id(1), &names(&drops(&many[1..]), None, false)));
         assert!(changing.is_open(id(2), &reads(&["a"])) && changing.is_open(id(2), &reads(&["77"])));
-        assert!(!changing.begins(id(1), &names(&drops(&["b"]), None)));
+        assert!(!changing.begins(id(1), &names(&drops(&["b"]), None, false)));
     }
 
     #[test]
@@ -538,8 +565,8 @@ mod tests {
             names.for_each(|name| name.schema = Some(schema.to_owned()));
             statement
         };
-        assert!(changing.begins(id(1), &names(&within("app", drops(&["a"])), None)));
-        assert!(changing.begins(id(2), &names(&within("pg_temp", drops(&["b"])), None)));
+        assert!(changing.begins(id(1), &names(&within("app", drops(&["a"])), None, false)));
+        assert!(changing.begins(id(2), &names(&within("pg_temp", drops(&["b"])), None, false)));
         assert!(changing.is_open(id(3), &reads(&["a"])));
         assert!(changing.is_open(id(3), &within("app", reads(&["a"]))));
         assert!(!changing.is_open(id(3), &within("other", reads(&["a"]))));
@@ -551,7 +578,7 @@ mod tests {
         let changing = Changing::default();
         let mark = changing.sent();
         for number in 0..=CHANGES_MAX {
-            assert!(changing.begins(id(1), &names(&drops(&[&number.to_string()]), None)));
+            assert!(changing.begins(id(1), &names(&drops(&[&number.to_string()]), None, false)));
         }
         changing.ends(id(1));
         assert!(changing.may_have_moved(mark, &reads(&["a"])));

@@ -20,6 +20,7 @@ mod behind;
 mod columns;
 mod functions;
 mod suspects;
+mod temporary;
 
 pub use columns::Known;
 pub use functions::{Meaning, ToFollow};
@@ -189,6 +190,8 @@ pub struct LabelIndex {
     extension_functions: HashSet<(String, String)>,
     functions: HashMap<String, Vec<functions::Entry>>,
     along: along::Along,
+    /// The words of names of what depends on something temporary, and is not.
+    on_temporary: Vec<Vec<String>>,
     /// Views that were followed.
     behind: HashMap<u32, behind::Behind>,
     sightings: suspects::Sightings,
@@ -284,6 +287,7 @@ impl LabelIndex {
         index.sight(found, &unseen, before, &by_oid);
         missing.extend(index.mark_suspects(&by_oid));
         index.spread_derived(&by_oid);
+        index.on_temporary = index.find_on_temporary();
         (index, missing)
     }
 

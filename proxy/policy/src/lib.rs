@@ -26,6 +26,7 @@ pub mod subject;
 mod under_mask;
 pub mod verdict;
 pub mod window;
+mod words;
 
 #[cfg(test)]
 mod example_tests;
@@ -50,3 +51,4 @@ pub use subject::Subject;
 pub use under_mask::{keeps_clear_relations, makes_clear_relations};
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};
 pub use window::Moment;
+pub use words::{Said, words};

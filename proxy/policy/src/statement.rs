@@ -3,6 +3,7 @@
 use linegate_identity::Effects;
 
 use crate::lineage::Lineage;
+use crate::words::Said;
 
 /// A possibly qualified name as the statement wrote it, folded as the server folds it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +100,10 @@ pub struct Leads {
     pub weaker: Option<String>,
     /// Something that is there already comes to be made of other things. What is new has nobody yet who depends on it.
     pub rebuilds: bool,
+    /// Something permanent that is there already comes to depend on what it says.
+    pub remakes: Option<Box<Said>>,
+    /// It makes something temporary, or may have later statements do so without saying it.
+    pub makes_temporary: bool,
     /// It says CASCADE, nothing that the catalog knows goes along, and it has no such text.
     pub takes_unseen: bool,
     /// Columns go or change their type: columns of the relation's row type do the same.

@@ -74,6 +74,9 @@ pub enum Reason {
     NamesMoving,
     /// The open transaction has led changes elsewhere, and where this one ends up cannot be told before it ends.
     BehindTransaction,
+    /// What is there already would come to depend on something that may be temporary: the server drops that with all that depends
+    /// on it, in whatever schema.
+    OnTemporary,
     /// The session has changed where names without a schema are made, and a policy refuses making things by their schema.
     SchemaUnknown,
     /// A policy refuses labelled columns, and which of them it uses cannot be told.
@@ -173,6 +176,9 @@ impl Reason {
                 "what this changes cannot be told before the open transaction ends, which has made views, triggers, keys or the like"
                     .to_owned()
             }
+            Self::OnTemporary => {
+                "this would make something permanent depend on what may be temporary, and the server drops both together".to_owned()
+            }
             Self::SchemaUnknown => {
                 "search_path was changed, so where this would be made is not known, and a policy looks at schemas".to_owned()
             }
@@ -235,6 +241,9 @@ impl Reason {
             }
             Self::CatalogMissing | Self::CatalogNeeded | Self::NamesMoving => "Try again in a moment.",
             Self::BehindTransaction => "Commit first.",
+            Self::OnTemporary => {
+                "Use a session that has made nothing temporary; write pg_temp before what is temporary itself."
+            }
             Self::SchemaUnknown => "Write the schema.",
             Self::NotPermitted {
                 relation: Some(relation),

@@ -29,6 +29,7 @@ mod recoded;
 mod redirects;
 mod restricted;
 mod scope;
+mod temporary;
 mod tokens;
 mod walk;
 
@@ -180,6 +181,7 @@ fn read_parsed(
     }
     statement.only_tables = statement.changes_catalog && only_tables::are(statements);
     statement.leads = redirects::find(statements);
+    temporary::add(&mut statement, text, statements);
     if keeps_settings {
         statement.opaque.push(redirects::KEPT_SETTING);
     }

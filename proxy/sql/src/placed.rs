@@ -103,6 +103,18 @@ mod tests {
             ("ALTER TABLE t ADD COLUMN a int", false, false, false),
             ("ANALYZE; SELECT 1 FROM t", false, true, false),
             ("REINDEX DATABASE d", false, true, false),
+            (
+                "ALTER TABLE ALL IN TABLESPACE a SET TABLESPACE b",
+                false,
+                true,
+                false,
+            ),
+            (
+                "ALTER INDEX ALL IN TABLESPACE a SET TABLESPACE b",
+                false,
+                true,
+                false,
+            ),
             ("REINDEX SCHEMA s", false, false, false),
             ("VACUUM t", false, false, false),
             ("RESET ALL", false, false, true),

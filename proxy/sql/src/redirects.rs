@@ -185,6 +185,7 @@ fn tends_all(statement: Node<'_>) -> bool {
             let of_schema = reindex.kind == ReindexObjectType::REINDEX_OBJECT_SCHEMA;
             reindex.relation().is_none() && !of_schema
         }
+        Node::AlterTableMoveAllStmt(_) => true,
         _ => false,
     }
 }

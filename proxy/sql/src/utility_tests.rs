@@ -424,6 +424,10 @@ fn sessions_roles_and_servers() {
             "server writes d sets search_path=x",
         ),
         ("CREATE TABLESPACE s LOCATION '/x'", "server writes s"),
+        (
+            "ALTER TABLE ALL IN TABLESPACE s SET TABLESPACE t",
+            "maintenance+server writes s",
+        ),
         ("CREATE LANGUAGE plx HANDLER h", "server writes plx catalog"),
         (
             "CREATE PUBLICATION p FOR TABLE t WHERE (a > 1)",

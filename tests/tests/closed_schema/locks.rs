@@ -103,7 +103,6 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
         // What came to stand over it before it locked, and by what names.
         &[over, inner, shows, "SELECT count(*) FROM scr.vn"],
         &["CREATE TABLE scr.vn (id int); DROP TABLE scr.vn", over, inner, shows, "SELECT count(*) FROM scr.vn"],
-        &["CREATE TEMP VIEW vn AS SELECT * FROM scr.vc", inner, shows, "SELECT count(*) FROM vn"],
         &[
             "CREATE MATERIALIZED VIEW scr.vo AS SELECT * FROM scr.vc WITH NO DATA",
             inner,
@@ -121,6 +120,7 @@ fn a_locking_view_that_the_transaction_made_is_known_by_its_next_name() {
             shows,
             "REFRESH MATERIALIZED VIEW scr.vo",
         ],
+        &["CREATE TEMP VIEW vn AS SELECT * FROM scr.vc", inner],
     ] {
         refused_at_last(&mut client, steps);
     }

@@ -65,7 +65,13 @@ impl<'a> Walker<'a> {
             Node::DropdbStmt(drop) => self.acts(Effects::SERVER.with(Effects::DROP), drop.dbname()),
             Node::CreateTableSpaceStmt(create) => self.acts(Effects::SERVER, create.tablespacename()),
             Node::AlterTableSpaceOptionsStmt(alter) => self.acts(Effects::SERVER, alter.tablespacename()),
-            Node::AlterTableMoveAllStmt(alter) => self.acts(Effects::SERVER, alter.orig_tablespacename()),
+            Node::AlterTableMoveAllStmt(alter) => {
+                // Each table and index there is locked and written anew.
+                self.acts(
+                    Effects::SERVER.with(Effects::MAINTENANCE),
+                    alter.orig_tablespacename(),
+                )
+            }
             Node::DropTableSpaceStmt(drop) => {
                 self.acts(Effects::SERVER.with(Effects::DROP), drop.tablespacename())
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use linegate_identity::Effects;
-use linegate_policy::Statement;
+use linegate_policy::{Name, Statement};
 use linegate_recording::SessionId;
 
 use super::ask::Asking;
@@ -76,6 +76,18 @@ pub fn moves_names(statement: &Statement) -> bool {
     let makes = Effects::CREATE.with(Effects::SELECT);
     let only_makes = statement.effects.without(makes).is_empty() && statement.leads.keeps_relations();
     statement.changes_catalog && !only_makes || statement.effects.contains(Effects::UNREADABLE)
+}
+
+/// Whether what a statement makes may depend on something temporary that its session or its text makes: others' definitions
+/// may come to depend on it as soon as it is committed.
+fn builds_on_temporary(statement: &Statement, has_temporary: bool) -> bool {
+    let is_temporary = |name: &Name| {
+        let schema = name.schema.as_deref();
+        schema.is_some_and(|schema| schema.starts_with("pg_temp"))
+    };
+    (has_temporary || statement.leads.makes_temporary)
+        && statement.changes_catalog
+        && !statement.writes.iter().all(is_temporary)
 }
 
 impl Session {
@@ -194,7 +206,9 @@ impl Asking {
     /// change of anything does not wait: it would wait for everybody, all the time.
     pub(super) async fn take_names(&mut self, asked: &Asked) -> Result<Option<Refusal>, Ended> {
         let session = self.session.clone();
-        let changed: Vec<&Statement> = asked.statements().filter(|ran| moves_names(ran)).collect();
+        let has_temporary = session.has_temporary.get();
+        let moves = |ran: &&Statement| moves_names(ran) || builds_on_temporary(ran, has_temporary);
+        let changed: Vec<&Statement> = asked.statements().filter(moves).collect();
         let prepares = asked.statements().any(|ran| ran.prepares_transaction);
         let judges = || {
             let has_labels = !session.target.labels.is_empty();
@@ -215,7 +229,7 @@ impl Asking {
         let labels = view.as_ref().map(|view| &view.labels);
         let mut refusal = None;
         for statement in changed {
-            let names = changing::names(statement, labels);
+            let names = changing::names(statement, labels, has_temporary);
             refusal = match session.catalog.changing.begins(session.id, &names) {
                 false => Some(too_many()),
                 true if names.is_empty() || session.alone(names).await => continue,

@@ -505,6 +505,8 @@ impl Asking {
             let moves_path = super::deciding::moves_path(statement);
             session.path_moved.set(session.path_moved.get() || moves_path);
             session.parting.forwarded(statement);
+            let has_temporary = session.has_temporary.get() || statement.leads.makes_temporary;
+            session.has_temporary.set(has_temporary);
             session.note_made(statement, std::ptr::eq(statement, &asked.decision.statement));
         }
     }

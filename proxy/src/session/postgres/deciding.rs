@@ -170,6 +170,10 @@ impl Session {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;
                 }
+                if shown.is_some() && statement.leads.remakes.is_some() {
+                    may_precede = false; // what it names may be anything
+                    continue;
+                }
                 let is_moving = self.is_being_changed(&decision)
                     || self.catalog.changing.was_changed(mark, &decision.statement)
                         && self.relies_on_catalog();
@@ -187,15 +191,18 @@ impl Session {
                     continue;
                 }
                 let weaker = self.weaker(statement);
-                if statement.leads.reshapes && weaker.is_none() && !has_looked && self.relies_on_catalog() {
+                let takes_along = statement.leads.reshapes && weaker.is_none() && self.relies_on_catalog();
+                if (takes_along || self.judges_remakes(statement)) && !has_looked {
                     has_looked = true;
-                    self.look_again().await; // what goes along by now
+                    self.look_again().await; // what depends on what by now
                     continue;
                 }
                 let decision = if is_moving {
                     Arc::new(refused(Reason::NamesMoving)) // nobody knows what its names will mean
                 } else if is_hidden {
                     Arc::new(refused(Reason::BehindTransaction))
+                } else if is_read && self.may_rest_on_temporary(&decision.statement) {
+                    Arc::new(refused(Reason::OnTemporary))
                 } else if is_read && self.is_unplaced(&decision.statement) {
                     Arc::new(refused(Reason::SchemaUnknown))
                 } else if is_late {
@@ -235,6 +242,26 @@ impl Session {
                 && self
                     .fresh
                     .may_have_made(statement.reads.iter().chain(&statement.writes))
+    }
+
+    /// Whether something permanent may come to depend on what is temporary, here or in another session, where policies look at
+    /// what takes which shape: the server drops that with whatever depends on it.
+    pub(super) fn may_rest_on_temporary(&self, statement: &Statement) -> bool {
+        let Some(said) = statement.leads.remakes.as_ref() else {
+            return false;
+        };
+        let is_others = || {
+            let view = self.catalog.latest();
+            view.is_none_or(|view| view.labels.rests_on_temporary(said))
+        };
+        let is_own = self.has_temporary.get() || statement.leads.makes_temporary;
+        self.judges_remakes(statement) && (is_own || said.may_be_temporary || said.has_number || is_others())
+    }
+
+    /// Whether something that is there comes to depend on other things, where policies look at what takes which shape.
+    fn judges_remakes(&self, statement: &Statement) -> bool {
+        let judged = || self.standing.borrow().subject.judged_by_relation();
+        statement.leads.remakes.is_some() && self.relies_on_catalog() && judged().intersects(OF_SHAPES)
     }
 
     /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was

@@ -246,6 +246,8 @@ pub struct Session {
     pub prepared_touched: Cell<bool>,
     /// Names without a schema may be looked up and made elsewhere than where the administrator has it.
     pub path_moved: Cell<bool>,
+    /// It may have made something temporary.
+    pub has_temporary: Cell<bool>,
     /// What it prepared and declared, by name.
     pub names: Names,
     /// What it made in the open transaction, and when it asked for the catalog.

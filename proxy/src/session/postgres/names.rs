@@ -556,8 +556,10 @@ impl Session {
     pub fn renewed<'a>(&'a self, asked: &'a Rc<Asked>) -> Soon<'a, Rc<Asked>> {
         let runs_nothing = matches!(runs(&asked.decision.statement), Runs::Nothing);
         // By now the session itself may have led its names elsewhere.
-        let is_hidden =
-            asked.is_read && self.relies_on_catalog() && self.is_led_elsewhere(&asked.decision.statement);
+        let is_hidden = asked.is_read
+            && self.relies_on_catalog()
+            && (self.is_led_elsewhere(&asked.decision.statement)
+                || self.may_rest_on_temporary(&asked.decision.statement));
         if runs_nothing && !is_hidden && self.is_current(asked.epoch) && !self.has_moved(asked) {
             return Soon::now(asked.clone());
         }

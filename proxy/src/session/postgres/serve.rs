@@ -170,6 +170,7 @@ async fn open(
     };
     core.record(id, entry).await;
     let (statements, path_moved) = (settings.count(), settings.move_path());
+    let has_temporary = settings.may_make_temporary();
     let lexing = Lexing::default();
     settings
         .pairs
@@ -218,6 +219,7 @@ async fn open(
             ended: RefCell::new(None),
             prepared_touched: Cell::new(false),
             path_moved: Cell::new(path_moved),
+            has_temporary: Cell::new(has_temporary),
             names: Names::default(),
             fresh: Fresh::default(),
             lexing,

@@ -110,6 +110,12 @@ impl Settings {
         names.any(|name| name.eq_ignore_ascii_case("search_path"))
     }
 
+    /// Whether what the session makes without a schema may be temporary.
+    pub fn may_make_temporary(&self) -> bool {
+        let mut decided = self.decided.iter();
+        decided.any(|(_, decision)| decision.statement.leads.makes_temporary)
+    }
+
     /// How many statements these count as.
     pub fn count(&self) -> u64 {
         self.decided.len() as u64
