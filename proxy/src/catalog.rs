@@ -217,6 +217,7 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
         extension_functions,
         dependents,
         objects,
+        on_temporary,
     } = catalog;
     let mut hash = Fingerprint(blake3::Hasher::new());
     relations.hash(&mut hash);
@@ -224,6 +225,7 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
     event_triggers.hash(&mut hash);
     dependents.hash(&mut hash);
     objects.hash(&mut hash);
+    on_temporary.hash(&mut hash);
     sorted(user_functions).hash(&mut hash);
     sorted(calling).hash(&mut hash);
     sorted(calling_types).hash(&mut hash);

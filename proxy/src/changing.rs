@@ -49,7 +49,7 @@ impl Names {
         self.relations.concern(statement)
             || takes_along(statement) && self.shown.concern(statement)
             || self.defines && statement.leads.reshapes
-            || self.beside_temporary && statement.leads.remakes.is_some()
+            || self.beside_temporary && statement.leads.remakes
     }
 }
 
@@ -152,7 +152,7 @@ impl Open {
         self.relations.concern(statement)
             || takes_along(statement) && self.shown.concern(statement)
             || self.defines && statement.leads.reshapes
-            || self.beside_temporary && statement.leads.remakes.is_some()
+            || self.beside_temporary && statement.leads.remakes
     }
 
     fn into_names(self) -> Names {
@@ -306,7 +306,7 @@ fn may_be_one(one: Option<&str>, changed: Option<&str>) -> bool {
 }
 
 /// What a statement changes. Where it does more than it names, or an ALTER names no relation of the catalog, it may be about
-/// anything else as well. `beside_temporary`: its session may have made something temporary.
+/// anything else as well. `beside_temporary`: that may depend on something temporary.
 pub fn names(statement: &Statement, labels: Option<&LabelIndex>, beside_temporary: bool) -> Names {
     let is_known = |name: &Name| labels.is_some_and(|labels| labels.known(name).next().is_some());
     let is_clear = statement.opaque.is_empty()
@@ -341,7 +341,7 @@ pub fn names(statement: &Statement, labels: Option<&LabelIndex>, beside_temporar
         relations: Arc::new(relations),
         shown: Arc::new(shown),
         defines,
-        beside_temporary: defines && (beside_temporary || leads.makes_temporary),
+        beside_temporary: defines && beside_temporary,
         moves: statement.effects.contains(Effects::DROP)
             || !leads.rows.is_empty() && leads.parents.is_empty(),
         is_anything: !is_clear || others().any(|name| name.name == "*"),
@@ -466,7 +466,7 @@ mod tests {
             ..drops(&["t"])
         };
         let mut view = drops(&["v"]);
-        view.leads.remakes = Some(Box::default());
+        view.leads.remakes = true;
         for beside_temporary in [true, false] {
             let changing = Changing::default();
             let names = names(&table, None, beside_temporary);

@@ -288,6 +288,13 @@ impl Linegate {
         RawClient::login(self.port, &lease.username, &lease.password, "shop")
     }
 
+    /// The same with more startup parameters.
+    pub fn client_with(&self, lease: &Lease, more: &[(&str, &str)]) -> RawClient {
+        let own = [("user", lease.username.as_str()), ("database", "shop")];
+        RawClient::login_with(self.port, &lease.password, &[&own, more].concat())
+            .unwrap_or_else(|error| panic!("the login was refused: {:?}", error.field(b'M')))
+    }
+
     /// The one statement that waits now.
     pub fn hold(&self) -> Value {
         eventually("a statement waits for a person", || {

@@ -22,6 +22,11 @@ impl Under {
         self.linegate.client(&self.lease)
     }
 
+    /// One with more startup parameters.
+    pub fn client_with(&self, more: &[(&str, &str)]) -> RawClient {
+        self.linegate.client_with(&self.lease, more)
+    }
+
     /// Other policies from now on; `in_force` tells when they are.
     pub fn reload(&self, policies: &str, mut in_force: impl FnMut() -> bool) {
         let file = self

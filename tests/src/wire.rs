@@ -103,8 +103,13 @@ impl RawClient {
 
     /// The same, where an ErrorResponse is an answer.
     pub fn try_login(port: u16, user: &str, password: &str, database: &str) -> Result<Self, Message> {
+        Self::login_with(port, password, &[("user", user), ("database", database)])
+    }
+
+    /// The same with all of these startup parameters.
+    pub fn login_with(port: u16, password: &str, parameters: &[(&str, &str)]) -> Result<Self, Message> {
         let mut client = Self::dial(port);
-        client.startup(&[("user", user), ("database", database)]);
+        client.startup(parameters);
         client.authenticate(password)?;
         loop {
             let message = client.read().expect("the server answers");

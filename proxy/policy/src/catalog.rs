@@ -131,6 +131,8 @@ pub struct Catalog {
     /// Objects beside tables and views whose names are looked up along the search path: schema, name and what they are, as in
     /// `dependents`; an index is its table.
     pub objects: Vec<(String, String, u64)>,
+    /// Names of what depends on something temporary, whoever has that, and is not temporary itself.
+    pub on_temporary: Vec<String>,
     /// What the server's catalogs looked like when they were read: another answer to the same question means a change.
     pub version: Option<String>,
 }

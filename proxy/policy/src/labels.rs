@@ -14,13 +14,13 @@ use crate::decide;
 use crate::engine::Engine;
 use crate::statement::Name;
 use crate::subject::Subject;
+use crate::words::{Said, words};
 
 mod along;
 mod behind;
 mod columns;
 mod functions;
 mod suspects;
-mod temporary;
 
 pub use columns::Known;
 pub use functions::{Meaning, ToFollow};
@@ -227,6 +227,11 @@ impl LabelIndex {
             extension_functions: catalog.extension_functions.clone(),
             functions: functions::by_name(&catalog.functions),
             along: along::Along::of(catalog),
+            on_temporary: catalog
+                .on_temporary
+                .iter()
+                .map(|name| words(name).collect())
+                .collect(),
             ..Self::default()
         };
         let mut by_oid = HashMap::new();
@@ -287,8 +292,12 @@ impl LabelIndex {
         index.sight(found, &unseen, before, &by_oid);
         missing.extend(index.mark_suspects(&by_oid));
         index.spread_derived(&by_oid);
-        index.on_temporary = index.find_on_temporary();
         (index, missing)
+    }
+
+    /// Whether a text may name something that depends on what is temporary: the server drops both together.
+    pub fn rests_on_temporary(&self, said: &Said) -> bool {
+        self.on_temporary.iter().any(|name| said.says(name))
     }
 
     /// The relations of a schema.

@@ -51,4 +51,4 @@ pub use subject::Subject;
 pub use under_mask::{keeps_clear_relations, makes_clear_relations};
 pub use verdict::{Channel, Decision, HoldTerms, Reason, Verdict};
 pub use window::Moment;
-pub use words::{Said, words};
+pub use words::{Said, is_temporary, words};

@@ -100,8 +100,10 @@ pub struct Leads {
     pub weaker: Option<String>,
     /// Something that is there already comes to be made of other things. What is new has nobody yet who depends on it.
     pub rebuilds: bool,
+    /// The words of a definition.
+    pub said: Option<Box<Said>>,
     /// Something permanent that is there already comes to depend on what it says.
-    pub remakes: Option<Box<Said>>,
+    pub remakes: bool,
     /// It makes something temporary, or may have later statements do so without saying it.
     pub makes_temporary: bool,
     /// It says CASCADE, nothing that the catalog knows goes along, and it has no such text.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-/// Bytes of a word that count: the server cuts names, and those of array types shorter still.
-const WORD_BYTES_MAX: usize = 60;
+/// Bytes of a word that count: the server cuts names at 63, and those of array types shorter still.
+const WORD_BYTES_MAX: usize = 48;
 
 /// The words of a text: runs of letters, digits and underscores in lower case, without the underscores that array types have
 /// before their elements' names.
@@ -12,11 +12,15 @@ pub fn words(text: &str) -> impl Iterator<Item = String> {
     let runs = text.split(move |character| !is_part(character));
     runs.map(|run| run.trim_start_matches('_'))
         .filter(|run| !run.is_empty())
-        .map(|run| {
-            let mut word = run.to_lowercase();
-            word.truncate(word.floor_char_boundary(WORD_BYTES_MAX));
-            word
-        })
+        .map(|run| run[..run.floor_char_boundary(WORD_BYTES_MAX)].to_lowercase())
+}
+
+/// Whether a schema holds what is temporary, or parts of that: the session's own, or one by its number.
+pub fn is_temporary(schema: &str) -> bool {
+    let number = ["pg_temp_", "pg_toast_temp_"].iter();
+    let mut numbers = number.filter_map(|prefix| schema.strip_prefix(prefix));
+    let is_number = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    schema == "pg_temp" || numbers.any(is_number)
 }
 
 /// What the words of a definition may mean of what is temporary.
@@ -42,9 +46,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn temporary_schemas_are_those_of_the_server() {
+        for schema in ["pg_temp", "pg_temp_3", "pg_toast_temp_12"] {
+            assert!(is_temporary(schema), "{schema}");
+        }
+        for schema in ["pg_tempx", "pg_temp_", "pg_temp_3x", "pg_toast", "public"] {
+            assert!(!is_temporary(schema), "{schema}");
+        }
+    }
+
+    #[test]
     fn a_name_is_said_however_it_is_written() {
         let long = "n".repeat(63);
         let array = format!("'_{}'", "n".repeat(62));
+        let (kelvins, their_array) = ("\u{212a}".repeat(21), format!("_{}", "\u{212a}".repeat(20)));
         for (name, text) in [
             ("t", "NULL::T[]"),
             ("t", "'pg_temp_3.\"t\"'::regclass"),
@@ -52,6 +67,7 @@ mod tests {
             ("a\"b c", "'\"a\"\"b c\"'::regclass"),
             ("A$b", "a$b"),
             (&long, &array),
+            (&kelvins, &their_array),
             ("É", "'É'"),
         ] {
             let said = Said {

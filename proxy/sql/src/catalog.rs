@@ -20,6 +20,7 @@ use std::fmt;
 
 mod goes_along;
 mod queries;
+mod temporary;
 
 pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW};
 
@@ -133,10 +134,11 @@ impl Loader {
             (12, 3) => self.calling(&row),
             (13, 2) => self.dependent(&row),
             (14, 3) => self.object(&row),
+            (15, 1) => self.on_temporary(&row),
             (BODIES_AT, _) => Ok(()),
-            (16, 2) => self.view(&row),
-            (17, 5) => self.body(&row),
-            (0..=17, count) => Err(CatalogError::Cells { query_index, count }),
+            (17, 2) => self.view(&row),
+            (18, 5) => self.body(&row),
+            (0..=18, count) => Err(CatalogError::Cells { query_index, count }),
             _ => Err(CatalogError::NoSuchQuery { query_index }),
         }
     }
@@ -311,6 +313,12 @@ impl Loader {
         self.catalog
             .objects
             .push((row.name(0)?, row.name(1)?, row.number(2)?));
+        Ok(())
+    }
+
+    fn on_temporary(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
+        row.room(self.catalog.on_temporary.len(), FUNCTIONS_MAX)?;
+        self.catalog.on_temporary.push(row.name(0)?);
         Ok(())
     }
 
@@ -516,11 +524,12 @@ mod tests {
         feed(&mut loader, 12, &["e", "tells", "0"]).unwrap();
         feed(&mut loader, 13, &["200", "300"]).unwrap();
         feed(&mut loader, 14, &["app", "t_pkey", "200"]).unwrap();
-        feed(&mut loader, 16, &["300", "SELECT 1"]).unwrap();
-        loader.row(16, &[Some(b"301"), None]).unwrap();
-        feed(&mut loader, 17, &["app", "f", "2", "SELECT $1", "25 2205"]).unwrap();
+        feed(&mut loader, 15, &["through"]).unwrap();
+        feed(&mut loader, 17, &["300", "SELECT 1"]).unwrap();
+        loader.row(17, &[Some(b"301"), None]).unwrap();
+        feed(&mut loader, 18, &["app", "f", "2", "SELECT $1", "25 2205"]).unwrap();
         loader
-            .row(17, &[Some(b"app"), Some(b"g"), Some(b"0"), None, Some(b"")])
+            .row(18, &[Some(b"app"), Some(b"g"), Some(b"0"), None, Some(b"")])
             .unwrap();
         let catalog = loader.finish(1);
         let [table, view] = catalog.relations.as_slice() else {
@@ -567,8 +576,8 @@ mod tests {
             })
         );
         assert_eq!(
-            feed(&mut loader, 18, &[]),
-            Err(CatalogError::NoSuchQuery { query_index: 18 })
+            feed(&mut loader, 19, &[]),
+            Err(CatalogError::NoSuchQuery { query_index: 19 })
         );
         let bad = |query_index, cell_index| {
             Err(CatalogError::Cell {

@@ -4,44 +4,48 @@
 //! `dependency.c` (constants of regclass and the like), `regproc.c` (numbers in their place).
 
 use linegate_identity::Effects;
-use linegate_policy::{Said, Statement, words};
+use linegate_policy::{Said, Statement, is_temporary, words};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::raw::{AlterTableType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
+use crate::parse::plain;
 use crate::reactions::OURS_FROM;
 use crate::tokens::{Token, tokens};
 use crate::walk::names;
 
+/// `AlterDomainStmt.subtype`: SET DEFAULT and DROP DEFAULT.
+const SETS_DEFAULT: u32 = b'T' as u32;
+/// Bytes of a name: NAMEDATALEN - 1.
+const NAME_BYTES_MAX: usize = 63;
 const DEFINES: Effects = Effects::CREATE.with(Effects::ALTER);
 
 /// Notes both.
 pub(crate) fn add(statement: &mut Statement, text: &str, statements: &NodeList) {
-    let defines = statement.changes_catalog || statement.effects.intersects(DEFINES);
-    let sets_path = statement
-        .settings
-        .iter()
-        .any(|setting| setting.starts_with("search_path"));
+    let leads = &statement.leads;
+    let remakes = statements.iter().any(remakes);
+    let defines = remakes || statement.changes_catalog || statement.effects.intersects(DEFINES);
+    let mut settings = statement.settings.iter();
+    let sets_path = settings.any(|setting| setting.starts_with("search_path") || setting == "*");
     if !defines && !sets_path {
         return;
     }
     let said = said(text);
-    let is_own = |schema: &String| is_temporary(schema);
     let mut made = statement.writes.iter().filter_map(|name| name.schema.as_ref());
     let mut functions = statement.functions.iter();
     let computes = functions.any(|name| name.name == "set_config");
-    let is_hidden = |setting: &String| setting == "search_path" && computes;
+    // What cannot be looked into may do anything by itself.
+    let is_seen = statement.opaque.is_empty() && !leads.only_resets;
+    let is_hidden = |setting: &String| match setting.as_str() {
+        "search_path" => computes,
+        "*" => computes || is_seen,
+        _ => false,
+    };
     statement.leads.makes_temporary = said.may_be_temporary
-        || statement.effects.contains(Effects::CREATE) && made.any(is_own)
+        || statement.effects.contains(Effects::CREATE) && made.any(|schema| is_temporary(schema))
         || statement.settings.iter().any(is_hidden);
-    if statements.iter().any(remakes) {
-        statement.leads.remakes = Some(Box::new(said));
-    }
-}
-
-/// Whether a schema holds what is temporary, or parts of that.
-fn is_temporary(schema: &str) -> bool {
-    ["pg_temp", "pg_toast"].iter().any(|of| schema.starts_with(of))
+    statement.leads.remakes = remakes;
+    statement.leads.said = defines.then(|| Box::new(said));
 }
 
 /// What a definition says, wherever it says it.
@@ -70,6 +74,7 @@ fn said(text: &str) -> Said {
                 (coming, is_behind_string) = (0, is_string);
             }
             Token::Word(word) => {
+                said.may_be_temporary |= word.len() > NAME_BYTES_MAX; // the server cuts it
                 say(word, &mut said);
                 coming = usize::from(word.eq_ignore_ascii_case("u"));
                 is_behind_string = false;
@@ -105,6 +110,8 @@ fn quoted(part: &str, said: &mut Said) {
         None => part.trim_start_matches(['e', 'E']).trim_matches(['\'', '"']),
     };
     said.has_number |= is_number(body);
+    // Of what is quoted in a string, a name's parts can be longer than what counts as one word.
+    said.may_be_temporary |= body.len() > NAME_BYTES_MAX && (part.starts_with('"') || may_be_cut(body));
     if !has_escapes || !body.contains('\\') {
         return say(body, said);
     }
@@ -121,11 +128,21 @@ fn quoted(part: &str, said: &mut Said) {
     say(rest, said);
 }
 
-/// Whether a string is taken for the number of an object that is not the server's own.
+/// Whether a name may be in a string that the server cuts: one in quotes, or whatever stands between blanks and dots.
+fn may_be_cut(body: &str) -> bool {
+    let mut bare = body.split(|character: char| character.is_whitespace() || character == '.');
+    bare.any(|name| name.len() > NAME_BYTES_MAX)
+        || body
+            .split('"')
+            .skip(1)
+            .any(|quoted| quoted.len() > NAME_BYTES_MAX)
+}
+
+/// Whether a string is taken for the number of an object that is not the server's own: any number that does not fit wraps.
 fn is_number(body: &str) -> bool {
     !body.is_empty()
         && body.bytes().all(|byte| byte.is_ascii_digit())
-        && body.parse().is_ok_and(|number: u32| number >= OURS_FROM)
+        && body.parse().map_or(true, |number: u32| number >= OURS_FROM)
 }
 
 /// Whether something permanent that is there already may come to depend on what the statement names. What is new has nobody who
@@ -138,13 +155,18 @@ fn remakes(statement: Node<'_>) -> bool {
         Node::ViewStmt(view) => view.replace && is_permanent(view.view()),
         Node::CreateFunctionStmt(create) => create.replace,
         Node::DefineStmt(define) => define.replace,
+        Node::CreatePLangStmt(create) => create.replace,
+        Node::AlterDomainStmt(alter) => u32::from(alter.subtype as u8) == SETS_DEFAULT,
+        // It goes with the table that it comes to be part of.
+        Node::AlterSeqStmt(alter) => alter.options().iter().any(|option| {
+            matches!(option, Node::DefElem(option) if option.defname() == Some("owned_by"))
+        }),
         Node::AlterTableStmt(alter) => {
             let mut commands = alter.cmds().iter();
             let is_type = alter.objtype == ObjectType::OBJECT_TYPE;
             is_permanent(alter.relation()) && (is_type || commands.any(remakes_columns))
         }
         Node::RuleStmt(_)
-        | Node::AlterDomainStmt(_)
         | Node::AlterTypeStmt(_)
         | Node::AlterFunctionStmt(_)
         | Node::AlterOperatorStmt(_)
@@ -154,7 +176,12 @@ fn remakes(statement: Node<'_>) -> bool {
         | Node::AlterTSDictionaryStmt(_)
         | Node::AlterExtensionStmt(_)
         | Node::AlterExtensionContentsStmt(_)
-        | Node::AlterObjectDependsStmt(_) => true,
+        | Node::AlterObjectDependsStmt(_)
+        | Node::AlterFdwStmt(_)
+        | Node::CreateRangeStmt(_)
+        // Whoever comes next begins there.
+        | Node::AlterRoleSetStmt(_)
+        | Node::AlterDatabaseSetStmt(_) => true,
         _ => false,
     }
 }
@@ -170,6 +197,9 @@ fn remakes_columns(command: Node<'_>) -> bool {
     let Node::AlterTableCmd(command) = command else {
         return true;
     };
+    if command.subtype == Kind::AT_AlterColumnType {
+        return !is_of_servers_type(command.def());
+    }
     !matches!(
         command.subtype,
         Kind::AT_AddColumn
@@ -192,7 +222,6 @@ fn remakes_columns(command: Node<'_>) -> bool {
             | Kind::AT_DropCluster
             | Kind::AT_SetLogged
             | Kind::AT_SetUnLogged
-            | Kind::AT_SetAccessMethod
             | Kind::AT_SetTableSpace
             | Kind::AT_SetRelOptions
             | Kind::AT_ResetRelOptions
@@ -208,7 +237,6 @@ fn remakes_columns(command: Node<'_>) -> bool {
             | Kind::AT_EnableAlwaysRule
             | Kind::AT_EnableReplicaRule
             | Kind::AT_DisableRule
-            | Kind::AT_AddInherit
             | Kind::AT_DropInherit
             | Kind::AT_DropOf
             | Kind::AT_ReplicaIdentity
@@ -216,13 +244,24 @@ fn remakes_columns(command: Node<'_>) -> bool {
             | Kind::AT_DisableRowSecurity
             | Kind::AT_ForceRowSecurity
             | Kind::AT_NoForceRowSecurity
-            | Kind::AT_AttachPartition
             | Kind::AT_DetachPartition
             | Kind::AT_DetachPartitionFinalize
             | Kind::AT_AddIdentity
             | Kind::AT_SetIdentity
             | Kind::AT_DropIdentity
     )
+}
+
+/// Whether a column gets a type that the grammar itself has a word for; USING is not kept.
+fn is_of_servers_type(column: Node<'_>) -> bool {
+    let Node::ColumnDef(column) = column else {
+        return false;
+    };
+    let mut names = column
+        .type_name()
+        .into_iter()
+        .flat_map(|name| plain(name.names()));
+    column.coll_clause().is_none() && names.next().and_then(Node::as_str) == Some("pg_catalog")
 }
 
 #[cfg(test)]
@@ -248,6 +287,9 @@ mod tests {
             "SELECT set_config('search_path', E'\\x70g_temp', false)",
             "SELECT set_config('search_path', 'pg_' || 'temp', false)",
             "SELECT set_config('search_path', $1, false)",
+            "SELECT set_config(n, v, false) FROM (VALUES ('search_path', 'pg_' || 'temp')) x (n, v)",
+            "UPDATE pg_settings SET setting = 'pg_temp' WHERE name = 'search_path'",
+            "PREPARE p (text, text) AS SELECT set_config($1, $2, false)",
         ] {
             assert!(read(text.as_bytes()).leads.makes_temporary, "{text}");
         }
@@ -274,10 +316,17 @@ mod tests {
             "ALTER TABLE t OF c",
             "ALTER TYPE c ADD ATTRIBUTE a d",
             "ALTER DOMAIN d SET DEFAULT 1",
+            "ALTER TABLE t ALTER a TYPE varchar(3) COLLATE c",
+            "ALTER TABLE t ATTACH PARTITION p DEFAULT",
+            "ALTER TABLE t INHERIT p",
+            "ALTER SEQUENCE s OWNED BY t.a",
+            "ALTER ROLE r SET search_path = a",
+            "ALTER DATABASE d SET search_path = a",
+            "CREATE OR REPLACE VIEW pg_tempx.v AS SELECT 1",
             "CREATE RULE \"_RETURN\" AS ON SELECT TO t DO INSTEAD SELECT 1",
             "SELECT 1; CREATE OR REPLACE VIEW v AS SELECT 1",
         ] {
-            assert!(read(text.as_bytes()).leads.remakes.is_some(), "{text}");
+            assert!(read(text.as_bytes()).leads.remakes, "{text}");
         }
         for text in [
             "CREATE VIEW v AS SELECT 1",
@@ -287,13 +336,16 @@ mod tests {
             "ALTER TABLE t ADD CONSTRAINT c UNIQUE (a)",
             "ALTER TABLE t ALTER a SET DEFAULT 1, ADD b int",
             "ALTER TABLE t RENAME TO u",
+            "ALTER TABLE t ALTER a TYPE bigint USING length(b), ALTER c TYPE varchar(20)",
+            "ALTER DOMAIN d ADD CHECK (value > 1)",
+            "ALTER SEQUENCE s RESTART",
             "CREATE UNIQUE INDEX ON t (a)",
             "CREATE TABLE p PARTITION OF t DEFAULT",
             "COMMENT ON TABLE t IS 'x'",
             "GRANT SELECT ON t TO r",
             "SELECT 1",
         ] {
-            assert!(read(text.as_bytes()).leads.remakes.is_none(), "{text}");
+            assert!(!read(text.as_bytes()).leads.remakes, "{text}");
         }
     }
 
@@ -301,7 +353,7 @@ mod tests {
     fn what_a_definition_may_mean_of_others_is_told() {
         let said = |query: &str| {
             let text = format!("CREATE OR REPLACE VIEW v AS SELECT {query}");
-            let said = read(text.as_bytes()).leads.remakes.expect(query);
+            let said = read(text.as_bytes()).leads.said.expect(query);
             (said.may_be_temporary, said.has_number)
         };
         for (query, expected) in [
@@ -309,7 +361,13 @@ mod tests {
                 "id, 'active', 20000 FROM t WHERE a ~ '^\\d+$' AND b = E'a\\n\\'b'",
                 (false, false),
             ),
-            ("'1'::regclass, '99999999999', '020000x'", (false, false)),
+            (
+                "'1'::regclass, '020000x', 'pg_temp_info', 'pg_toast'",
+                (false, false),
+            ),
+            ("'99999999999'", (false, true)),
+            ("'18446744072414584983'::regclass", (false, true)),
+            ("'026264057514'::regclass", (false, true)),
             ("'20000'::regclass", (false, true)),
             ("$a$20000$a$", (false, true)),
             ("NULL::pg_temp.t", (true, false)),
@@ -318,6 +376,16 @@ mod tests {
             ("'a'\n'b'", (true, false)),
             ("U&'a'", (true, false)),
             ("u & 'a'::bit(1)", (true, false)),
+            (&"n".repeat(64), (true, false)),
+            (
+                &format!("\"{} {}\"", "n".repeat(30), "n".repeat(40)),
+                (true, false),
+            ),
+            (
+                &format!("'a.\"{} {}\"'", "n".repeat(30), "n".repeat(40)),
+                (true, false),
+            ),
+            (&format!("'{}'", "long texts of words ".repeat(9)), (false, false)),
             ("E'\\x70'", (true, false)),
             ("E'\\p'", (true, false)),
             ("$$pg_temp.t$$::regclass", (true, false)),

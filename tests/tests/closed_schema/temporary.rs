@@ -10,12 +10,17 @@ use super::{closed, settle};
 const MORE: &str = "SET ROLE app;
     CREATE TABLE scr.par (id int PRIMARY KEY); CREATE VIEW scr.va AS SELECT id FROM scr.par;
     CREATE VIEW safe.va AS SELECT * FROM scr.va;
+    CREATE TABLE scr.kh (id int, note text); CREATE VIEW safe.kh AS SELECT note FROM scr.kh;
     CREATE TABLE scr.target (id int PRIMARY KEY); CREATE TABLE safe.kid (p int REFERENCES scr.target)";
 /// Whatever the closed schema has, to the last column, key and default.
 const LEFT: &str = "SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'safe'::regnamespace AND NOT a.attisdropped;
     SELECT count(*) FROM pg_constraint WHERE connamespace = 'safe'::regnamespace;
     SELECT count(*) FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid WHERE c.relnamespace = 'safe'::regnamespace";
+
+/// A name that the server cuts is another by its last word.
+const LONG: &str =
+    "CREATE TABLE scr.\"abcdefghijabcdefghijabcdefghij abcdefghijabcdefghijabcdefghijab\" (id int, o own)";
 
 /// A definition over what is temporary.
 fn view(condition: &str) -> String {
@@ -40,6 +45,8 @@ fn nothing_that_is_there_comes_to_depend_on_what_is_temporary() {
     settle(&under);
     let before = under.postgres.sql(LEFT);
     let temporary = "CREATE TEMP TABLE own (id int)";
+    let made = "SET client_min_messages = error; DROP TABLE IF EXISTS scr.np2, scr.np5, scr.nt CASCADE";
+    let forget = || under.postgres.sql(made);
     for (first, last) in [
         (temporary, view("NULL::own IS NULL")),
         (temporary, view("'pg_temp.own'::regclass IS NOT NULL")),
@@ -53,6 +60,18 @@ fn nothing_that_is_there_comes_to_depend_on_what_is_temporary() {
         ),
         ("SET search_path = pg_temp", view("NULL::own IS NULL")),
         (
+            "CREATE COLLATION pg_temp.own FROM \"C\"; CREATE TABLE scr.np2 (id int, note text) PARTITION BY LIST (note COLLATE pg_temp.own)",
+            "ALTER TABLE scr.np2 ATTACH PARTITION scr.kh DEFAULT".to_owned(),
+        ),
+        (
+            "CREATE TYPE pg_temp.own AS (id int, note text); CREATE TABLE scr.np5 OF pg_temp.own",
+            "ALTER TABLE scr.kh INHERIT scr.np5".to_owned(),
+        ),
+        (
+            "CREATE TEMP TABLE own (id int); CREATE TABLE scr.nt (id int, o own)",
+            "ALTER SEQUENCE scr.loose OWNED BY scr.nt.o".to_owned(),
+        ),
+        (
             "CREATE DOMAIN pg_temp.own AS int",
             "ALTER TABLE scr.target ALTER id TYPE pg_temp.own".to_owned(),
         ),
@@ -65,10 +84,12 @@ fn nothing_that_is_there_comes_to_depend_on_what_is_temporary() {
             refuses(&mut client, &[first, &last]);
             client.query(if within { "COMMIT" } else { "DISCARD TEMP" });
             drop(client);
+            forget();
         }
         // In one text.
         let mut client = under.client();
         refuses(&mut client, &[&format!("{first}; {last}")]);
+        forget();
         // Bound before there was anything temporary.
         client.query("BEGIN");
         assert_eq!(
@@ -90,6 +111,7 @@ fn nothing_that_is_there_comes_to_depend_on_what_is_temporary() {
         }
         client.query("ROLLBACK");
         drop(client);
+        forget();
         eventually("sessions end", || {
             let sessions =
                 "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND application_name = ''";
@@ -112,6 +134,8 @@ fn what_another_session_has_temporary_is_out_of_reach_as_well() {
         "CREATE TABLE scr.copied AS SELECT o, 1 AS id FROM own AS o",
         "ALTER TABLE scr.t1 ADD COLUMN o own",
         "CREATE VIEW scr.over AS SELECT o, id FROM scr.through",
+        "CREATE SEQUENCE scr.owned OWNED BY scr.through.o",
+        LONG,
     ] {
         if made.contains("t1") {
             under.postgres.sql("SET ROLE app; CREATE TABLE scr.t1 (id int)");
@@ -130,6 +154,10 @@ fn what_another_session_has_temporary_is_out_of_reach_as_well() {
         "EXISTS (SELECT o FROM scr.t1)".to_owned(),
         "EXISTS (SELECT o FROM scr.OVER)".to_owned(),
         "'scr.through'::regclass IS NULL".to_owned(),
+        "'scr.owned'::regclass IS NOT NULL".to_owned(),
+        "EXISTS (SELECT last_value FROM scr.owned)".to_owned(),
+        "EXISTS (SELECT o FROM scr.\"abcdefghijabcdefghijabcdefghij abcdefghijabcdefghijabcdefghijabc\")"
+            .to_owned(),
         format!("'{oid}'::regclass IS NOT NULL"),
         format!("$${oid}$$::regclass IS NOT NULL"),
         format!("NULL::{schema}.own IS NULL"),
@@ -147,6 +175,18 @@ fn what_another_session_has_temporary_is_out_of_reach_as_well() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     other.query("COMMIT");
     assert_eq!(code(&client.read_to_ready()), "42501");
+    // Nor by a table that a third session makes of it while somebody waits for a lock.
+    let mut third = under.client();
+    under.postgres.sql("CREATE TABLE scr.gate ()");
+    third.query("BEGIN; LOCK TABLE scr.par IN ACCESS EXCLUSIVE MODE");
+    client.send_query(&view("EXISTS (SELECT o FROM scr.late)"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut fourth = under.client();
+    fourth.send_query("CREATE TABLE scr.late (LIKE scr.through)");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    third.query("COMMIT");
+    let (late, made) = (code(&client.read_to_ready()), code(&fourth.read_to_ready()));
+    assert_ne!((late.as_str(), made.as_str()), ("no error", "no error"));
     drop(other);
     // What goes with that session goes alone, and names are free again.
     eventually("the other session's tables are gone", || {
@@ -158,6 +198,49 @@ fn what_another_session_has_temporary_is_out_of_reach_as_well() {
         let again = view("EXISTS (SELECT id FROM scr.through)");
         (code(&client.query(&again)) == "no error").then_some(())
     });
+}
+
+#[test]
+fn sessions_that_begin_in_a_temporary_schema_remake_nothing() {
+    let (under, mut other) = closed();
+    under.postgres.sql(MORE);
+    settle(&under);
+    assert_eq!(code(&other.query("CREATE TEMP TABLE own (id int)")), "no error");
+    let schema = under
+        .postgres
+        .sql("SELECT relnamespace::regnamespace FROM pg_class WHERE relname = 'own'");
+    let option = format!("-c search_path={schema}");
+    for (name, value) in [
+        ("search_path", schema.as_str()),
+        ("options", &option),
+        ("search_path", "\"pg_temp\""),
+    ] {
+        let mut client = under.client_with(&[(name, value)]);
+        assert_eq!(
+            code(&client.query(&view("NULL::own IS NULL"))),
+            "42501",
+            "{name} {value}"
+        );
+    }
+    for statement in [
+        "ALTER ROLE app SET search_path = pg_temp",
+        "ALTER ROLE app IN DATABASE shop SET search_path = pg_temp",
+        "ALTER DATABASE shop SET search_path = pg_temp",
+    ] {
+        assert_eq!(code(&other.query(statement)), "42501", "{statement}");
+    }
+    for statement in [
+        &format!("SELECT set_config(n, v, false) FROM (VALUES ('search_path', '{schema}')) x (n, v)"),
+        &format!("UPDATE pg_settings SET setting = '{schema}' WHERE name = 'search_path'"),
+    ] {
+        let mut client = under.client();
+        assert_eq!(code(&client.query(statement)), "no error", "{statement}");
+        assert_eq!(
+            code(&client.query(&view("NULL::own IS NULL"))),
+            "42501",
+            "{statement}"
+        );
+    }
 }
 
 #[test]

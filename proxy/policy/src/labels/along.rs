@@ -63,18 +63,6 @@ impl Along {
         self.names_of(reached)
     }
 
-    /// All that goes or loses something with that object, relations and others.
-    pub(super) fn all_with(&self, object: u64) -> BTreeSet<u64> {
-        self.all_reached(object, |_| true)
-    }
-
-    /// Objects in schemas of that kind.
-    pub(super) fn within(&self, is_meant: impl Fn(&str) -> bool) -> Vec<u64> {
-        let objects = self.objects.values().flatten();
-        let within = objects.filter(|(schema, _)| is_meant(schema));
-        within.map(|(_, object)| *object).collect()
-    }
-
     /// Schemas and names of what is part of a relation.
     pub(super) fn parts(&self, object: u64) -> impl Iterator<Item = &(String, String)> {
         self.named.get(&object).into_iter().flatten()

@@ -3,6 +3,7 @@
 //! pg_extension; "System Columns" for xmin.
 
 use super::goes_along::{DEPENDENTS, OBJECTS};
+use super::temporary::ON_TEMPORARY;
 
 /// Functions of extensions that compute with their arguments only: compiled code that ships with the server, and what citext
 /// says in SQL.
@@ -222,13 +223,14 @@ pub const QUERIES: &[&str] = &[
     CALLING,
     DEPENDENTS,
     OBJECTS,
+    ON_TEMPORARY,
     PATIENCE,
     VIEWS,
     bodies!(of_others!()),
 ];
 
 /// The first query that may fail without making the catalog useless; within one view none can run after it.
-pub const BODIES_AT: usize = 15;
+pub const BODIES_AT: usize = 16;
 
 /// In place of a query that is only asked about what the server brought along.
 const NOTHING: &str = "SELECT 1 LIMIT 0";

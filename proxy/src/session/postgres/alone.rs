@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use linegate_identity::Effects;
-use linegate_policy::{Name, Statement};
+use linegate_policy::{LabelIndex, Name, Statement, is_temporary};
 use linegate_recording::SessionId;
 
 use super::ask::Asking;
@@ -78,16 +78,18 @@ pub fn moves_names(statement: &Statement) -> bool {
     statement.changes_catalog && !only_makes || statement.effects.contains(Effects::UNREADABLE)
 }
 
-/// Whether what a statement makes may depend on something temporary that its session or its text makes: others' definitions
-/// may come to depend on it as soon as it is committed.
-fn builds_on_temporary(statement: &Statement, has_temporary: bool) -> bool {
-    let is_temporary = |name: &Name| {
-        let schema = name.schema.as_deref();
-        schema.is_some_and(|schema| schema.starts_with("pg_temp"))
+/// Whether what a statement makes may depend on something temporary, its session's or another's: others' definitions may come to
+/// depend on it as soon as it is committed.
+fn builds_on_temporary(statement: &Statement, has_temporary: bool, labels: Option<&LabelIndex>) -> bool {
+    let is_own = |name: &Name| name.schema.as_deref().is_some_and(is_temporary);
+    let is_others = || {
+        let (said, labels) = (statement.leads.said.as_ref(), labels);
+        said.zip(labels)
+            .is_some_and(|(said, labels)| labels.rests_on_temporary(said))
     };
-    (has_temporary || statement.leads.makes_temporary)
-        && statement.changes_catalog
-        && !statement.writes.iter().all(is_temporary)
+    statement.changes_catalog
+        && !statement.writes.iter().all(is_own)
+        && (has_temporary || statement.leads.makes_temporary || is_others())
 }
 
 impl Session {
@@ -207,7 +209,10 @@ impl Asking {
     pub(super) async fn take_names(&mut self, asked: &Asked) -> Result<Option<Refusal>, Ended> {
         let session = self.session.clone();
         let has_temporary = session.has_temporary.get();
-        let moves = |ran: &&Statement| moves_names(ran) || builds_on_temporary(ran, has_temporary);
+        let view = session.catalog.latest();
+        let labels = view.as_ref().map(|view| &view.labels);
+        let builds = |ran: &Statement| builds_on_temporary(ran, has_temporary, labels);
+        let moves = |ran: &&Statement| moves_names(ran) || builds(ran);
         let changed: Vec<&Statement> = asked.statements().filter(moves).collect();
         let prepares = asked.statements().any(|ran| ran.prepares_transaction);
         let judges = || {
@@ -229,7 +234,7 @@ impl Asking {
         let labels = view.as_ref().map(|view| &view.labels);
         let mut refusal = None;
         for statement in changed {
-            let names = changing::names(statement, labels, has_temporary);
+            let names = changing::names(statement, labels, builds(statement));
             refusal = match session.catalog.changing.begins(session.id, &names) {
                 false => Some(too_many()),
                 true if names.is_empty() || session.alone(names).await => continue,

@@ -170,7 +170,7 @@ impl Session {
                     may_precede = false; // a change may be about it: wait until that is shown
                     continue;
                 }
-                if shown.is_some() && statement.leads.remakes.is_some() {
+                if shown.is_some() && statement.leads.remakes {
                     may_precede = false; // what it names may be anything
                     continue;
                 }
@@ -247,7 +247,7 @@ impl Session {
     /// Whether something permanent may come to depend on what is temporary, here or in another session, where policies look at
     /// what takes which shape: the server drops that with whatever depends on it.
     pub(super) fn may_rest_on_temporary(&self, statement: &Statement) -> bool {
-        let Some(said) = statement.leads.remakes.as_ref() else {
+        let Some(said) = statement.leads.said.as_ref() else {
             return false;
         };
         let is_others = || {
@@ -261,7 +261,7 @@ impl Session {
     /// Whether something that is there comes to depend on other things, where policies look at what takes which shape.
     fn judges_remakes(&self, statement: &Statement) -> bool {
         let judged = || self.standing.borrow().subject.judged_by_relation();
-        statement.leads.remakes.is_some() && self.relies_on_catalog() && judged().intersects(OF_SHAPES)
+        statement.leads.remakes && self.relies_on_catalog() && judged().intersects(OF_SHAPES)
     }
 
     /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linegate_policy::{Decision, Verdict};
+use linegate_policy::{Decision, Verdict, is_temporary};
 use linegate_recording::{Entry, Protocol, SessionId, VerdictKind, digest_hex};
 
 use super::Ended;
@@ -110,10 +110,11 @@ impl Settings {
         names.any(|name| name.eq_ignore_ascii_case("search_path"))
     }
 
-    /// Whether what the session makes without a schema may be temporary.
+    /// Whether what the session makes without a schema may be temporary, or names mean what is.
     pub fn may_make_temporary(&self) -> bool {
-        let mut decided = self.decided.iter();
-        decided.any(|(_, decision)| decision.statement.leads.makes_temporary)
+        let is_path = |name: &str| name.eq_ignore_ascii_case("search_path");
+        let mut paths = self.pairs.iter().filter(|(name, _)| is_path(name));
+        paths.any(|(_, path)| linegate_policy::words(path).any(|word| is_temporary(&word)))
     }
 
     /// How many statements these count as.
