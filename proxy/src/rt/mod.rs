@@ -7,6 +7,8 @@
 mod moment;
 #[cfg(not(any(test, fuzzing)))]
 pub mod net;
+#[cfg(not(any(test, fuzzing)))]
+mod pacing;
 // Under test the simulator stands in for sockets, tasks and time.
 #[cfg(any(test, fuzzing))]
 #[path = "../sim/net.rs"]

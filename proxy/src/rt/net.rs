@@ -15,8 +15,11 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{ListenerOpts, TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::Driver;
+use super::{Driver, pacing};
 use crate::slab::Ingress;
+
+/// Who writes so much at once writes more.
+const STREAM_BYTES: usize = 128 << 10;
 
 struct Tail(Ingress, Cell<bool>);
 
@@ -112,6 +115,12 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+/// The descriptor, for as long as its owner is borrowed.
+fn borrowed(owner: &impl AsRawFd) -> BorrowedFd<'_> {
+    // SAFETY: the owner keeps it open.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
 impl Listener {
     /// Listens with SO_REUSEPORT.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
@@ -119,7 +128,12 @@ impl Listener {
             .reuse_port(true)
             .reuse_addr(true)
             .backlog(4096);
-        TcpListener::bind_with_config(address, &options).map(Self::Tcp)
+        let listener = TcpListener::bind_with_config(address, &options)?;
+        // What is accepted has what the listener has.
+        let socket = borrowed(&listener);
+        rustix::net::sockopt::set_tcp_nodelay(socket, true)?;
+        pacing::unpace(socket, address.ip());
+        Ok(Self::Tcp(listener))
     }
 
     /// Listens where all cores do.
@@ -142,7 +156,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 Ok((Stream(stream), Peer::Tcp(peer)))
             }
@@ -189,6 +202,7 @@ impl Stream {
             descriptor: self.0.as_raw_fd(),
             is_deaf: Cell::new(false),
             is_off: Cell::new(false),
+            is_stream: Cell::new(false),
         });
         let switch = Switch(Rc::downgrade(&open));
         let (read, write) = self.0.into_split();
@@ -204,6 +218,17 @@ struct Open {
     is_deaf: Cell<bool>,
     /// Nothing more is read or written.
     is_off: Cell<bool>,
+    /// Much has been written at once.
+    is_stream: Cell<bool>,
+}
+
+impl Open {
+    /// Much is about to be written at once: how the kernel sends it begins to matter.
+    fn streams(&self) {
+        if !self.is_stream.replace(true) {
+            pacing::unpace_connection(borrowed(&self.descriptor));
+        }
+    }
 }
 
 /// Ends a connection from another task: pending reads and writes complete, and the session unwinds in order. It keeps nothing open:
@@ -351,7 +376,7 @@ impl Reader {
 }
 
 /// The writing half.
-pub struct Writer(OwnedWriteHalf<TcpStream>, #[expect(dead_code)] Rc<Open>);
+pub struct Writer(OwnedWriteHalf<TcpStream>, Rc<Open>);
 
 impl Writer {
     /// Writes `range` of the data in `ingress`, all of it.
@@ -384,6 +409,9 @@ impl Writer {
         from: T,
         range: Range<usize>,
     ) -> impl Future<Output = (io::Result<()>, T)> {
+        if range.len() >= STREAM_BYTES {
+            self.1.streams();
+        }
         let is_too_long = u32::try_from(range.end).is_err();
         let mut piece = Piece(from, range.start as u32, range.end as u32);
         async move {
