@@ -13,6 +13,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_gr
 use masking_simd::{Cell, Redaction};
 
 const BUFFER_BYTES: usize = 256 * 1024;
+const FAR_BYTES: usize = 64 << 20;
 const COLUMNS: u16 = 10;
 const MASKED: [u16; 2] = [3, 7];
 const WIDE_BYTES: usize = 1024;
@@ -196,6 +197,16 @@ fn benches(criterion: &mut Criterion) {
         group.bench_function("passed", |bencher| {
             bencher.iter(|| hop(black_box(&bytes), &mut Place::default(), &Limits::STREAMED));
         });
+
+        // As behind a read, whose bytes are in far caches at best.
+        let far = bytes.repeat(FAR_BYTES / bytes.len());
+        let passed = hop(&far, &mut Place::default(), &Limits::STREAMED).expect("rows");
+        assert_eq!(passed.rows, rows * (FAR_BYTES / bytes.len()) as u64);
+        group.throughput(Throughput::Bytes(far.len() as u64));
+        group.bench_function("passed, out of the caches", |bencher| {
+            bencher.iter(|| hop(black_box(&far), &mut Place::default(), &Limits::STREAMED));
+        });
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
 
         let mut out = Vec::new();
         assert_eq!(copy_rows(&bytes, &mut out), 2 * rows);

@@ -6,6 +6,7 @@
 //! has no tag (`startup`). Whole messages are read by `frontend` and `backend`; rows and COPY data, which may outgrow
 //! any buffer, are walked in pieces by `rows`; rows of COPY are given other cells by `copy_rows`; `build` appends whole messages.
 
+mod ahead;
 pub mod backend;
 pub mod build;
 pub mod copy_rows;

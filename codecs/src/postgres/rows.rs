@@ -8,6 +8,7 @@
 //! Rows are advanced by the size of their frame, never through the column chain, which is checked against it. Which
 //! cells are masked and what with is decided elsewhere.
 
+use super::ahead::Ahead;
 use super::backend::tag;
 use super::error::PostgresError;
 use super::frame::{self, FrameSize, HEADER_BYTES, Limits};
@@ -116,7 +117,9 @@ fn pass<const ROWS: bool>(bytes: &[u8], place: &mut Place, limits: &Limits) -> R
     let (mut rows, mut copy_rows) = (0, 0);
     place.walk = Walk::Pass;
     let mut at = place.frame_left as usize; // may lie beyond the bytes; the loop's one check covers it
+    let mut ahead = Ahead::from(at);
     while let Some(&[tag, a, b, c, d]) = bytes.get(at..at + HEADER_BYTES) {
+        ahead.reach(bytes, at);
         if ROWS && tag == tag::DATA_ROW {
             rows += 1;
         } else if tag == tag::COPY_DATA {
