@@ -13,6 +13,14 @@ use crate::rt::{
 use crate::slab::{Ingress, Pool};
 use crate::tls::{Hello, RECORD_BYTES_MAX, SEALED_BYTES_MAX, Sealed, Tls};
 
+/// As much is encrypted before it is written: what the kernel copies is then still near, and no session holds as much again as
+/// it reads at once.
+const SEALED_AT_ONCE_BYTES: usize = 256 << 10;
+const _: () = assert!(
+    SEALED_AT_ONCE_BYTES.is_multiple_of(RECORD_BYTES_MAX),
+    "whole records"
+);
+
 /// The half that bytes come from.
 pub struct LinkReader {
     reader: Reader,
@@ -238,11 +246,18 @@ impl LinkWriter {
             None => self.writer.write_span(ingress, range).await,
             Some(sealing) => {
                 let (tls, sealed) = &mut **sealing;
-                let result = match seal(tls, &ingress.data()[range], sealed) {
-                    Ok(()) => write_sealed(&mut self.writer, sealed).await,
-                    Err(error) => Err(error),
-                };
-                (result, ingress)
+                let mut at = range.start;
+                loop {
+                    let end = range.end.min(at + SEALED_AT_ONCE_BYTES);
+                    let result = match seal(tls, &ingress.data()[at..end], sealed) {
+                        Ok(()) => write_sealed(&mut self.writer, sealed).await,
+                        Err(error) => Err(error),
+                    };
+                    if result.is_err() || end == range.end {
+                        return (result, ingress);
+                    }
+                    at = end;
+                }
             }
         }
     }
