@@ -6,7 +6,7 @@
 use linegate_identity::Effects;
 use linegate_policy::{Said, Statement, is_temporary, words};
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{AlterTableType, ObjectType};
+use pg_raw_parse::raw::{AlterTableType, CmdType, ObjectType};
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse::plain;
@@ -107,7 +107,11 @@ fn quoted(part: &str, said: &mut Said) {
                 .and_then(|body| body.strip_suffix('$'))
                 .unwrap_or(body)
         }),
-        None => part.trim_start_matches(['e', 'E']).trim_matches(['\'', '"']),
+        None => {
+            let quoted = part.trim_start_matches(['e', 'E']);
+            let inner = quoted.get(1..).unwrap_or_default();
+            inner.strip_suffix(['\'', '"']).unwrap_or(inner)
+        }
     };
     said.has_number |= is_number(body);
     // Of what is quoted in a string, a name's parts can be longer than what counts as one word.
@@ -153,7 +157,12 @@ fn remakes(statement: Node<'_>) -> bool {
         Node::ExplainStmt(explain) => remakes(explain.query()),
         Node::CreateSchemaStmt(create) => create.schema_elts().iter().any(remakes),
         Node::ViewStmt(view) => view.replace && is_permanent(view.view()),
-        Node::CreateFunctionStmt(create) => create.replace,
+        Node::CreateFunctionStmt(create) => {
+            let schema = names::qualified(create.funcname()).and_then(|name| name.schema);
+            create.replace && !schema.is_some_and(|schema| is_temporary(&schema))
+        }
+        Node::AlterObjectSchemaStmt(alter) => alter.object_type == ObjectType::OBJECT_EXTENSION,
+        Node::RuleStmt(rule) => rule.event == CmdType::CMD_SELECT,
         Node::DefineStmt(define) => define.replace,
         Node::CreatePLangStmt(create) => create.replace,
         Node::AlterDomainStmt(alter) => u32::from(alter.subtype as u8) == SETS_DEFAULT,
@@ -166,8 +175,7 @@ fn remakes(statement: Node<'_>) -> bool {
             let is_type = alter.objtype == ObjectType::OBJECT_TYPE;
             is_permanent(alter.relation()) && (is_type || commands.any(remakes_columns))
         }
-        Node::RuleStmt(_)
-        | Node::AlterTypeStmt(_)
+        Node::AlterTypeStmt(_)
         | Node::AlterFunctionStmt(_)
         | Node::AlterOperatorStmt(_)
         | Node::AlterOpFamilyStmt(_)
@@ -181,7 +189,8 @@ fn remakes(statement: Node<'_>) -> bool {
         | Node::CreateRangeStmt(_)
         // Whoever comes next begins there.
         | Node::AlterRoleSetStmt(_)
-        | Node::AlterDatabaseSetStmt(_) => true,
+        | Node::AlterDatabaseSetStmt(_)
+        | Node::AlterSystemStmt(_) => true,
         _ => false,
     }
 }
@@ -322,6 +331,10 @@ mod tests {
             "ALTER SEQUENCE s OWNED BY t.a",
             "ALTER ROLE r SET search_path = a",
             "ALTER DATABASE d SET search_path = a",
+            "ALTER SYSTEM SET search_path = a",
+            "ALTER EXTENSION e SET SCHEMA s",
+            "ALTER EXTENSION e ADD VIEW v",
+            "ALTER INDEX i DEPENDS ON EXTENSION e",
             "CREATE OR REPLACE VIEW pg_tempx.v AS SELECT 1",
             "CREATE RULE \"_RETURN\" AS ON SELECT TO t DO INSTEAD SELECT 1",
             "SELECT 1; CREATE OR REPLACE VIEW v AS SELECT 1",
@@ -339,6 +352,9 @@ mod tests {
             "ALTER TABLE t ALTER a TYPE bigint USING length(b), ALTER c TYPE varchar(20)",
             "ALTER DOMAIN d ADD CHECK (value > 1)",
             "ALTER SEQUENCE s RESTART",
+            "CREATE RULE r AS ON INSERT TO t DO NOTHING",
+            "CREATE OR REPLACE FUNCTION pg_temp.f() RETURNS int RETURN 1",
+            "ALTER TABLE t SET SCHEMA s",
             "CREATE UNIQUE INDEX ON t (a)",
             "CREATE TABLE p PARTITION OF t DEFAULT",
             "COMMENT ON TABLE t IS 'x'",
@@ -358,7 +374,7 @@ mod tests {
         };
         for (query, expected) in [
             (
-                "id, 'active', 20000 FROM t WHERE a ~ '^\\d+$' AND b = E'a\\n\\'b'",
+                "id, 'active', 20000 FROM t WHERE a ~ '^\\d+$' AND b = E'a\\n\\'b' OR b = E'\\\\\\''",
                 (false, false),
             ),
             (

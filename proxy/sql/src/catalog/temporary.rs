@@ -2,7 +2,8 @@
 //! Source: PostgreSQL manual, "Dependency Tracking", "System Catalogs": pg_depend (deptype i, e: an object and what it is part of go
 //! together, whichever of both goes first).
 
-/// Names of relations with their indexes, types, functions and what else a definition can name, but for what is temporary itself.
+/// Names of relations with their indexes, types, functions, extensions and what else a definition can name, but for what is temporary
+/// itself; and of types that are only announced, which whatever gets their name becomes.
 pub(super) const ON_TEMPORARY: &str = "\
 WITH RECURSIVE spaces AS MATERIALIZED (
 SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(toast_)?temp_[0-9]+$'),
@@ -27,6 +28,9 @@ UNION ALL SELECT t.typname, t.typnamespace FROM goes g
   JOIN pg_catalog.pg_type t ON g.class = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = g.object
 UNION ALL SELECT p.proname, p.pronamespace FROM goes g
   JOIN pg_catalog.pg_proc p ON g.class = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = g.object
+UNION ALL SELECT e.extname, 0 FROM goes g
+  JOIN pg_catalog.pg_extension e ON g.class = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.oid = g.object
+UNION ALL SELECT t.typname, 0 FROM pg_catalog.pg_type t WHERE NOT t.typisdefined
 UNION ALL SELECT l.collname, l.collnamespace FROM goes g
   JOIN pg_catalog.pg_collation l ON g.class = 'pg_catalog.pg_collation'::pg_catalog.regclass AND l.oid = g.object
 UNION ALL SELECT x.opcname, x.opcnamespace FROM goes g

@@ -192,7 +192,9 @@ impl Session {
                 }
                 let weaker = self.weaker(statement);
                 let takes_along = statement.leads.reshapes && weaker.is_none() && self.relies_on_catalog();
-                if (takes_along || self.judges_remakes(statement)) && !has_looked {
+                if (takes_along || statement.leads.remakes && self.judges_definition(statement))
+                    && !has_looked
+                {
                     has_looked = true;
                     self.look_again().await; // what depends on what by now
                     continue;
@@ -244,8 +246,8 @@ impl Session {
                     .may_have_made(statement.reads.iter().chain(&statement.writes))
     }
 
-    /// Whether something permanent may come to depend on what is temporary, here or in another session, where policies look at
-    /// what takes which shape: the server drops that with whatever depends on it.
+    /// Whether something permanent that is there may come to depend on what is temporary, or anything on what rests on that, here or
+    /// in another session, where policies look at what takes which shape: the server drops that with whatever depends on it.
     pub(super) fn may_rest_on_temporary(&self, statement: &Statement) -> bool {
         let Some(said) = statement.leads.said.as_ref() else {
             return false;
@@ -255,13 +257,17 @@ impl Session {
             view.is_none_or(|view| view.labels.rests_on_temporary(said))
         };
         let is_own = self.has_temporary.get() || statement.leads.makes_temporary;
-        self.judges_remakes(statement) && (is_own || said.may_be_temporary || said.has_number || is_others())
+        let is_remade = || statement.leads.remakes && (is_own || said.may_be_temporary || said.has_number);
+        self.judges_definition(statement) && (is_remade() || is_others())
     }
 
-    /// Whether something that is there comes to depend on other things, where policies look at what takes which shape.
-    fn judges_remakes(&self, statement: &Statement) -> bool {
+    /// Whether something is made or changed where policies look at what takes which shape.
+    fn judges_definition(&self, statement: &Statement) -> bool {
+        let defines = Effects::CREATE.with(Effects::ALTER);
         let judged = || self.standing.borrow().subject.judged_by_relation();
-        statement.leads.remakes && self.relies_on_catalog() && judged().intersects(OF_SHAPES)
+        (statement.leads.remakes || statement.effects.intersects(defines))
+            && self.relies_on_catalog()
+            && judged().intersects(OF_SHAPES)
     }
 
     /// Whether a statement changes rows, and what that changes beside them is not known: the catalog does not show what was
