@@ -7,7 +7,8 @@
 mod moment;
 #[cfg(not(any(test, fuzzing)))]
 pub mod net;
-#[cfg(not(any(test, fuzzing)))]
+#[cfg(not(fuzzing))]
+#[cfg_attr(test, allow(dead_code, reason = "simulated connections have no kernel"))]
 mod pacing;
 // Under test the simulator stands in for sockets, tasks and time.
 #[cfg(any(test, fuzzing))]
