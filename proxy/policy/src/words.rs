@@ -32,12 +32,17 @@ pub struct Said {
     pub may_be_temporary: bool,
     /// A string of it is the number of something that somebody made.
     pub has_number: bool,
+    /// Signs are among what it has in quotes, or a word is nothing but underscores.
+    pub quotes_signs: bool,
 }
 
 impl Said {
-    /// Whether it may say that name: all of the name's words are among its own.
+    /// Whether it may say that name: all of the name's words are among its own. One without words is said where signs are quoted.
     pub fn says(&self, name: &[String]) -> bool {
-        name.iter().all(|word| self.words.contains(word))
+        match name {
+            [] => self.quotes_signs,
+            words => words.iter().all(|word| self.words.contains(word)),
+        }
     }
 }
 
@@ -82,5 +87,9 @@ mod tests {
             ..Said::default()
         };
         assert!(!said.says(&["t".to_owned()]));
+        // What has no word is nobody's until signs are quoted.
+        assert!(!said.says(&[]));
+        let quotes_signs = true;
+        assert!(Said { quotes_signs, ..said }.says(&[]));
     }
 }

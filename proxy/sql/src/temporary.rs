@@ -90,6 +90,9 @@ fn said(text: &str) -> Said {
 }
 
 fn say(text: &str, said: &mut Said) {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    let mut runs = text.split(|character| !is_part(character));
+    said.quotes_signs |= runs.any(|run| !run.is_empty() && run.trim_start_matches('_').is_empty());
     for word in words(text) {
         said.may_be_temporary |= is_temporary(&word);
         said.words.insert(word);
@@ -114,6 +117,8 @@ fn quoted(part: &str, said: &mut Said) {
         }
     };
     said.has_number |= is_number(body);
+    let is_sign = |character: char| !character.is_alphanumeric() && !"_. ".contains(character);
+    said.quotes_signs |= body.contains(is_sign) || words(body).next().is_none();
     // Of what is quoted in a string, a name's parts can be longer than what counts as one word.
     said.may_be_temporary |= body.len() > NAME_BYTES_MAX && (part.starts_with('"') || may_be_cut(body));
     if !has_escapes || !body.contains('\\') {
@@ -167,16 +172,16 @@ fn remakes(statement: Node<'_>) -> bool {
         Node::CreatePLangStmt(create) => create.replace,
         Node::AlterDomainStmt(alter) => u32::from(alter.subtype as u8) == SETS_DEFAULT,
         // It goes with the table that it comes to be part of.
-        Node::AlterSeqStmt(alter) => alter.options().iter().any(|option| {
-            matches!(option, Node::DefElem(option) if option.defname() == Some("owned_by"))
-        }),
+        Node::AlterSeqStmt(alter) => alter
+            .options()
+            .iter()
+            .any(|option| matches!(option, Node::DefElem(option) if option.defname() == Some("owned_by"))),
         Node::AlterTableStmt(alter) => {
             let mut commands = alter.cmds().iter();
             let is_type = alter.objtype == ObjectType::OBJECT_TYPE;
             is_permanent(alter.relation()) && (is_type || commands.any(remakes_columns))
         }
         Node::AlterTypeStmt(_)
-        | Node::AlterFunctionStmt(_)
         | Node::AlterOperatorStmt(_)
         | Node::AlterOpFamilyStmt(_)
         | Node::CreateTransformStmt(_)
@@ -186,13 +191,22 @@ fn remakes(statement: Node<'_>) -> bool {
         | Node::AlterExtensionContentsStmt(_)
         | Node::AlterObjectDependsStmt(_)
         | Node::AlterFdwStmt(_)
-        | Node::CreateRangeStmt(_)
+        | Node::CreateRangeStmt(_) => true,
+        // Settings and costs of a function are its own.
+        Node::AlterFunctionStmt(alter) => plain(alter.actions())
+            .iter()
+            .any(|action| matches!(action, Node::DefElem(action) if action.defname() == Some("support"))),
         // Whoever comes next begins there.
-        | Node::AlterRoleSetStmt(_)
-        | Node::AlterDatabaseSetStmt(_)
-        | Node::AlterSystemStmt(_) => true,
+        Node::AlterRoleSetStmt(alter) => sets_path(alter.setstmt()),
+        Node::AlterDatabaseSetStmt(alter) => sets_path(alter.setstmt()),
+        Node::AlterSystemStmt(alter) => sets_path(alter.setstmt()),
         _ => false,
     }
+}
+
+fn sets_path(set: Option<&nodes::VariableSetStmt>) -> bool {
+    let name = set.and_then(nodes::VariableSetStmt::name);
+    name.is_some_and(|name| name.eq_ignore_ascii_case("search_path"))
 }
 
 fn is_permanent(relation: Option<&nodes::RangeVar>) -> bool {
@@ -333,6 +347,8 @@ mod tests {
             "ALTER DATABASE d SET search_path = a",
             "ALTER SYSTEM SET search_path = a",
             "ALTER EXTENSION e SET SCHEMA s",
+            "ALTER FUNCTION f() SUPPORT g",
+            "ALTER ROLE r SET Search_Path FROM CURRENT",
             "ALTER EXTENSION e ADD VIEW v",
             "ALTER INDEX i DEPENDS ON EXTENSION e",
             "CREATE OR REPLACE VIEW pg_tempx.v AS SELECT 1",
@@ -352,6 +368,10 @@ mod tests {
             "ALTER TABLE t ALTER a TYPE bigint USING length(b), ALTER c TYPE varchar(20)",
             "ALTER DOMAIN d ADD CHECK (value > 1)",
             "ALTER SEQUENCE s RESTART",
+            "ALTER ROLE r SET statement_timeout = '30000'",
+            "ALTER DATABASE d SET work_mem = '65536'",
+            "ALTER SYSTEM SET work_mem = '65536'",
+            "ALTER FUNCTION f() SET statement_timeout = '30000'",
             "CREATE RULE r AS ON INSERT TO t DO NOTHING",
             "CREATE OR REPLACE FUNCTION pg_temp.f() RETURNS int RETURN 1",
             "ALTER TABLE t SET SCHEMA s",
@@ -362,6 +382,25 @@ mod tests {
             "SELECT 1",
         ] {
             assert!(!read(text.as_bytes()).leads.remakes, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_signs_are_said_where_signs_are_quoted() {
+        for (query, expected) in [
+            ("a - b, 'text', \"name\"", false),
+            ("\"-\"", true),
+            ("'scr.\"-\"'::regclass", true),
+            ("$$-$$", true),
+            ("__ FROM t", true),
+            ("'scr._'::regclass", true),
+            ("\" \"", true),
+            ("\".\"", true),
+            ("_a", false),
+        ] {
+            let text = format!("CREATE OR REPLACE VIEW v AS SELECT {query}");
+            let said = read(text.as_bytes()).leads.said.expect(query);
+            assert_eq!(said.quotes_signs, expected, "{query}");
         }
     }
 
