@@ -73,6 +73,9 @@ pub enum Run {
         /// The statement.
         #[arg(long, default_value = "SELECT * FROM narrow_1024")]
         sql: String,
+        /// Ask for the rows in binary, by the extended protocol.
+        #[arg(long)]
+        binary: bool,
         /// Accept an answer of another length when it has as many rows: NULL for a value changes the length.
         #[arg(long)]
         lengths_may_differ: bool,

@@ -12,7 +12,7 @@ use crate::latency::write_log;
 use crate::plot;
 use crate::report::{self, GIGABYTES, SESSIONS, STATEMENTS, Unit};
 use crate::rounds::{Outcome, Pairing, Sample, paired};
-use crate::statement::Batch;
+use crate::statement::{Batch, Protocol};
 use crate::target::Target;
 use crate::workload::{churn, idle, queries, stream};
 
@@ -22,16 +22,24 @@ pub fn run(run: &Run) -> Result<ExitCode, Failure> {
         Run::Stream {
             common,
             sql,
+            binary,
             lengths_may_differ,
         } => {
-            let table = Table::new(common, "stream", GIGABYTES, format!("stream: {sql}"));
-            let sampled = table.pairs(*lengths_may_differ, |target| stream::sample(target, sql))?;
+            let format = if *binary { ", in binary" } else { "" };
+            let table = Table::new(common, "stream", GIGABYTES, format!("stream: {sql}{format}"));
+            let batch = if *binary {
+                Batch::binary(sql)
+            } else {
+                Batch::new(Protocol::Simple, sql)
+            };
+            let sampled = table.pairs(*lengths_may_differ, |target| stream::sample(target, &batch))?;
             table.report(&sampled)
         }
         Run::Copy { common, from } => {
             let sql = format!("COPY {from} TO STDOUT");
             let table = Table::new(common, "copy", GIGABYTES, format!("copy: {sql}"));
-            let sampled = table.pairs(false, |target| stream::sample(target, &sql))?;
+            let batch = Batch::new(Protocol::Simple, &sql);
+            let sampled = table.pairs(false, |target| stream::sample(target, &batch))?;
             table.report(&sampled)
         }
         Run::Queries {

@@ -57,6 +57,17 @@ impl Batch {
         });
         Self { first, each }
     }
+
+    /// One whose rows come in binary: the extended protocol every time.
+    pub fn binary(sql: &str) -> Self {
+        let mut each = Vec::new();
+        tell::parse(&mut each, b"", sql.as_bytes());
+        tell::bind_formatted(&mut each, b"", b"", &[], &[], &[1]);
+        tell::describe_portal(&mut each, b"");
+        tell::execute(&mut each, b"", 0);
+        tell::sync(&mut each);
+        Self { first: None, each }
+    }
 }
 
 /// Watches an answer go by, however it is cut, and counts what matters.
@@ -134,5 +145,21 @@ mod tests {
         let prepared = Batch::new(Protocol::Prepared, "SELECT 1");
         assert_eq!(prepared.first.as_deref().and_then(<[u8]>::first), Some(&b'P'));
         assert_eq!(prepared.each.first(), Some(&b'B'));
+    }
+
+    #[test]
+    fn binary_differs_by_its_one_result_format() {
+        let (text, binary) = (
+            Batch::new(Protocol::Extended, "SELECT 1"),
+            Batch::binary("SELECT 1"),
+        );
+        assert!(binary.first.is_none());
+        assert_eq!(binary.each.len(), text.each.len() + 2, "one format of two bytes");
+        let bind_at = binary.each.iter().position(|byte| *byte == b'B').expect("a Bind");
+        let bind = frame::step(&binary.each[bind_at..], &Limits::STREAMED).expect("well formed");
+        let codecs::postgres::Step::Frame(bind) = bind else {
+            panic!("a whole message");
+        };
+        assert!(bind.payload(&binary.each[bind_at..]).ends_with(&[0, 1, 0, 1]));
     }
 }

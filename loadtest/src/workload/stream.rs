@@ -6,28 +6,26 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use codecs::postgres::backend::tag;
-use codecs::postgres::build::frontend as tell;
 use codecs::postgres::rows::{self, Place, Stop};
 use codecs::postgres::{Limits, Step, frame};
 
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::rounds::Sample;
+use crate::statement::Batch;
 use crate::target::Target;
 
 /// One read; fits the second-level cache.
 const READ_BYTES: usize = 256 << 10;
 
 /// Logs in, runs the statement, drains its answer. Only the statement is timed.
-pub fn sample(target: &Target, sql: &str) -> Result<Sample, Failure> {
+pub fn sample(target: &Target, statement: &Batch) -> Result<Sample, Failure> {
     let mut client = Client::open(target)?;
     if !client.is_quiet() {
         return Err(Failure::new("the server spoke before it was asked"));
     }
-    let mut batch = Vec::new();
-    tell::query(&mut batch, sql.as_bytes());
     let began = Instant::now();
-    client.transport.write_all(&batch)?;
+    client.transport.write_all(&statement.each)?;
     let drained = drain(&mut client.transport)?;
     let seconds = began.elapsed().as_secs_f64();
     client.close()?;
