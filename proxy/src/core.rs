@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak as SyncWeak};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use linegate_identity::{LeaseGrant, LeaseId, UnixMillis};
 use linegate_policy::{Cache, Decision, Epoch, Reason};
-use linegate_recording::{Entry, SessionId};
+use linegate_recording::{Begun, Entry, Rendered, SessionId};
 
 use crate::clock;
 use crate::counters::Counters;
@@ -120,6 +121,32 @@ impl Core {
             match sent {
                 Ok(()) => return,
                 Err(back) => entry = back,
+            }
+        }
+    }
+
+    /// Records a statement and its verdict, as [`Core::record`] does an entry.
+    pub fn record_begun<E, R>(&self, session: SessionId, begun: &Begun<'_, E, R>) -> Soon<'_, ()>
+    where
+        E: Iterator<Item: Display> + Clone,
+        R: Iterator<Item: Display> + Clone,
+    {
+        let mut recording = self.recording.borrow_mut();
+        let mut rendered = recording.rendering();
+        rendered.render(begun);
+        match recording.try_begun(session, rendered) {
+            Ok(()) => Soon::now(()),
+            Err(rendered) => Soon::later(self.record_begun_later(session, rendered)),
+        }
+    }
+
+    async fn record_begun_later(&self, session: SessionId, mut begun: Rendered) {
+        loop {
+            rt::sleep(Duration::from_millis(1)).await;
+            let sent = self.recording.borrow_mut().try_begun(session, begun);
+            match sent {
+                Ok(()) => return,
+                Err(back) => begun = back,
             }
         }
     }

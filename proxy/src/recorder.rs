@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use linegate_identity::UnixMillis;
-use linegate_recording::{Entry, Recorder, SessionId, SigningKey};
+use linegate_recording::{Entry, Recorder, Rendered, SessionId, SigningKey};
 
 use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
@@ -22,9 +22,18 @@ const ROWS_BYTES_WAITING_MAX: usize = 64 << 20;
 const BUFFERS_KEPT: usize = 256;
 /// A buffer larger than this is not kept.
 const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
+/// The same of those that hold a statement and its verdict.
+const BEGUN_KEPT: usize = 1024;
+const BEGUN_BYTES_KEPT_MAX: usize = 4 << 10;
+
+/// How long the thread naps while a group is open. What has come meanwhile is taken in one go, and a core that it shares stands
+/// still for as long as that takes.
+const NAP_MIN: Duration = Duration::from_micros(200);
+const NAP_MAX: Duration = Duration::from_millis(2);
 
 enum What {
     Entry(Box<Entry>),
+    Begun(Rendered),
     Rows {
         statement: u64,
         offset: u64,
@@ -50,8 +59,27 @@ pub struct Health {
 /// A core's way to its recorder.
 pub struct Recording {
     events: Sender<Event>,
-    buffers: rtrb::Consumer<Vec<u8>>,
+    home: Returned,
     health: Arc<Health>,
+}
+
+/// Ends of the rings in which buffers come home.
+struct Home<Rows, Begun> {
+    rows: Rows,
+    begun: Begun,
+}
+
+type Homing = Home<rtrb::Producer<Vec<u8>>, rtrb::Producer<Rendered>>;
+type Returned = Home<rtrb::Consumer<Vec<u8>>, rtrb::Consumer<Rendered>>;
+
+fn home() -> (Homing, Returned) {
+    let (rows_home, rows) = rtrb::RingBuffer::new(BUFFERS_KEPT);
+    let (begun_home, begun) = rtrb::RingBuffer::new(BEGUN_KEPT);
+    let homing = Home {
+        rows: rows_home,
+        begun: begun_home,
+    };
+    (homing, Home { rows, begun })
 }
 
 impl Recording {
@@ -76,12 +104,33 @@ impl Recording {
         }
     }
 
+    /// Something to render a statement and its verdict in.
+    pub fn rendering(&mut self) -> Rendered {
+        self.home.begun.pop().unwrap_or_default()
+    }
+
+    /// Hands a statement and its verdict over; gives them back when the ring is full.
+    pub fn try_begun(&mut self, session: SessionId, begun: Rendered) -> Result<(), Rendered> {
+        match self.events.send_softly(Event {
+            at: clock::now(),
+            session,
+            what: What::Begun(begun),
+        }) {
+            Ok(()) => Ok(()),
+            Err(Event {
+                what: What::Begun(begun),
+                ..
+            }) => Err(begun),
+            Err(_) => unreachable!("the ring gives back what it was given"),
+        }
+    }
+
     /// Copies rows over; false when the recorder is too far behind.
     pub fn try_rows(&mut self, session: SessionId, statement: u64, offset: u64, rows: &[u8]) -> bool {
         if self.health.waiting_bytes.load(Ordering::Relaxed) + rows.len() > ROWS_BYTES_WAITING_MAX {
             return false;
         }
-        let mut bytes = self.buffers.pop().unwrap_or_default();
+        let mut bytes = self.home.rows.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(rows);
         self.health.waiting_bytes.fetch_add(rows.len(), Ordering::Relaxed);
@@ -147,23 +196,23 @@ pub fn start(settings: Settings) -> std::io::Result<(Recording, RecorderThread)>
         .spawn(move || {
             let bell = Bell::for_this_thread();
             let (events, consumer) = ring(settings.entries, bell.clone());
-            let (buffers_home, buffers) = rtrb::RingBuffer::new(BUFFERS_KEPT);
-            if ends.send((events, buffers, bell.clone())).is_ok() {
+            let (homing, home) = home();
+            if ends.send((events, home, bell.clone())).is_ok() {
                 Writer {
                     recorder,
                     consumer,
-                    buffers: buffers_home,
+                    homing,
                     health: theirs,
                     commit: settings.commit,
                 }
                 .run(&bell);
             }
         })?;
-    let (events, buffers, bell) = handed_over.recv().map_err(std::io::Error::other)?;
+    let (events, home, bell) = handed_over.recv().map_err(std::io::Error::other)?;
     Ok((
         Recording {
             events,
-            buffers,
+            home,
             health: health.clone(),
         },
         RecorderThread { health, bell, thread },
@@ -173,7 +222,7 @@ pub fn start(settings: Settings) -> std::io::Result<(Recording, RecorderThread)>
 struct Writer {
     recorder: Recorder,
     consumer: rtrb::Consumer<Event>,
-    buffers: rtrb::Producer<Vec<u8>>,
+    homing: Homing,
     health: Arc<Health>,
     commit: Duration,
 }
@@ -213,7 +262,7 @@ impl Writer {
                 // Entries that come now go with the group that is open.
                 Some(since) => {
                     let rest = self.commit.saturating_sub(since.elapsed());
-                    bell.nap(rest.max(Duration::from_micros(200)), ready);
+                    bell.nap(rest.clamp(NAP_MIN, NAP_MAX), ready);
                 }
             }
         }
@@ -226,6 +275,12 @@ impl Writer {
         match event.what {
             What::Entry(entry) => {
                 self.retry(|recorder| recorder.append(event.at.0, event.session, &entry).map(drop));
+            }
+            What::Begun(begun) => {
+                self.retry(|recorder| recorder.append_begun(event.at.0, event.session, &begun).map(drop));
+                if begun.capacity() <= BEGUN_BYTES_KEPT_MAX {
+                    let _ = self.homing.begun.push(begun); // a full return ring frees it
+                }
             }
             What::Rows {
                 statement,
@@ -241,7 +296,7 @@ impl Writer {
                     .waiting_bytes
                     .fetch_sub(bytes.len(), Ordering::Relaxed);
                 if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX {
-                    let _ = self.buffers.push(bytes); // a full return ring frees the buffer
+                    let _ = self.homing.rows.push(bytes); // a full return ring frees the buffer
                 }
             }
         }
@@ -282,7 +337,7 @@ impl Writer {
 #[cfg(any(test, fuzzing))]
 pub struct ByHand {
     events: rtrb::Consumer<Event>,
-    buffers: rtrb::Producer<Vec<u8>>,
+    homing: Homing,
     health: Arc<Health>,
 }
 
@@ -290,15 +345,15 @@ pub struct ByHand {
 pub fn by_hand(entries: usize) -> (Recording, ByHand) {
     let health = Arc::new(Health::default());
     let (events, consumer) = ring(entries, Bell::for_anyone());
-    let (home, buffers) = rtrb::RingBuffer::new(BUFFERS_KEPT);
+    let (homing, home) = home();
     let recording = Recording {
         events,
-        buffers,
+        home,
         health: health.clone(),
     };
     let by_hand = ByHand {
         events: consumer,
-        buffers: home,
+        homing,
         health,
     };
     (recording, by_hand)
@@ -309,11 +364,15 @@ impl ByHand {
     /// Takes everything.
     pub fn drain(&mut self) {
         while let Ok(event) = self.events.pop() {
-            if let What::Rows { bytes, .. } = event.what {
-                self.health
-                    .waiting_bytes
-                    .fetch_sub(bytes.len(), Ordering::Relaxed);
-                let _full = self.buffers.push(bytes);
+            match event.what {
+                What::Entry(_) => {}
+                What::Begun(begun) => drop(self.homing.begun.push(begun)),
+                What::Rows { bytes, .. } => {
+                    self.health
+                        .waiting_bytes
+                        .fetch_sub(bytes.len(), Ordering::Relaxed);
+                    drop(self.homing.rows.push(bytes));
+                }
             }
         }
     }

@@ -119,7 +119,7 @@ impl Effects {
     }
 
     /// The names of the classes in the set, in declaration order.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
+    pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
         Self::NAMES
             .iter()
             .filter(move |(one, _)| self.contains(*one))

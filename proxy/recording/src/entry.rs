@@ -108,6 +108,17 @@ pub enum Protocol {
     FastPath,
 }
 
+impl Protocol {
+    /// `simple`, `extended` or `fastpath`, as entries say it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Extended => "extended",
+            Self::FastPath => "fastpath",
+        }
+    }
+}
+
 /// What was decided about a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -384,6 +395,57 @@ impl Entry {
             Self::Downgraded { .. } => EntryKind::Downgraded,
             Self::LeaseEnded { .. } => EntryKind::LeaseEnded,
             Self::SessionEnded { .. } => EntryKind::SessionEnded,
+        }
+    }
+
+    /// What is on record of it when its payload would be that long: that it was, and what a person needs most.
+    pub(crate) fn cut(&self, bytes: usize) -> Self {
+        let note = format!("(left out: {bytes} bytes are too long to be recorded)");
+        match self {
+            Self::Statement {
+                statement,
+                protocol,
+                digest,
+                ..
+            } => Self::Statement {
+                statement: *statement,
+                text: note,
+                redacted: true,
+                protocol: *protocol,
+                digest: digest.clone(),
+            },
+            Self::Verdict {
+                statement, verdict, ..
+            } => Self::Verdict {
+                statement: *statement,
+                verdict: *verdict,
+                reason: Some(note),
+                policies: Vec::new(),
+                effects: Vec::new(),
+                relations: Vec::new(),
+            },
+            Self::Error {
+                statement, sqlstate, ..
+            } => Self::Error {
+                statement: *statement,
+                sqlstate: sqlstate.chars().take(5).collect(),
+                message: note,
+            },
+            Self::Shape {
+                statement,
+                rows,
+                bytes,
+                ..
+            } => Self::Shape {
+                statement: *statement,
+                rows: *rows,
+                bytes: *bytes,
+                tag: String::new(),
+                digest: None,
+            },
+            other => Self::Downgraded {
+                reason: format!("an entry of the kind {:?} {note}", other.kind()),
+            },
         }
     }
 

@@ -10,6 +10,7 @@
 //! in the data plane, which calls [`Recorder`] from its recorder thread.
 
 pub mod audit;
+pub mod begun;
 mod block;
 pub mod entry;
 pub mod read;
@@ -22,6 +23,7 @@ pub mod verify;
 #[cfg(test)]
 mod testing;
 
+pub use begun::{Begun, Rendered};
 pub use entry::{Digest, Entry, EntryKind, Level, Protocol, SessionId, VerdictKind, digest_hex};
 pub use read::{Reader, Record};
 pub use seal::SigningKey;

@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use self::pages::{Direct, Pages};
+use crate::begun::Rendered;
 use crate::block::{self, BLOCK_HEADER_BYTES, CONTENT_BYTES, Hash};
 use crate::entry::{
     ENTRY_HEADER_BYTES, Entry, EntryKind, PAYLOAD_BYTES_MAX, ROWS_HEADER_BYTES, SessionId, entry_header,
@@ -178,7 +179,8 @@ impl Recorder {
     }
 
     /// Buffers one entry and returns its sequence. On error nothing was appended: the disk is full or failing, and the
-    /// call can be made again later. `InvalidInput` means that the entry is longer than any may be.
+    /// call can be made again later. Of an entry that is longer than any may be, what fits is said instead ([`Entry::cut`]): a
+    /// call that could never succeed would hold up everybody who is recorded here.
     pub fn append(&mut self, now: u64, session: SessionId, entry: &Entry) -> io::Result<u64> {
         if let Entry::Rows {
             statement,
@@ -189,22 +191,23 @@ impl Recorder {
             return self.append_rows(now, session, *statement, *offset, bytes);
         }
         let mut payload = std::mem::take(&mut self.scratch);
-        payload.clear();
-        let appended = serde_json::to_writer(&mut payload, entry)
-            .map_err(io::Error::from)
-            .and_then(|()| {
-                if payload.len() > PAYLOAD_BYTES_MAX {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        "the entry is too long to be recorded",
-                    ));
-                }
-                self.hear(now)?;
-                Ok(self.push(entry.kind(), session, &payload, &[]))
-            });
+        let appended = rendered(entry, &mut payload).and_then(|kind| {
+            self.hear(now)?;
+            Ok(self.push(kind, session, &payload, &[]))
+        });
         payload.shrink_to(CONTENT_BYTES);
         self.scratch = payload;
         appended
+    }
+
+    /// Buffers a statement and its verdict and returns the verdict's sequence. On error neither was appended, as with
+    /// [`Recorder::append`].
+    pub fn append_begun(&mut self, now: u64, session: SessionId, begun: &Rendered) -> io::Result<u64> {
+        self.hear(now)?;
+        for (kind, payload) in begun.payloads() {
+            self.push(kind, session, payload, &[]);
+        }
+        Ok(self.next - 1)
     }
 
     /// Buffers rows as the client saw them; `offset` is where `bytes` starts in the statement's recorded bytes. Copies
@@ -538,6 +541,19 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         let _ = self.flush();
     }
+}
+
+/// The payload of an entry, cut where it is too long; answers with its kind.
+fn rendered(entry: &Entry, payload: &mut Vec<u8>) -> io::Result<EntryKind> {
+    payload.clear();
+    serde_json::to_writer(&mut *payload, entry)?;
+    if payload.len() <= PAYLOAD_BYTES_MAX {
+        return Ok(entry.kind());
+    }
+    let cut = entry.cut(payload.len());
+    payload.clear();
+    serde_json::to_writer(payload, &cut)?;
+    Ok(cut.kind())
 }
 
 fn private(truncate: bool) -> OpenOptions {

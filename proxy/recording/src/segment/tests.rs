@@ -75,20 +75,69 @@ fn rows_larger_than_a_block_come_back_whole() {
 }
 
 #[test]
-fn a_very_long_statement_is_one_entry_and_an_endless_one_is_refused() {
+fn a_very_long_statement_is_one_entry_and_an_endless_one_is_cut() {
     let root = tempfile::tempdir().unwrap();
     let mut recorder = open(root.path());
     let long = |bytes| Entry::Downgraded {
         reason: "x".repeat(bytes),
     };
     recorder.append(NOW, session(1), &long(5 << 20)).unwrap();
-    let refused = recorder
-        .append(NOW, session(1), &long(PAYLOAD_BYTES_MAX))
-        .unwrap_err();
-    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    // What grows too long only by what JSON makes of it.
+    let told = Entry::Error {
+        statement: 7,
+        sqlstate: "P0001".to_owned(),
+        message: "\u{1}".repeat(PAYLOAD_BYTES_MAX / 6),
+    };
+    for endless in [long(PAYLOAD_BYTES_MAX), told] {
+        recorder.append(NOW, session(1), &endless).unwrap();
+    }
     recorder.append(NOW, session(1), &error(1)).unwrap();
     recorder.commit().unwrap();
-    assert_eq!(read(root.path()).last().map(|record| record.sequence), Some(3));
+    let records = read(root.path());
+    let said: Vec<&Entry> = records.iter().map(|record| &record.entry).collect();
+    assert!(
+        matches!(said[2..], [
+            Entry::Downgraded { reason },
+            Entry::Error { statement: 7, message, .. },
+            Entry::Error { .. },
+        ] if reason.contains("too long to be recorded") && message.contains("too long")),
+        "{:?}",
+        &said[2..]
+    );
+    assert_intact(root.path());
+}
+
+#[test]
+fn a_statement_and_its_verdict_come_back_as_entries() {
+    let root = tempfile::tempdir().unwrap();
+    let mut recorder = open(root.path());
+    let mut rendered = crate::Rendered::default();
+    for statement in 1..=3 {
+        rendered.render(&crate::Begun {
+            statement,
+            text: "SELECT 1",
+            redacted: false,
+            protocol: crate::Protocol::Simple,
+            exact: b"SELECT 1",
+            verdict: crate::VerdictKind::Allow,
+            reason: None,
+            policies: &[],
+            effects: ["select"].iter(),
+            relations: ["public.people"].iter(),
+        });
+        let sequence = recorder.append_begun(NOW, session(1), &rendered).unwrap();
+        assert_eq!(sequence, 1 + 2 * statement);
+    }
+    recorder.commit().unwrap();
+    let records = read(root.path());
+    let last: Vec<&Entry> = records[5..].iter().map(|record| &record.entry).collect();
+    assert!(
+        matches!(last[..], [
+            Entry::Statement { statement: 3, text, .. },
+            Entry::Verdict { statement: 3, relations, .. },
+        ] if text == "SELECT 1" && relations == &["public.people"]),
+        "{last:?}"
+    );
     assert_intact(root.path());
 }
 

@@ -7,19 +7,19 @@ mod copied;
 mod counted;
 mod extended;
 mod fast_path;
+mod on_record;
 mod refuse;
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use codecs::postgres::build::frontend as tell;
 use codecs::postgres::frontend::{Kind, Message, tag};
 use codecs::postgres::rows::{Place, Stop, hop_copy};
 use codecs::postgres::{HEADER_BYTES, Limits, PostgresError, Step, frame};
 use linegate_identity::Effects;
-use linegate_policy::{Decision, Verdict};
-use linegate_recording::{Entry, Protocol, VerdictKind, digest_hex};
+use linegate_policy::Verdict;
+use linegate_recording::Protocol;
 
 use self::copied::described;
 use self::counted::limits_changes;
@@ -364,6 +364,10 @@ impl Asking {
     }
 
     async fn query(&mut self, text: &[u8], whole: &[u8]) -> Result<(), Ended> {
+        if let Some(refusal) = self.too_long(text) {
+            self.record_unread(text, Protocol::Simple, &refusal).await;
+            return self.refuse_query(&refusal).await;
+        }
         let _heeding = Heeding::of(&self.session);
         self.approved = None;
         let asked = self.decide(text).await.running(self.session.next_statement());
@@ -511,47 +515,6 @@ impl Asking {
         }
     }
 
-    /// Statement and verdict, before anything of it reaches the server. Waits while the recorder is behind or refuses.
-    async fn record(&self, asked: &Asked, protocol: Protocol, refusal: Option<&Refusal>) {
-        let session = &self.session;
-        while session.core.recording_fails() {
-            crate::rt::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        let decision = &asked.decision;
-        let is_secret = decision.statement.carries_secret;
-        let text = if is_secret {
-            redacted(decision)
-        } else {
-            String::from_utf8_lossy(&asked.text).into_owned()
-        };
-        let statement = Entry::Statement {
-            statement: asked.number,
-            text,
-            redacted: is_secret,
-            protocol,
-            digest: digest_hex(&[&asked.text]),
-        };
-        let (verdict, reason) = match &decision.verdict {
-            Verdict::Allow | Verdict::Hold(_) if refusal.is_some() => {
-                (VerdictKind::Deny, refusal.map(|refusal| refusal.message.clone()))
-            }
-            Verdict::Allow => (VerdictKind::Allow, None),
-            Verdict::Deny(reason) => (VerdictKind::Deny, Some(reason.public())),
-            Verdict::Hold(terms) => (VerdictKind::Hold, Some(terms.reason.clone())),
-        };
-        let relations = decision.statement.reads.iter().chain(&decision.statement.writes);
-        let verdict = Entry::Verdict {
-            statement: asked.number,
-            verdict,
-            reason,
-            policies: decision.policies.clone(),
-            effects: asked.effects().names().map(str::to_owned).collect(),
-            relations: relations.map(ToString::to_string).collect(),
-        };
-        session.core.record(session.id, statement).await;
-        session.core.record(session.id, verdict).await;
-    }
-
     fn forward(&mut self, whole: &[u8], expect: Option<Expect>) {
         if let Some(expect) = expect {
             self.session.pipeline.borrow_mut().push(expect);
@@ -624,8 +587,4 @@ fn begin(session: &Session, asked: &Asked, parameters: &[Option<Vec<u8>>]) -> Re
 
 fn client_gone(error: std::io::Error) -> Ended {
     Ended::quietly(format!("writing to the client failed: {error}"))
-}
-
-fn redacted(decision: &Arc<Decision>) -> String {
-    format!("({}; text withheld: it carries a secret)", decision.effects)
 }

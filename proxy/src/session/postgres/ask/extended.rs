@@ -33,6 +33,11 @@ impl Asking {
         (types, declared): (Types, Option<Rc<[u32]>>),
         whole: &[u8],
     ) -> Result<(), Ended> {
+        if let Some(refusal) = self.too_long(text) {
+            self.record_unread(text, Protocol::Extended, &refusal).await;
+            self.refuse_extended(&refusal.sqlstate, &refusal.message, refusal.hint.as_deref());
+            return Ok(());
+        }
         if !self.session.pipeline.borrow().has_room(text.len()) {
             let message = "linegate: this session has too many prepared statements, or too long ones";
             self.refuse_extended(b"54000", message, Some("Close some (DEALLOCATE, or Close)."));

@@ -1,0 +1,316 @@
+//! A statement and its verdict, rendered as they go on record.
+//!
+//! Each statement has these two entries, so what they cost is paid millions of times. They are rendered from borrowed parts into one
+//! buffer that comes back: nothing is copied twice, nothing is allocated, and the recorder has only bytes to append. The JSON is written
+//! here because its shape is fixed; it is, byte for byte, what the entries' own rendering gives (tests below).
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use crate::entry::{EntryKind, PAYLOAD_BYTES_MAX, Protocol, VerdictKind};
+
+/// Bytes that are kept for everything but the text in a Statement's payload.
+const BESIDE_TEXT_BYTES: usize = 4 << 10;
+
+/// What is rendered: an `Entry::Statement`, then an `Entry::Verdict`.
+pub struct Begun<'a, Effects, Relations> {
+    /// The statement's number within the session.
+    pub statement: u64,
+    /// Its text, or what stands for it.
+    pub text: &'a str,
+    /// Whether something stands for it.
+    pub redacted: bool,
+    /// How it arrived.
+    pub protocol: Protocol,
+    /// The exact bytes, for the digest.
+    pub exact: &'a [u8],
+    /// What was decided.
+    pub verdict: VerdictKind,
+    /// Why, for a refusal or hold.
+    pub reason: Option<&'a str>,
+    /// The policies that decided.
+    pub policies: &'a [String],
+    /// Effect classes.
+    pub effects: Effects,
+    /// Relations read or written.
+    pub relations: Relations,
+}
+
+/// Whether a text can be on record as it is: its payload, with what JSON makes of it, has a limit.
+pub fn fits(text: &[u8]) -> bool {
+    let room = PAYLOAD_BYTES_MAX - BESIDE_TEXT_BYTES;
+    // One byte becomes six at most: \u001f.
+    text.len() <= room / 6
+        || String::from_utf8_lossy(text)
+            .bytes()
+            .map(escaped_bytes)
+            .sum::<usize>()
+            <= room
+}
+
+fn escaped_bytes(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    }
+}
+
+/// The payloads of a statement and its verdict, one behind the other.
+#[derive(Debug, Default)]
+pub struct Rendered {
+    bytes: Vec<u8>,
+    statement_bytes: usize,
+}
+
+impl Rendered {
+    /// Renders both in place of what was here before. A text or list that no record can hold is left out, and said to be.
+    pub fn render<E, R>(&mut self, begun: &Begun<'_, E, R>)
+    where
+        E: Iterator<Item: Display> + Clone,
+        R: Iterator<Item: Display> + Clone,
+    {
+        let digest = self.digest(begun.exact);
+        let has_room = fits(begun.text.as_bytes());
+        let text = match has_room {
+            true => begun.text,
+            false => "(text withheld: it is too long to be recorded)",
+        };
+        self.bytes.clear();
+        self.statement(
+            begun,
+            (text, begun.redacted || !has_room),
+            digest.to_hex().as_str(),
+        );
+        self.statement_bytes = self.bytes.len();
+        self.verdict(begun, begun.reason, begun.relations.clone());
+        if self.bytes.len() - self.statement_bytes > PAYLOAD_BYTES_MAX {
+            self.bytes.truncate(self.statement_bytes);
+            let reason = Some("the relations are too many to be recorded");
+            self.verdict(begun, reason, std::iter::empty::<&str>());
+        }
+    }
+
+    fn statement<E, R>(&mut self, begun: &Begun<'_, E, R>, (text, redacted): (&str, bool), digest: &str) {
+        self.raw("{\"kind\":\"statement\",\"statement\":");
+        self.shown(begun.statement);
+        self.raw(",\"text\":");
+        self.string(text);
+        self.raw(",\"redacted\":");
+        self.raw(if redacted { "true" } else { "false" });
+        self.raw(",\"protocol\":\"");
+        self.raw(begun.protocol.as_str());
+        self.raw("\",\"digest\":\"");
+        self.raw(digest);
+        self.raw("\"}");
+    }
+
+    fn verdict<E, R, L>(&mut self, begun: &Begun<'_, E, R>, reason: Option<&str>, relations: L)
+    where
+        E: Iterator<Item: Display> + Clone,
+        L: Iterator<Item: Display>,
+    {
+        self.raw("{\"kind\":\"verdict\",\"statement\":");
+        self.shown(begun.statement);
+        self.raw(",\"verdict\":\"");
+        self.raw(begun.verdict.as_str());
+        self.raw("\",\"reason\":");
+        match reason {
+            Some(reason) => self.string(reason),
+            None => self.raw("null"),
+        }
+        self.raw(",\"policies\":");
+        self.list(begun.policies.iter());
+        self.raw(",\"effects\":");
+        self.list(begun.effects.clone());
+        self.raw(",\"relations\":");
+        self.list(relations);
+        self.raw("}");
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Both payloads.
+    pub(crate) fn payloads(&self) -> [(EntryKind, &[u8]); 2] {
+        let (statement, verdict) = self.bytes.split_at(self.statement_bytes);
+        [(EntryKind::Statement, statement), (EntryKind::Verdict, verdict)]
+    }
+
+    /// What `digest_hex` answers; a text of the usual length is hashed in one go.
+    fn digest(&mut self, exact: &[u8]) -> blake3::Hash {
+        let length = (exact.len() as u64).to_le_bytes();
+        if exact.len() > BESIDE_TEXT_BYTES {
+            return blake3::Hasher::new().update(&length).update(exact).finalize();
+        }
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&length);
+        self.bytes.extend_from_slice(exact);
+        blake3::hash(&self.bytes)
+    }
+
+    fn raw(&mut self, json: &str) {
+        self.bytes.extend_from_slice(json.as_bytes());
+    }
+
+    fn shown(&mut self, value: impl Display) {
+        let _never_fails = write!(self.bytes, "{value}"); // a Vec takes everything
+    }
+
+    fn list(&mut self, texts: impl Iterator<Item: Display>) {
+        self.raw("[");
+        let first = self.bytes.len();
+        for text in texts {
+            self.raw(if self.bytes.len() == first { "\"" } else { ",\"" });
+            let at = self.bytes.len();
+            self.shown(text);
+            if self.bytes[at..].iter().any(|byte| escaped_bytes(*byte) > 1) {
+                let text = self.bytes.split_off(at);
+                self.escaped(&text);
+            }
+            self.raw("\"");
+        }
+        self.raw("]");
+    }
+
+    fn string(&mut self, text: &str) {
+        self.raw("\"");
+        self.escaped(text.as_bytes());
+        self.raw("\"");
+    }
+
+    /// RFC 8259, section 7.
+    fn escaped(&mut self, mut text: &[u8]) {
+        while let Some(plain) = text.iter().position(|byte| escaped_bytes(*byte) > 1) {
+            self.bytes.extend_from_slice(&text[..plain]);
+            match text[plain] {
+                0x08 => self.raw("\\b"),
+                b'\t' => self.raw("\\t"),
+                b'\n' => self.raw("\\n"),
+                0x0c => self.raw("\\f"),
+                b'\r' => self.raw("\\r"),
+                byte @ (b'"' | b'\\') => self.bytes.extend_from_slice(&[b'\\', byte]),
+                byte => self.shown(format_args!("\\u{byte:04x}")),
+            }
+            text = &text[plain + 1..];
+        }
+        self.bytes.extend_from_slice(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Entry, digest_hex};
+
+    fn rendered(begun: &Begun<'_, std::slice::Iter<'_, &str>, std::slice::Iter<'_, String>>) -> Rendered {
+        let mut rendered = Rendered::default();
+        rendered.render(begun);
+        rendered
+    }
+
+    proptest! {
+        #[test]
+        fn both_are_what_the_entries_say(
+            statement: u64,
+            text in "(\\PC|[\u{0}-\u{7f}]){0,80}",
+            redacted: bool,
+            (protocol, verdict) in proptest::sample::select(vec![
+                (Protocol::Simple, VerdictKind::Allow),
+                (Protocol::Extended, VerdictKind::Deny),
+                (Protocol::FastPath, VerdictKind::Hold),
+            ]),
+            reason in proptest::option::of(any::<String>()),
+            lists in proptest::collection::vec("[ -~\u{0}-\u{1f}é]{0,12}", 0..4),
+        ) {
+            let effects = ["select", "ddl"];
+            let begun = Begun {
+                statement,
+                text: &text,
+                redacted,
+                protocol,
+                exact: text.as_bytes(),
+                verdict,
+                reason: reason.as_deref(),
+                policies: &lists,
+                effects: effects.iter(),
+                relations: lists.iter(),
+            };
+            let rendered = rendered(&begun);
+            let expected = [
+                Entry::Statement {
+                    statement,
+                    text: text.clone(),
+                    redacted,
+                    protocol,
+                    digest: digest_hex(&[text.as_bytes()]),
+                },
+                Entry::Verdict {
+                    statement,
+                    verdict,
+                    reason,
+                    policies: lists.clone(),
+                    effects: effects.map(str::to_owned).to_vec(),
+                    relations: lists.clone(),
+                },
+            ];
+            for ((kind, payload), entry) in rendered.payloads().into_iter().zip(&expected) {
+                prop_assert_eq!(kind, entry.kind());
+                prop_assert_eq!(payload, serde_json::to_vec(entry).unwrap());
+            }
+        }
+
+        #[test]
+        fn what_json_makes_of_a_text_is_known_beforehand(text in any::<String>()) {
+            let bytes = text.bytes().map(escaped_bytes).sum::<usize>();
+            prop_assert_eq!(bytes + 2, serde_json::to_vec(&text).unwrap().len());
+        }
+    }
+
+    #[test]
+    fn what_no_record_can_hold_is_left_out() {
+        let text = "\u{1}".repeat(PAYLOAD_BYTES_MAX / 6);
+        assert!(!fits(text.as_bytes()));
+        assert!(fits(&text.as_bytes()[..text.len() - BESIDE_TEXT_BYTES]));
+        assert!(fits("x".repeat(PAYLOAD_BYTES_MAX - BESIDE_TEXT_BYTES).as_bytes()));
+        let relations = [text.clone()];
+        let begun = Begun {
+            statement: 3,
+            text: &text,
+            redacted: false,
+            protocol: Protocol::Simple,
+            exact: text.as_bytes(),
+            verdict: VerdictKind::Deny,
+            reason: None,
+            policies: &[],
+            effects: [].iter(),
+            relations: relations.iter(),
+        };
+        let rendered = rendered(&begun);
+        for (kind, payload) in rendered.payloads() {
+            assert!(payload.len() < 1000, "{kind:?}");
+            let entry = Entry::from_payload(kind, payload).unwrap();
+            match entry {
+                Entry::Statement {
+                    redacted,
+                    text: said,
+                    digest,
+                    ..
+                } => {
+                    assert!(redacted && said.contains("too long"));
+                    assert_eq!(digest, digest_hex(&[text.as_bytes()]));
+                }
+                Entry::Verdict {
+                    reason, relations, ..
+                } => {
+                    assert!(reason.unwrap().contains("too many") && relations.is_empty());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
