@@ -179,7 +179,7 @@ impl Recorder {
     }
 
     /// Buffers one entry and returns its sequence. On error nothing was appended: the disk is full or failing, and the
-    /// call can be made again later. Of an entry that is longer than any may be, what fits is said instead ([`Entry::cut`]): a
+    /// call can be made again later. Of an entry that is longer than any may be, what fits is said instead: a
     /// call that could never succeed would hold up everybody who is recorded here.
     pub fn append(&mut self, now: u64, session: SessionId, entry: &Entry) -> io::Result<u64> {
         if let Entry::Rows {
