@@ -145,6 +145,9 @@ pub enum Run {
         /// The statement that each session runs first.
         #[arg(long, default_value = "SELECT 1")]
         sql: String,
+        /// How often it runs it.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        times: u32,
     },
 }
 

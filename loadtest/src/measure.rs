@@ -95,7 +95,11 @@ pub fn run(run: &Run) -> Result<ExitCode, Failure> {
             connections,
             settle,
             sql,
-        } => idle_sessions(common, *connections, Duration::from_secs_f64(*settle), sql),
+            times,
+        } => {
+            let first = idle::First { sql, times: *times };
+            idle_sessions(common, *connections, Duration::from_secs_f64(*settle), first)
+        }
     }
 }
 
@@ -163,15 +167,23 @@ impl<'a> Table<'a> {
     }
 }
 
-fn idle_sessions(common: &Common, sessions: u32, settle: Duration, sql: &str) -> Result<ExitCode, Failure> {
-    let what = format!("idle: {sessions} sessions");
+fn idle_sessions(
+    common: &Common,
+    sessions: u32,
+    settle: Duration,
+    first: idle::First<'_>,
+) -> Result<ExitCode, Failure> {
+    let what = match first.times {
+        1 => format!("idle: {sessions} sessions"),
+        times => format!("idle: {sessions} sessions after {times} statements each"),
+    };
     let title = common
         .title
         .as_ref()
         .map_or(what.clone(), |title| format!("{title} · {what}"));
     let outcomes: Vec<_> = std::iter::once(&common.direct)
         .chain(&common.targets)
-        .map(|target| (target.name.clone(), idle::sample(target, sql, sessions, settle)))
+        .map(|target| (target.name.clone(), idle::sample(target, first, sessions, settle)))
         .collect();
     println!("{}", idle::markdown(&title, &outcomes));
     if let Some(path) = &common.json {

@@ -159,6 +159,11 @@ impl LinkReader {
         self.tls.as_ref().is_some_and(|(_, held)| !held.data().is_empty())
     }
 
+    /// Whether the peer says something so seldom that nothing is worth keeping for the next time.
+    pub fn is_seldom(&self) -> bool {
+        self.pace.is_seldom()
+    }
+
     /// Gives up what it keeps for the next read; `false` when that holds something nobody has taken.
     pub fn rest(&mut self) -> bool {
         let Some((_, held)) = &mut self.tls else {

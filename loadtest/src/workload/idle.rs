@@ -29,13 +29,22 @@ impl Idle {
     }
 }
 
-/// Opens sessions, lets each run one statement, waits, and looks at the processes behind the port.
-pub fn sample(target: &Target, sql: &str, sessions: u32, settle: Duration) -> Result<Idle, Failure> {
+/// What each session does before it is idle.
+#[derive(Clone, Copy)]
+pub struct First<'a> {
+    /// The statement.
+    pub sql: &'a str,
+    /// How often it runs, one after the other.
+    pub times: u32,
+}
+
+/// Opens sessions, lets each run its statement, waits, and looks at the processes behind the port.
+pub fn sample(target: &Target, first: First<'_>, sessions: u32, settle: Duration) -> Result<Idle, Failure> {
     let unseen =
         || Failure::new("no process of this machine listens there, or its memory is not for us to see");
     let processes = Processes::listening_on(target.port).ok_or_else(unseen)?;
     let mut batch = Vec::new();
-    tell::query(&mut batch, sql.as_bytes());
+    tell::query(&mut batch, first.sql.as_bytes());
     let mut warm = Client::open(target)?;
     warm.run(&batch)?;
     warm.close()?;
@@ -44,7 +53,10 @@ pub fn sample(target: &Target, sql: &str, sessions: u32, settle: Duration) -> Re
     let mut clients = Vec::new();
     for index in 0..sessions {
         let mut client = Client::open(target)
-            .and_then(|mut client| client.run(&batch).map(|()| client))
+            .and_then(|mut client| {
+                (0..first.times).try_for_each(|_| client.run(&batch))?;
+                Ok(client)
+            })
             .map_err(|failure| failure.during(&format!("session {}", index + 1)))?;
         client.forget();
         clients.push(client);

@@ -20,6 +20,8 @@ use std::time::Duration;
 use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 
+use crate::rarely::Rarely;
+
 /// A value that arrives once, awaited by one task of this core.
 pub struct Slot<T>(Rc<RefCell<(Option<T>, Option<Waker>)>>);
 
@@ -100,7 +102,7 @@ impl<T: Unpin> Future for Soon<'_, T> {
 #[derive(Default)]
 pub struct Lock {
     held: Cell<bool>,
-    queue: RefCell<VecDeque<Slot<()>>>,
+    queue: RefCell<Rarely<VecDeque<Slot<()>>>>,
 }
 
 /// Holds a [`Lock`] until dropped.
@@ -111,7 +113,7 @@ impl Lock {
     pub async fn take(&self) -> Held<'_> {
         if self.held.replace(true) {
             let turn = Slot::default();
-            self.queue.borrow_mut().push_back(turn.clone());
+            self.queue.borrow_mut().made().push_back(turn.clone());
             turn.wait().await; // the lock is handed over held
         }
         Held(self)
@@ -125,7 +127,8 @@ impl Lock {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        match self.0.queue.borrow_mut().pop_front() {
+        let next = self.0.queue.borrow_mut().get_mut().and_then(VecDeque::pop_front);
+        match next {
             Some(next) => next.put(()),
             None => self.0.held.set(false),
         }

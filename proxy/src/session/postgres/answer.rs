@@ -10,6 +10,7 @@ mod kinds;
 mod large_rows;
 mod pieces;
 mod recorded;
+mod resting;
 mod whole_rows;
 
 use std::ops::Range;
@@ -24,15 +25,15 @@ use masking_simd::{Cell, HitCounts};
 
 use self::large_rows::Large;
 use self::pieces::Pieces;
+pub use self::resting::run;
 use super::asked::Asked;
 use super::budget::{Cut, Tally};
 use super::pipeline::{Answer, Expect};
 use super::results::Plan;
 use super::scrub::Scrub;
 use super::{Ended, FrontTurn, Session};
-use crate::link::LinkReader;
 use crate::rarely::Rarely;
-use crate::rt::{self, sync::Soon};
+use crate::rt::sync::Soon;
 use crate::slab::Ingress;
 
 /// Spans up to this size are copied together into one write.
@@ -63,6 +64,12 @@ struct Result {
     found: Rarely<HitCounts>,
 }
 
+impl Result {
+    fn is_new(&self) -> bool {
+        self.plan.is_none() && self.large.is_none() && self.found.get().is_none() && self.bytes == 0
+    }
+}
+
 /// The answering loop's own state.
 struct Flow {
     session: Rc<Session>,
@@ -84,58 +91,6 @@ struct Flow {
     waits: bool,
 }
 
-/// Carries answers until the server's stream or the session ends, or the server has forgotten the session. What is left is the
-/// half that they came by.
-///
-/// Not an `async fn`, as `ask::run` is none.
-pub fn run(session: Rc<Session>, mut reader: LinkReader) -> impl Future<Output = LinkReader> {
-    let mut flow = Flow {
-        session,
-        place: Place::default(),
-        cells: Vec::new(),
-        result: Result::default(),
-        muted: false,
-        query_plan: None,
-        transaction_touched: false,
-        server_left: false,
-        pieces: Pieces::default(),
-        read_bytes: 0,
-        waits: false,
-    };
-    async move {
-        let (mut ingress, mut needed) = (Ingress::default(), 1);
-        loop {
-            if flow.waits && !reader.holds_more() {
-                rt::moment().await;
-                flow.pieces.waited();
-            }
-            let held = ingress.data().len();
-            let (read, back) = reader.fill(ingress, needed).await;
-            ingress = back;
-            flow.read_bytes = ingress.data().len() - held;
-            if !matches!(read, Ok(1..)) {
-                flow.server_closed(read);
-                break;
-            }
-            if flow.session.parting.is_resetting() {
-                match flow.session.hear_reset(&mut ingress) {
-                    Some(more) => needed = more,
-                    None => break,
-                }
-                continue;
-            }
-            match flow.answer(ingress).await {
-                Ok((back, more)) => (ingress, needed) = (back, more),
-                Err(ended) => {
-                    flow.session.end(ended);
-                    break;
-                }
-            }
-        }
-        reader
-    }
-}
-
 /// What goes out of one buffer: spans of it, and copies.
 struct Outgoing {
     span: Range<usize>,
@@ -155,22 +110,6 @@ impl Outgoing {
 }
 
 impl Flow {
-    /// The server says nothing more.
-    fn server_closed(&self, read: std::io::Result<usize>) {
-        let session = &self.session;
-        if let Err(error) = read {
-            tracing::debug!(session = %session.id, %error, "reading from the server failed");
-        }
-        if self.server_left {
-            return session.end(Ended::quietly("the server ended the session"));
-        }
-        let name = &session.target.config.name;
-        session.end(Ended {
-            why: "the server closed the connection".into(),
-            say: Some((*b"57P01", format!("the server of {name} closed the connection"))),
-        });
-    }
-
     /// Carries what has arrived to the client, with what linegate has to say meanwhile.
     async fn answer(&mut self, ingress: Ingress) -> std::result::Result<(Ingress, usize), Ended> {
         let session = self.session.clone();

@@ -87,13 +87,17 @@ pub fn run(
         let mut needed = 1;
         let ended = loop {
             if !ingress.data().is_empty() {
-                match asking.carry(&mut ingress).await {
+                // Boxed: it is large, and a session that waits for its client holds none of it.
+                match Box::pin(asking.carry(&mut ingress)).await {
                     Ok(more) => needed = more,
                     Err(ended) => break ended,
                 }
                 if asking.over {
                     break Ended::quietly("the client said goodbye");
                 }
+            }
+            if reader.is_seldom() {
+                asking.out = Vec::new();
             }
             let (read, back) = reader.fill(ingress, needed).await;
             ingress = back;
@@ -158,8 +162,7 @@ impl Asking {
                 }
                 Step::Frame(frame) => {
                     let bytes = frame.size.with_tag();
-                    // Boxed: it is large, and a session that waits for its client holds none of it.
-                    Box::pin(self.message(frame.tag, &ingress.data()[..bytes])).await?;
+                    self.message(frame.tag, &ingress.data()[..bytes]).await?;
                     ingress.consume(bytes);
                     if self.over {
                         break;

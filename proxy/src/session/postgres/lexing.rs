@@ -14,6 +14,8 @@ use codecs::postgres::backend::ParameterStatus;
 use linegate_identity::Effects;
 use linegate_policy::Statement;
 
+use crate::rarely::Rarely;
+
 /// Text that no reader reads: what a statement is decided as while it is not known how the server will read it.
 pub const UNREADABLE: &[u8] = b"'";
 
@@ -30,13 +32,14 @@ pub struct Lexing {
     is_open: Cell<bool>,
     values: Values,
     /// Settings that the session may have changed, by name.
-    changed: RefCell<BTreeSet<String>>,
+    changed: RefCell<Rarely<BTreeSet<String>>>,
 }
 
 /// The settings by which a literal means another value, as last reported.
 #[derive(Default)]
 struct Values {
-    reported: RefCell<[Vec<u8>; REPORTED.len()]>,
+    /// One behind the other, with zeros between; nothing before the first report.
+    reported: RefCell<Box<[u8]>>,
     /// One of them may be another by now: something was forwarded that may change it, and no ReadyForQuery has come since.
     is_open: Cell<bool>,
     /// One that the server does not report was changed.
@@ -63,6 +66,18 @@ const NAME_BYTES_MAX: usize = 128;
 /// Bytes of a value that are told apart; zones are shorter.
 const VALUE_BYTES_MAX: usize = 512;
 
+impl Values {
+    fn report(&self, place: usize, value: &[u8]) {
+        let before = self.reported.take();
+        let mut values = [&[][..]; REPORTED.len()];
+        for (kept, known) in values.iter_mut().zip(before.split(|byte| *byte == 0)) {
+            *kept = known;
+        }
+        values[place] = value;
+        self.reported.replace(values.join(&0).into());
+    }
+}
+
 impl Lexing {
     /// Whether text reads here as it does at the server.
     pub fn is_known(&self) -> bool {
@@ -82,7 +97,7 @@ impl Lexing {
     /// What literals mean goes by these settings' values. `None` where they are not known now.
     pub fn values_go_by(&self) -> Option<Vec<u8>> {
         let is_known = !self.values.is_open.get() && !self.values.is_unknown.get();
-        is_known.then(|| self.values.reported.borrow().join(&0))
+        is_known.then(|| self.values.reported.borrow().to_vec())
     }
 
     /// Takes a report; answers with the setting when it has just become foreign.
@@ -90,7 +105,7 @@ impl Lexing {
         let name = String::from_utf8_lossy(status.name).to_ascii_lowercase();
         if let Some(place) = REPORTED.iter().position(|known| *known == name) {
             let value = &status.value[..status.value.len().min(VALUE_BYTES_MAX)];
-            self.values.reported.borrow_mut()[place] = value.to_vec();
+            self.values.report(place, value);
             return None;
         }
         let value = String::from_utf8_lossy(status.value);
@@ -141,6 +156,7 @@ impl Lexing {
             return;
         }
         let mut changed = self.changed.borrow_mut();
+        let changed = changed.made();
         let has_room = changed.len() < CHANGED_MAX && name.len() <= NAME_BYTES_MAX;
         let name = if has_room { name } else { "*" };
         if !changed.contains(name) {
@@ -150,7 +166,13 @@ impl Lexing {
 
     /// Names of settings that the session may have changed since it began, `*` for any.
     pub fn changed(&self) -> Vec<String> {
-        self.changed.borrow().iter().cloned().collect()
+        self.changed
+            .borrow()
+            .get()
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// ReadyForQuery, with nothing else on its way to the server: whatever changed has been reported.

@@ -28,6 +28,7 @@ use super::back_door::Backend;
 use super::{Ended, Session};
 use crate::clock;
 use crate::link::{Link, LinkReader, LinkWriter};
+use crate::rarely::Rarely;
 use crate::rt::net::{Deadline, Place};
 use crate::shared::lock;
 use crate::slab::Ingress;
@@ -158,7 +159,7 @@ pub struct Parting {
     /// Cancel requests that the server may not have heard.
     cancels: Cell<u32>,
     /// The last report of each setting, by name.
-    reported: RefCell<Vec<Report>>,
+    reported: RefCell<Rarely<Vec<Report>>>,
     /// The server has said that a login may be left out.
     is_free: Cell<bool>,
 }
@@ -197,6 +198,7 @@ impl Parting {
             return;
         }
         let mut reported = self.reported.borrow_mut();
+        let reported = reported.made();
         match reported.iter().position(|(name, _)| **name == *status.name) {
             Some(at) if *reported[at].1 == *status.value => {}
             Some(at) => reported[at].1 = status.value.into(),
@@ -349,7 +351,9 @@ impl Session {
             return;
         };
         let Some(key) = login.key else { return };
-        let Some(greeting) = merged(&login.greeting, &self.parting.reported.borrow()) else {
+        let reported = self.parting.reported.take();
+        let reported = reported.get().map_or(&[][..], Vec::as_slice);
+        let Some(greeting) = merged(&login.greeting, reported) else {
             return self.keep_not("it reports other settings than at its login");
         };
         if !reader.rest() {
@@ -366,7 +370,7 @@ impl Session {
         let parked = Parked {
             key,
             lease: (self.lease.id.clone(), self.lease.expires_at),
-            token_ids: self.token_ids.clone(),
+            token_ids: self.token_ids.to_vec(),
             at: now,
             connection: Warm {
                 link,

@@ -165,6 +165,11 @@ impl Pipeline {
         self.queue.is_empty()
     }
 
+    /// Gives up the room that nothing is in.
+    pub fn rest(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     /// Entries that wait.
     pub fn len(&self) -> usize {
         self.queue.len()

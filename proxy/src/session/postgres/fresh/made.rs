@@ -72,7 +72,7 @@ pub struct Fresh {
     /// Statements of the open transaction changed names or shapes: of some tables, or anything.
     pub(super) changed: RefCell<Option<Option<Tables>>>,
     /// Relations that the open transaction made, and that can hold nothing labelled.
-    made: RefCell<Vec<Name>>,
+    made: RefCell<Rarely<Vec<Name>>>,
     /// It may have made others, or moved names about.
     is_doubtful: Cell<bool>,
     /// A statement that begins or ends a transaction is on its way.
@@ -169,9 +169,10 @@ impl Fresh {
         led.lock(statement, locks);
         led.recode(statement, kin, reacts);
         let mut made = self.made.borrow_mut();
+        let count = made.get().map_or(0, Vec::len);
         match clarity {
-            Clarity::Made if made.len() + statement.writes.len() <= MADE_MAX => {
-                made.extend(statement.writes.iter().cloned());
+            Clarity::Made if count + statement.writes.len() <= MADE_MAX => {
+                made.made().extend(statement.writes.iter().cloned());
             }
             Clarity::Kept => {}
             Clarity::Made | Clarity::Lost => self.is_doubtful.set(true),
@@ -202,7 +203,7 @@ impl Fresh {
             self.is_turning.set(false);
         }
         if is_idle {
-            self.made.borrow_mut().clear();
+            *self.made.borrow_mut() = Rarely::default();
             self.is_doubtful.set(!is_last);
             if is_last {
                 *self.led.borrow_mut() = Rarely::default();
@@ -212,12 +213,15 @@ impl Fresh {
 
     /// Whether a relation that nobody else can see is known to hold nothing labelled.
     pub(super) fn is_clear(&self) -> bool {
-        !self.made.borrow().is_empty() && !self.is_doubtful.get() && !self.is_turning.get()
+        self.made.borrow().get().is_some_and(|made| !made.is_empty())
+            && !self.is_doubtful.get()
+            && !self.is_turning.get()
     }
 
     /// Whether the open transaction may have made a relation of one of these names, wherever.
     pub fn may_have_made<'n>(&self, mut names: impl Iterator<Item = &'n Name>) -> bool {
         let made = self.made.borrow();
+        let made = made.get().map_or(&[][..], Vec::as_slice);
         self.is_doubtful.get() || names.any(|name| made.iter().any(|made| made.name == name.name))
     }
 
@@ -342,7 +346,7 @@ impl Fresh {
             made.name == name.name
                 && (name.schema.is_none() || made.schema.is_none() || made.schema == name.schema)
         };
-        self.made.borrow().iter().any(same)
+        self.made.borrow().get().is_some_and(|made| made.iter().any(same))
     }
 }
 
