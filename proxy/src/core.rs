@@ -131,6 +131,14 @@ impl Core {
         E: Iterator<Item: Display> + Clone,
         R: Iterator<Item: Display> + Clone,
     {
+        if begun.is_long() {
+            let entries = begun.entries();
+            return Soon::later(async move {
+                for entry in entries {
+                    self.record(session, entry).await;
+                }
+            });
+        }
         let mut recording = self.recording.borrow_mut();
         let mut rendered = recording.rendering();
         rendered.render(begun);

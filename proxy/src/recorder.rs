@@ -16,15 +16,17 @@ use linegate_recording::{Entry, Recorder, Rendered, SessionId, SigningKey};
 use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
 
-/// Bytes of rows that may wait for the recorder of one core.
-const ROWS_BYTES_WAITING_MAX: usize = 64 << 20;
+/// Bytes of rows and of long entries that may wait for the recorder of one core.
+const BYTES_WAITING_MAX: usize = 64 << 20;
 /// Buffers that are kept for reuse.
 const BUFFERS_KEPT: usize = 256;
 /// A buffer larger than this is not kept.
 const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
 /// The same of those that hold a statement and its verdict.
 const BEGUN_KEPT: usize = 1024;
-const BEGUN_BYTES_KEPT_MAX: usize = 4 << 10;
+const BEGUN_BYTES_KEPT_MAX: usize = 8 << 10;
+/// Entries that are longer count towards what may wait, as rows do.
+const LIGHT_BYTES: usize = 16 << 10;
 
 /// How long the thread naps while a group is open. What has come meanwhile is taken in one go, and a core that it shares stands
 /// still for as long as that takes.
@@ -39,6 +41,23 @@ enum What {
         offset: u64,
         bytes: Vec<u8>,
     },
+}
+
+impl What {
+    /// Its bytes, where they count towards what may wait.
+    fn heavy_bytes(&self) -> usize {
+        let of_entry = |bytes: usize| if bytes > LIGHT_BYTES { bytes } else { 0 };
+        match self {
+            Self::Rows { bytes, .. } => bytes.len(),
+            Self::Begun(begun) => of_entry(begun.len()),
+            Self::Entry(entry) => match &**entry {
+                Entry::Statement { text: words, .. } | Entry::Error { message: words, .. } => {
+                    of_entry(words.len())
+                }
+                _ => 0,
+            },
+        }
+    }
 }
 
 struct Event {
@@ -90,16 +109,9 @@ impl Recording {
 
     /// Hands an entry over; gives it back when the ring is full.
     pub fn try_entry(&mut self, session: SessionId, entry: Box<Entry>) -> Result<(), Box<Entry>> {
-        match self.events.send_softly(Event {
-            at: clock::now(),
-            session,
-            what: What::Entry(entry),
-        }) {
+        match self.hand_over(session, What::Entry(entry)) {
             Ok(()) => Ok(()),
-            Err(Event {
-                what: What::Entry(entry),
-                ..
-            }) => Err(entry),
+            Err(What::Entry(entry)) => Err(entry),
             Err(_) => unreachable!("the ring gives back what it was given"),
         }
     }
@@ -111,43 +123,54 @@ impl Recording {
 
     /// Hands a statement and its verdict over; gives them back when the ring is full.
     pub fn try_begun(&mut self, session: SessionId, begun: Rendered) -> Result<(), Rendered> {
-        match self.events.send_softly(Event {
-            at: clock::now(),
-            session,
-            what: What::Begun(begun),
-        }) {
+        match self.hand_over(session, What::Begun(begun)) {
             Ok(()) => Ok(()),
-            Err(Event {
-                what: What::Begun(begun),
-                ..
-            }) => Err(begun),
+            Err(What::Begun(begun)) => Err(begun),
             Err(_) => unreachable!("the ring gives back what it was given"),
         }
     }
 
     /// Copies rows over; false when the recorder is too far behind.
     pub fn try_rows(&mut self, session: SessionId, statement: u64, offset: u64, rows: &[u8]) -> bool {
-        if self.health.waiting_bytes.load(Ordering::Relaxed) + rows.len() > ROWS_BYTES_WAITING_MAX {
+        if !self.has_room(rows.len()) {
             return false;
         }
         let mut bytes = self.home.rows.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(rows);
-        self.health.waiting_bytes.fetch_add(rows.len(), Ordering::Relaxed);
+        let rows = What::Rows {
+            statement,
+            offset,
+            bytes,
+        };
+        self.hand_over(session, rows).is_ok()
+    }
+
+    /// Whether so many bytes more may wait; whatever its size, one always may.
+    fn has_room(&self, bytes: usize) -> bool {
+        let waiting = self.health.waiting_bytes.load(Ordering::Relaxed);
+        waiting == 0 || waiting + bytes <= BYTES_WAITING_MAX
+    }
+
+    fn hand_over(&mut self, session: SessionId, what: What) -> Result<(), What> {
+        let bytes = what.heavy_bytes();
+        if bytes > 0 && !self.has_room(bytes) {
+            return Err(what);
+        }
+        self.health.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let event = Event {
             at: clock::now(),
             session,
-            what: What::Rows {
-                statement,
-                offset,
-                bytes,
-            },
+            what,
         };
-        let sent = self.events.send(event).is_ok();
-        if !sent {
-            self.health.waiting_bytes.fetch_sub(rows.len(), Ordering::Relaxed);
-        }
-        sent
+        let sent = match bytes {
+            0 => self.events.send_softly(event),
+            _ => self.events.send(event),
+        };
+        sent.map_err(|event| {
+            self.health.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            event.what
+        })
     }
 }
 
@@ -272,6 +295,7 @@ impl Writer {
     }
 
     fn write(&mut self, event: Event) {
+        let heavy_bytes = event.what.heavy_bytes();
         match event.what {
             What::Entry(entry) => {
                 self.retry(|recorder| recorder.append(event.at.0, event.session, &entry).map(drop));
@@ -292,14 +316,14 @@ impl Writer {
                         .append_rows(event.at.0, event.session, statement, offset, &bytes)
                         .map(drop)
                 });
-                self.health
-                    .waiting_bytes
-                    .fetch_sub(bytes.len(), Ordering::Relaxed);
                 if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX {
                     let _ = self.homing.rows.push(bytes); // a full return ring frees the buffer
                 }
             }
         }
+        self.health
+            .waiting_bytes
+            .fetch_sub(heavy_bytes, Ordering::Relaxed);
     }
 
     fn commit(&mut self) {
@@ -364,16 +388,15 @@ impl ByHand {
     /// Takes everything.
     pub fn drain(&mut self) {
         while let Ok(event) = self.events.pop() {
+            let heavy_bytes = event.what.heavy_bytes();
             match event.what {
                 What::Entry(_) => {}
                 What::Begun(begun) => drop(self.homing.begun.push(begun)),
-                What::Rows { bytes, .. } => {
-                    self.health
-                        .waiting_bytes
-                        .fetch_sub(bytes.len(), Ordering::Relaxed);
-                    drop(self.homing.rows.push(bytes));
-                }
+                What::Rows { bytes, .. } => drop(self.homing.rows.push(bytes)),
             }
+            self.health
+                .waiting_bytes
+                .fetch_sub(heavy_bytes, Ordering::Relaxed);
         }
     }
 }

@@ -7,10 +7,13 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-use crate::entry::{EntryKind, PAYLOAD_BYTES_MAX, Protocol, VerdictKind};
+use crate::entry::{Entry, EntryKind, PAYLOAD_BYTES_MAX, Protocol, VerdictKind, digest_hex};
 
 /// Bytes that are kept for everything but the text in a Statement's payload.
 const BESIDE_TEXT_BYTES: usize = 4 << 10;
+
+/// A longer text is rendered by the recorder.
+const LONG_TEXT_BYTES: usize = 64 << 10;
 
 /// What is rendered: an `Entry::Statement`, then an `Entry::Verdict`.
 pub struct Begun<'a, Effects, Relations> {
@@ -36,16 +39,44 @@ pub struct Begun<'a, Effects, Relations> {
     pub relations: Relations,
 }
 
+impl<E, R> Begun<'_, E, R>
+where
+    E: Iterator<Item: Display> + Clone,
+    R: Iterator<Item: Display> + Clone,
+{
+    /// Whether rendering it takes so long that the recorder should: whoever renders keeps others waiting.
+    pub fn is_long(&self) -> bool {
+        self.text.len() > LONG_TEXT_BYTES
+    }
+
+    /// The same as entries.
+    pub fn entries(&self) -> [Entry; 2] {
+        let listed = |texts: &mut dyn Iterator<Item = String>| texts.collect::<Vec<_>>();
+        let statement = Entry::Statement {
+            statement: self.statement,
+            text: self.text.to_owned(),
+            redacted: self.redacted,
+            protocol: self.protocol,
+            digest: digest_hex(&[self.exact]),
+        };
+        let verdict = Entry::Verdict {
+            statement: self.statement,
+            verdict: self.verdict,
+            reason: self.reason.map(str::to_owned),
+            policies: self.policies.to_vec(),
+            effects: listed(&mut self.effects.clone().map(|effect| effect.to_string())),
+            relations: listed(&mut self.relations.clone().map(|relation| relation.to_string())),
+        };
+        [statement, verdict]
+    }
+}
+
 /// Whether a text can be on record as it is: its payload, with what JSON makes of it, has a limit.
 pub fn fits(text: &[u8]) -> bool {
     let room = PAYLOAD_BYTES_MAX - BESIDE_TEXT_BYTES;
+    let escaped = || -> usize { String::from_utf8_lossy(text).bytes().map(escaped_bytes).sum() };
     // One byte becomes six at most: \u001f.
-    text.len() <= room / 6
-        || String::from_utf8_lossy(text)
-            .bytes()
-            .map(escaped_bytes)
-            .sum::<usize>()
-            <= room
+    text.len() <= room / 6 || (text.len() <= room && escaped() <= room)
 }
 
 fn escaped_bytes(byte: u8) -> usize {
@@ -128,6 +159,16 @@ impl Rendered {
         self.raw("}");
     }
 
+    /// Bytes of both payloads.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was rendered.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Bytes of memory that it holds.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
@@ -192,7 +233,12 @@ impl Rendered {
                 0x0c => self.raw("\\f"),
                 b'\r' => self.raw("\\r"),
                 byte @ (b'"' | b'\\') => self.bytes.extend_from_slice(&[b'\\', byte]),
-                byte => self.shown(format_args!("\\u{byte:04x}")),
+                byte => {
+                    let digit = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
+                    let digits = [digit(byte >> 4), digit(byte & 15)];
+                    self.bytes.extend_from_slice(b"\\u00");
+                    self.bytes.extend_from_slice(&digits);
+                }
             }
             text = &text[plain + 1..];
         }
@@ -205,7 +251,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Entry, digest_hex};
 
     fn rendered(begun: &Begun<'_, std::slice::Iter<'_, &str>, std::slice::Iter<'_, String>>) -> Rendered {
         let mut rendered = Rendered::default();
@@ -241,23 +286,7 @@ mod tests {
                 relations: lists.iter(),
             };
             let rendered = rendered(&begun);
-            let expected = [
-                Entry::Statement {
-                    statement,
-                    text: text.clone(),
-                    redacted,
-                    protocol,
-                    digest: digest_hex(&[text.as_bytes()]),
-                },
-                Entry::Verdict {
-                    statement,
-                    verdict,
-                    reason,
-                    policies: lists.clone(),
-                    effects: effects.map(str::to_owned).to_vec(),
-                    relations: lists.clone(),
-                },
-            ];
+            let expected = begun.entries();
             for ((kind, payload), entry) in rendered.payloads().into_iter().zip(&expected) {
                 prop_assert_eq!(kind, entry.kind());
                 prop_assert_eq!(payload, serde_json::to_vec(entry).unwrap());
