@@ -131,7 +131,9 @@ impl Core {
         E: Iterator<Item: Display> + Clone,
         R: Iterator<Item: Display> + Clone,
     {
-        if begun.is_long() {
+        let mut recording = self.recording.borrow_mut();
+        let mut rendered = recording.rendering();
+        if !rendered.render(begun) {
             let entries = begun.entries();
             return Soon::later(async move {
                 for entry in entries {
@@ -139,9 +141,6 @@ impl Core {
                 }
             });
         }
-        let mut recording = self.recording.borrow_mut();
-        let mut rendered = recording.rendering();
-        rendered.render(begun);
         match recording.try_begun(session, rendered) {
             Ok(()) => Soon::now(()),
             Err(rendered) => Soon::later(self.record_begun_later(session, rendered)),

@@ -16,7 +16,7 @@ use linegate_recording::{Entry, Recorder, Rendered, SessionId, SigningKey};
 use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
 
-/// Bytes of rows and of long entries that may wait for the recorder of one core.
+/// Bytes of rows that may wait for the recorder of one core, and bytes of long entries.
 const BYTES_WAITING_MAX: usize = 64 << 20;
 /// Buffers that are kept for reuse.
 const BUFFERS_KEPT: usize = 256;
@@ -25,7 +25,7 @@ const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
 /// The same of those that hold a statement and its verdict.
 const BEGUN_KEPT: usize = 1024;
 const BEGUN_BYTES_KEPT_MAX: usize = 8 << 10;
-/// Entries that are longer count towards what may wait, as rows do.
+/// Entries that are longer count towards what may wait, but not together with rows: streams would keep their room from them.
 const LIGHT_BYTES: usize = 16 << 10;
 
 /// How long the thread naps while a group is open. What has come meanwhile is taken in one go, and a core that it shares stands
@@ -71,8 +71,31 @@ struct Event {
 pub struct Health {
     /// The last commit failed; new sessions are refused, running ones wait.
     pub failing: AtomicBool,
-    waiting_bytes: AtomicUsize,
+    rows_waiting: AtomicUsize,
+    entries_waiting: AtomicUsize,
     stop: AtomicBool,
+}
+
+impl Health {
+    /// Where bytes of its kind that wait are counted.
+    fn waiting(&self, what: &What) -> &AtomicUsize {
+        match what {
+            What::Rows { .. } => &self.rows_waiting,
+            What::Entry(_) | What::Begun(_) => &self.entries_waiting,
+        }
+    }
+
+    /// It waits no more.
+    fn taken(&self, what: &What) {
+        self.waiting(what)
+            .fetch_sub(what.heavy_bytes(), Ordering::Relaxed);
+    }
+}
+
+/// Whether so many bytes more may wait; whatever its size, one always may.
+fn has_room(waiting: &AtomicUsize, bytes: usize) -> bool {
+    let waiting = waiting.load(Ordering::Relaxed);
+    waiting == 0 || waiting + bytes <= BYTES_WAITING_MAX
 }
 
 /// A core's way to its recorder.
@@ -90,6 +113,19 @@ struct Home<Rows, Begun> {
 
 type Homing = Home<rtrb::Producer<Vec<u8>>, rtrb::Producer<Rendered>>;
 type Returned = Home<rtrb::Consumer<Vec<u8>>, rtrb::Consumer<Rendered>>;
+
+impl Homing {
+    /// Sends home what is worth keeping; a full return ring frees it.
+    fn send(&mut self, what: What) {
+        match what {
+            What::Begun(begun) if begun.capacity() <= BEGUN_BYTES_KEPT_MAX => drop(self.begun.push(begun)),
+            What::Rows { bytes, .. } if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX => {
+                drop(self.rows.push(bytes));
+            }
+            _ => {}
+        }
+    }
+}
 
 fn home() -> (Homing, Returned) {
     let (rows_home, rows) = rtrb::RingBuffer::new(BUFFERS_KEPT);
@@ -132,7 +168,7 @@ impl Recording {
 
     /// Copies rows over; false when the recorder is too far behind.
     pub fn try_rows(&mut self, session: SessionId, statement: u64, offset: u64, rows: &[u8]) -> bool {
-        if !self.has_room(rows.len()) {
+        if !has_room(&self.health.rows_waiting, rows.len()) {
             return false;
         }
         let mut bytes = self.home.rows.pop().unwrap_or_default();
@@ -146,18 +182,13 @@ impl Recording {
         self.hand_over(session, rows).is_ok()
     }
 
-    /// Whether so many bytes more may wait; whatever its size, one always may.
-    fn has_room(&self, bytes: usize) -> bool {
-        let waiting = self.health.waiting_bytes.load(Ordering::Relaxed);
-        waiting == 0 || waiting + bytes <= BYTES_WAITING_MAX
-    }
-
     fn hand_over(&mut self, session: SessionId, what: What) -> Result<(), What> {
         let bytes = what.heavy_bytes();
-        if bytes > 0 && !self.has_room(bytes) {
+        let waiting = self.health.waiting(&what);
+        if bytes > 0 && !has_room(waiting, bytes) {
             return Err(what);
         }
-        self.health.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        waiting.fetch_add(bytes, Ordering::Relaxed);
         let event = Event {
             at: clock::now(),
             session,
@@ -168,7 +199,7 @@ impl Recording {
             _ => self.events.send(event),
         };
         sent.map_err(|event| {
-            self.health.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.health.taken(&event.what);
             event.what
         })
     }
@@ -295,35 +326,21 @@ impl Writer {
     }
 
     fn write(&mut self, event: Event) {
-        let heavy_bytes = event.what.heavy_bytes();
-        match event.what {
-            What::Entry(entry) => {
-                self.retry(|recorder| recorder.append(event.at.0, event.session, &entry).map(drop));
+        let Event { at, session, what } = event;
+        self.retry(|recorder| {
+            match &what {
+                What::Entry(entry) => recorder.append(at.0, session, entry),
+                What::Begun(begun) => recorder.append_begun(at.0, session, begun),
+                What::Rows {
+                    statement,
+                    offset,
+                    bytes,
+                } => recorder.append_rows(at.0, session, *statement, *offset, bytes),
             }
-            What::Begun(begun) => {
-                self.retry(|recorder| recorder.append_begun(event.at.0, event.session, &begun).map(drop));
-                if begun.capacity() <= BEGUN_BYTES_KEPT_MAX {
-                    let _ = self.homing.begun.push(begun); // a full return ring frees it
-                }
-            }
-            What::Rows {
-                statement,
-                offset,
-                bytes,
-            } => {
-                self.retry(|recorder| {
-                    recorder
-                        .append_rows(event.at.0, event.session, statement, offset, &bytes)
-                        .map(drop)
-                });
-                if bytes.capacity() <= BUFFER_BYTES_KEPT_MAX {
-                    let _ = self.homing.rows.push(bytes); // a full return ring frees the buffer
-                }
-            }
-        }
-        self.health
-            .waiting_bytes
-            .fetch_sub(heavy_bytes, Ordering::Relaxed);
+            .map(drop)
+        });
+        self.health.taken(&what);
+        self.homing.send(what);
     }
 
     fn commit(&mut self) {
@@ -388,15 +405,46 @@ impl ByHand {
     /// Takes everything.
     pub fn drain(&mut self) {
         while let Ok(event) = self.events.pop() {
-            let heavy_bytes = event.what.heavy_bytes();
-            match event.what {
-                What::Entry(_) => {}
-                What::Begun(begun) => drop(self.homing.begun.push(begun)),
-                What::Rows { bytes, .. } => drop(self.homing.rows.push(bytes)),
-            }
-            self.health
-                .waiting_bytes
-                .fetch_sub(heavy_bytes, Ordering::Relaxed);
+            self.health.taken(&event.what);
+            self.homing.send(event.what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn long(bytes: usize) -> Box<Entry> {
+        Box::new(Entry::Error {
+            statement: 1,
+            sqlstate: "22P02".to_owned(),
+            message: "x".repeat(bytes),
+        })
+    }
+
+    #[test]
+    fn long_entries_wait_in_bounds_and_not_for_rows() {
+        let (mut recording, mut by_hand) = by_hand(4096);
+        let session = SessionId::from_random([1; 16]);
+        let rows = vec![0; 1 << 20];
+        while recording.try_rows(session, 1, 0, &rows) {}
+        let piece = 8 << 20;
+        let taken = (0..100)
+            .take_while(|_| recording.try_entry(session, long(piece)).is_ok())
+            .count();
+        assert_eq!(taken, BYTES_WAITING_MAX / piece, "rows leave them their room");
+        assert!(
+            recording.try_entry(session, long(LIGHT_BYTES)).is_ok(),
+            "short ones go on"
+        );
+        assert!(!recording.try_rows(session, 1, 0, &rows));
+        by_hand.drain();
+        let back = recording.try_entry(session, long(2 * BYTES_WAITING_MAX));
+        assert!(back.is_ok(), "one always may");
+        assert!(recording.try_entry(session, long(piece)).is_err());
+        assert!(recording.try_rows(session, 1, 0, &rows));
+        by_hand.drain();
+        assert!(recording.try_entry(session, long(piece)).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use crate::entry::{Entry, EntryKind, PAYLOAD_BYTES_MAX, Protocol, VerdictKind, d
 /// Bytes that are kept for everything but the text in a Statement's payload.
 const BESIDE_TEXT_BYTES: usize = 4 << 10;
 
-/// A longer text is rendered by the recorder.
+/// A longer text is for the recorder to render: whoever renders keeps others waiting.
 const LONG_TEXT_BYTES: usize = 64 << 10;
 
 /// What is rendered: an `Entry::Statement`, then an `Entry::Verdict`.
@@ -44,14 +44,8 @@ where
     E: Iterator<Item: Display> + Clone,
     R: Iterator<Item: Display> + Clone,
 {
-    /// Whether rendering it takes so long that the recorder should: whoever renders keeps others waiting.
-    pub fn is_long(&self) -> bool {
-        self.text.len() > LONG_TEXT_BYTES
-    }
-
-    /// The same as entries.
+    /// The same as entries, whose payloads the recorder renders, and cuts where they are too long.
     pub fn entries(&self) -> [Entry; 2] {
-        let listed = |texts: &mut dyn Iterator<Item = String>| texts.collect::<Vec<_>>();
         let statement = Entry::Statement {
             statement: self.statement,
             text: self.text.to_owned(),
@@ -64,8 +58,12 @@ where
             verdict: self.verdict,
             reason: self.reason.map(str::to_owned),
             policies: self.policies.to_vec(),
-            effects: listed(&mut self.effects.clone().map(|effect| effect.to_string())),
-            relations: listed(&mut self.relations.clone().map(|relation| relation.to_string())),
+            effects: self.effects.clone().map(|effect| effect.to_string()).collect(),
+            relations: self
+                .relations
+                .clone()
+                .map(|relation| relation.to_string())
+                .collect(),
         };
         [statement, verdict]
     }
@@ -95,40 +93,31 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// Renders both in place of what was here before. A text or list that no record can hold is left out, and said to be.
-    pub fn render<E, R>(&mut self, begun: &Begun<'_, E, R>)
+    /// Renders both in place of what was here before. False where they are too long for that: the recorder takes the entries
+    /// instead.
+    pub fn render<E, R>(&mut self, begun: &Begun<'_, E, R>) -> bool
     where
         E: Iterator<Item: Display> + Clone,
         R: Iterator<Item: Display> + Clone,
     {
-        let digest = self.digest(begun.exact);
-        let has_room = fits(begun.text.as_bytes());
-        let text = match has_room {
-            true => begun.text,
-            false => "(text withheld: it is too long to be recorded)",
-        };
-        self.bytes.clear();
-        self.statement(
-            begun,
-            (text, begun.redacted || !has_room),
-            digest.to_hex().as_str(),
-        );
-        self.statement_bytes = self.bytes.len();
-        self.verdict(begun, begun.reason, begun.relations.clone());
-        if self.bytes.len() - self.statement_bytes > PAYLOAD_BYTES_MAX {
-            self.bytes.truncate(self.statement_bytes);
-            let reason = Some("the relations are too many to be recorded");
-            self.verdict(begun, reason, std::iter::empty::<&str>());
+        if begun.text.len() > LONG_TEXT_BYTES {
+            return false;
         }
+        let digest = self.digest(begun.exact);
+        self.bytes.clear();
+        self.statement(begun, digest.to_hex().as_str());
+        self.statement_bytes = self.bytes.len();
+        self.verdict(begun);
+        self.bytes.len() <= PAYLOAD_BYTES_MAX
     }
 
-    fn statement<E, R>(&mut self, begun: &Begun<'_, E, R>, (text, redacted): (&str, bool), digest: &str) {
+    fn statement<E, R>(&mut self, begun: &Begun<'_, E, R>, digest: &str) {
         self.raw("{\"kind\":\"statement\",\"statement\":");
         self.shown(begun.statement);
         self.raw(",\"text\":");
-        self.string(text);
+        self.string(begun.text);
         self.raw(",\"redacted\":");
-        self.raw(if redacted { "true" } else { "false" });
+        self.raw(if begun.redacted { "true" } else { "false" });
         self.raw(",\"protocol\":\"");
         self.raw(begun.protocol.as_str());
         self.raw("\",\"digest\":\"");
@@ -136,17 +125,17 @@ impl Rendered {
         self.raw("\"}");
     }
 
-    fn verdict<E, R, L>(&mut self, begun: &Begun<'_, E, R>, reason: Option<&str>, relations: L)
+    fn verdict<E, R>(&mut self, begun: &Begun<'_, E, R>)
     where
         E: Iterator<Item: Display> + Clone,
-        L: Iterator<Item: Display>,
+        R: Iterator<Item: Display> + Clone,
     {
         self.raw("{\"kind\":\"verdict\",\"statement\":");
         self.shown(begun.statement);
         self.raw(",\"verdict\":\"");
         self.raw(begun.verdict.as_str());
         self.raw("\",\"reason\":");
-        match reason {
+        match begun.reason {
             Some(reason) => self.string(reason),
             None => self.raw("null"),
         }
@@ -155,7 +144,7 @@ impl Rendered {
         self.raw(",\"effects\":");
         self.list(begun.effects.clone());
         self.raw(",\"relations\":");
-        self.list(relations);
+        self.list(begun.relations.clone());
         self.raw("}");
     }
 
@@ -252,9 +241,9 @@ mod tests {
 
     use super::*;
 
-    fn rendered(begun: &Begun<'_, std::slice::Iter<'_, &str>, std::slice::Iter<'_, String>>) -> Rendered {
+    fn rendered(begun: &Parts<'_>) -> Rendered {
         let mut rendered = Rendered::default();
-        rendered.render(begun);
+        assert!(rendered.render(begun));
         rendered
     }
 
@@ -300,46 +289,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_no_record_can_hold_is_left_out() {
-        let text = "\u{1}".repeat(PAYLOAD_BYTES_MAX / 6);
-        assert!(!fits(text.as_bytes()));
-        assert!(fits(&text.as_bytes()[..text.len() - BESIDE_TEXT_BYTES]));
-        assert!(fits("x".repeat(PAYLOAD_BYTES_MAX - BESIDE_TEXT_BYTES).as_bytes()));
-        let relations = [text.clone()];
-        let begun = Begun {
+    type Parts<'a> = Begun<'a, std::slice::Iter<'a, &'a str>, std::slice::Iter<'a, String>>;
+
+    fn refused<'a>(text: &'a str, relations: &'a [String]) -> Parts<'a> {
+        Begun {
             statement: 3,
-            text: &text,
+            text,
             redacted: false,
             protocol: Protocol::Simple,
-            exact: text.as_bytes(),
+            exact: b"",
             verdict: VerdictKind::Deny,
             reason: None,
             policies: &[],
             effects: [].iter(),
             relations: relations.iter(),
-        };
-        let rendered = rendered(&begun);
-        for (kind, payload) in rendered.payloads() {
-            assert!(payload.len() < 1000, "{kind:?}");
-            let entry = Entry::from_payload(kind, payload).unwrap();
-            match entry {
-                Entry::Statement {
-                    redacted,
-                    text: said,
-                    digest,
-                    ..
-                } => {
-                    assert!(redacted && said.contains("too long"));
-                    assert_eq!(digest, digest_hex(&[text.as_bytes()]));
-                }
-                Entry::Verdict {
-                    reason, relations, ..
-                } => {
-                    assert!(reason.unwrap().contains("too many") && relations.is_empty());
-                }
-                other => panic!("{other:?}"),
-            }
         }
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_to_the_recorder() {
+        let unprintable = "\u{1}".repeat(PAYLOAD_BYTES_MAX / 6);
+        assert!(!fits(unprintable.as_bytes()));
+        assert!(fits(&unprintable.as_bytes()[BESIDE_TEXT_BYTES..]));
+        let plain = "x".repeat(PAYLOAD_BYTES_MAX - BESIDE_TEXT_BYTES);
+        assert!(fits(plain.as_bytes()));
+        assert!(!fits(format!("{plain}x").as_bytes()));
+        let mut rendered = Rendered::default();
+        let few = ["public.people".to_owned()];
+        let many = [plain.clone(), plain.clone()];
+        assert!(rendered.render(&refused(&plain[..LONG_TEXT_BYTES], &few)));
+        assert!(!rendered.render(&refused(&plain[..=LONG_TEXT_BYTES], &few)));
+        assert!(!rendered.render(&refused("SELECT 1", &many)));
+        assert!(
+            rendered.render(&refused("SELECT 1", &few)),
+            "it can be used again"
+        );
     }
 }

@@ -415,21 +415,29 @@ impl Entry {
                 digest: digest.clone(),
             },
             Self::Verdict {
-                statement, verdict, ..
+                statement,
+                verdict,
+                reason,
+                ..
             } => Self::Verdict {
                 statement: *statement,
                 verdict: *verdict,
-                reason: Some(note),
+                reason: Some(match reason {
+                    Some(reason) => format!("{} {note}", beginning(reason)),
+                    None => note,
+                }),
                 policies: Vec::new(),
                 effects: Vec::new(),
                 relations: Vec::new(),
             },
             Self::Error {
-                statement, sqlstate, ..
+                statement,
+                sqlstate,
+                message,
             } => Self::Error {
                 statement: *statement,
                 sqlstate: sqlstate.chars().take(5).collect(),
-                message: note,
+                message: format!("{} {note}", beginning(message)),
             },
             Self::Shape {
                 statement,
@@ -463,6 +471,11 @@ impl Entry {
         let entry: Self = serde_json::from_slice(payload).ok()?;
         (entry.kind() == kind).then_some(entry)
     }
+}
+
+/// What a person reads first of words that are too long.
+fn beginning(words: &str) -> String {
+    words.chars().take(1000).collect()
 }
 
 /// The header of an entry.

@@ -113,7 +113,7 @@ fn a_statement_and_its_verdict_come_back_as_entries() {
     let mut recorder = open(root.path());
     let mut rendered = crate::Rendered::default();
     for statement in 1..=3 {
-        rendered.render(&crate::Begun {
+        let is_rendered = rendered.render(&crate::Begun {
             statement,
             text: "SELECT 1",
             redacted: false,
@@ -125,6 +125,7 @@ fn a_statement_and_its_verdict_come_back_as_entries() {
             effects: ["select"].iter(),
             relations: ["public.people"].iter(),
         });
+        assert!(is_rendered);
         let sequence = recorder.append_begun(NOW, session(1), &rendered).unwrap();
         assert_eq!(sequence, 1 + 2 * statement);
     }
