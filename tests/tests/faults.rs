@@ -314,6 +314,44 @@ fn a_server_process_that_dies_mid_row_is_a_clear_error() {
     assert_eq!(rows(&again.query("SELECT 5")), [["5"]]);
 }
 
+/// What is sent behind the statement that ends the server's process meets a closed connection, sooner or later.
+#[test]
+fn a_server_that_leaves_has_the_last_word() {
+    let postgres = Postgres::start();
+    let policies = "permit (principal, action, resource);".to_owned();
+    let linegate = Linegate::start_with(
+        &postgres,
+        Options {
+            policies,
+            ..Options::default()
+        },
+    );
+    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    let series = [
+        wire::parse("", "SELECT 1"),
+        wire::bind("", "", &[], 0),
+        wire::execute("", 0),
+        wire::sync(),
+    ];
+    let leaving = framed(b'Q', b"SELECT pg_terminate_backend(pg_backend_pid())\0");
+    let talk = [leaving, series.concat().repeat(60)].concat();
+    for _ in 0..40 {
+        let mut client = linegate.client(&lease);
+        client.socket().set_nodelay(true).expect("a TCP socket");
+        for byte in &talk {
+            if client.try_send_bytes(&[*byte]).is_err() {
+                break; // it has left
+            }
+        }
+        let end = client.read_to_end();
+        assert!(tags(&end).ends_with('E'), "{}", tags(&end));
+        let errors = end.iter().filter(|message| message.tag == b'E');
+        let words: Vec<_> = errors.filter_map(|error| error.field(b'M')).collect();
+        assert_eq!(words, ["terminating connection due to administrator command"]);
+    }
+    linegate.assert_unharmed();
+}
+
 #[test]
 fn a_server_that_is_not_there_or_speaks_nonsense_is_named_without_its_address() {
     let postgres = Postgres::start();

@@ -9,6 +9,7 @@ mod extended;
 mod fast_path;
 mod on_record;
 mod refuse;
+mod sending;
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -39,8 +40,6 @@ use crate::slab::Ingress;
 
 /// Bytes for the server are gathered up to here before they are written.
 const GATHER_BYTES_MAX: usize = 64 << 10;
-/// What a session keeps of it between turns.
-const KEPT_BYTES_MAX: usize = 4 << 10;
 /// How often it is looked whether COPY FROM is over.
 const COPY_POLL: std::time::Duration = std::time::Duration::from_millis(1);
 /// How long the answers for a client that says nothing more may take.
@@ -515,52 +514,6 @@ impl Asking {
             let has_temporary = session.has_temporary.get() || statement.leads.makes_temporary;
             session.has_temporary.set(has_temporary);
             session.note_made(statement, std::ptr::eq(statement, &asked.decision.statement));
-        }
-    }
-
-    fn forward(&mut self, whole: &[u8], expect: Option<Expect>) {
-        if let Some(expect) = expect {
-            self.session.pipeline.borrow_mut().push(expect);
-        }
-        self.out.extend_from_slice(whole);
-    }
-
-    /// Sends what is gathered.
-    pub(super) async fn flush(&mut self) -> Result<(), Ended> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let (result, back) = self.writer.write_vec(std::mem::take(&mut self.out)).await;
-        if back.capacity() <= KEPT_BYTES_MAX {
-            self.out = back;
-        }
-        result.map_err(|error| Ended {
-            why: format!("writing to the server failed: {error}"),
-            say: Some((
-                *b"57P01",
-                format!(
-                    "the server of {} closed the connection",
-                    self.session.target.config.name
-                ),
-            )),
-        })
-    }
-
-    /// Has the server answer everything so far, and waits until it has.
-    pub(super) fn settle(&mut self) -> Soon<'_, Result<(), Ended>> {
-        Soon::later(self.settled_all())
-    }
-
-    async fn settled_all(&mut self) -> Result<(), Ended> {
-        if !self.session.pipeline.borrow().is_idle() {
-            tell::flush(&mut self.out);
-        }
-        self.flush().await?;
-        self.session.say_local().await.map_err(client_gone)?;
-        self.session.drain().await;
-        match &*self.session.ended.borrow() {
-            Some(ended) => Err((**ended).clone()),
-            None => Ok(()),
         }
     }
 
