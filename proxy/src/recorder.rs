@@ -28,6 +28,9 @@ const BEGUN_BYTES_KEPT_MAX: usize = 8 << 10;
 /// Entries that are longer count towards what may wait, but not together with rows: streams would keep their room from them.
 const LIGHT_BYTES: usize = 16 << 10;
 
+/// What a name takes besides its bytes.
+const NAME_BYTES: usize = 48;
+
 /// How long the thread naps while a group is open. What has come meanwhile is taken in one go, and a core that it shares stands
 /// still for as long as that takes.
 const NAP_MIN: Duration = Duration::from_micros(200);
@@ -53,6 +56,10 @@ impl What {
             Self::Entry(entry) => match &**entry {
                 Entry::Statement { text: words, .. } | Entry::Error { message: words, .. } => {
                     of_entry(words.len())
+                }
+                Entry::Verdict { relations, .. } => {
+                    let each = |name: &String| name.len() + NAME_BYTES;
+                    of_entry(relations.iter().map(each).sum())
                 }
                 _ => 0,
             },

@@ -174,8 +174,13 @@ impl Postgres {
             ));
             found.parse::<i32>().ok()
         });
+        self.tell_backend(pid, Signal::KILL);
+    }
+
+    /// Signals one of its processes.
+    pub fn tell_backend(&self, pid: i32, what: Signal) {
         let pid = Pid::from_raw(pid).expect("a process id");
-        kill_process(pid, Signal::KILL).expect("the tests may signal their own server");
+        kill_process(pid, what).expect("the tests may signal their own server");
     }
 
     /// Ends the server at once, as a crash would.

@@ -352,6 +352,38 @@ fn a_server_that_leaves_has_the_last_word() {
     linegate.assert_unharmed();
 }
 
+/// The server's process is told to end while it stands still; when it goes on, it says so in answer to a BEGIN that is linegate's own.
+#[test]
+fn the_last_word_is_heard_in_place_of_any_answer() {
+    let postgres = Postgres::start();
+    let policies = "@id(\"all\") @budget_changed(\"10\") permit (principal, action, resource);".to_owned();
+    let linegate = Linegate::start_with(
+        &postgres,
+        Options {
+            policies,
+            ..Options::default()
+        },
+    );
+    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    let mut client = linegate.client(&lease);
+    let pid = rows(&client.query("SELECT pg_backend_pid()"))[0][0]
+        .parse()
+        .expect("a process id");
+    postgres.tell_backend(pid, Signal::STOP);
+    postgres.tell_backend(pid, Signal::TERM);
+    client.send_query("INSERT INTO app.scratch VALUES (1)");
+    assert!(
+        client.is_quiet_for(Duration::from_millis(300)),
+        "the server stands still"
+    );
+    postgres.tell_backend(pid, Signal::CONT);
+    let end = client.read_to_end();
+    assert_eq!(tags(&end), "E");
+    let words = end[0].field(b'M').expect("words");
+    assert_eq!(words, "terminating connection due to administrator command");
+    linegate.assert_unharmed();
+}
+
 #[test]
 fn a_server_that_is_not_there_or_speaks_nonsense_is_named_without_its_address() {
     let postgres = Postgres::start();

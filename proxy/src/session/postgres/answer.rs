@@ -304,6 +304,7 @@ impl Flow {
         let mut replacement = None;
         let mut status = None;
         let mut was_muted = self.muted;
+        let mut server_leaves = false;
         match frame.tag {
             tag::ROW_DESCRIPTION => Box::pin(self.described(payload)).await?,
             tag::PARAMETER_DESCRIPTION => self.parameters_described(payload),
@@ -338,7 +339,7 @@ impl Flow {
                 Box::pin(self.copy_begins(frame.tag, payload, running.as_ref())).await?;
             }
             _ => {
-                self.server_left |= frame.tag == tag::ERROR_RESPONSE && is_last(payload);
+                server_leaves = frame.tag == tag::ERROR_RESPONSE && is_last(payload);
                 let aside = self.scrub().aside(frame.tag, payload);
                 replacement = aside.map_err(|fault| fault.ended(&session))?;
                 let about = session.pipeline.borrow().head_asked().cloned();
@@ -363,7 +364,12 @@ impl Flow {
             && running.is_some()
             && matches!(self.query_plan.as_deref(), Some(Plan::Refused(_)));
         let answer = session.pipeline.borrow_mut().answer(frame.tag, status);
-        let answer = answer.map_err(|_| self.out_of_turn(frame.tag))?;
+        let mut answer = answer.map_err(|_| self.out_of_turn(frame.tag))?;
+        if server_leaves {
+            // Whatever it was said in answer to, nothing else will tell the client.
+            answer = Answer::Pass;
+            self.server_left = true;
+        }
         if frame.tag == tag::READY_FOR_QUERY {
             session.spending.ready(status).await;
             session.catalog_settled(status);
@@ -384,7 +390,7 @@ impl Flow {
         let is_aside = matches!(
             frame.tag,
             tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE | tag::READY_FOR_QUERY
-        );
+        ) || server_leaves;
         match (answer, replacement) {
             _ if was_muted && !is_aside => self.gather(turn, ingress, out).await,
             (Answer::Swallow, _) => self.gather(turn, ingress, out).await,

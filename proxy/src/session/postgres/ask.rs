@@ -58,6 +58,8 @@ pub(super) struct Asking {
     /// COPY data passes by count.
     place: Place,
     over: bool,
+    /// The server takes no more, and may not have been heard to its end.
+    is_unheard: bool,
 }
 
 /// What is left when the client has: the half towards the server, and the time that it has to forget the session.
@@ -81,6 +83,7 @@ pub fn run(
         approved: None,
         place: Place::default(),
         over: false,
+        is_unheard: false,
     };
     async move {
         let mut needed = 1;
@@ -110,6 +113,7 @@ pub fn run(
                 Err(error) => break Ended::quietly(format!("reading from the client failed: {error}")),
             }
         };
+        drop(ingress); // others may need the memory before the server has been heard out
         Box::pin(asking.leave(ended)).await
     }
 }
@@ -118,6 +122,9 @@ impl Asking {
     /// The client has said its last.
     async fn leave(mut self, ended: Ended) -> Left {
         let is_told = self.flush().await.is_ok();
+        if self.is_unheard {
+            self.hear_out().await;
+        }
         let session = self.session.clone();
         if is_told && self.over && session.may_part() {
             let deadline = session.part(ended, &mut self.writer).await;

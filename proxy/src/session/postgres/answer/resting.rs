@@ -124,6 +124,9 @@ impl Flow {
             tracing::debug!(session = %session.id, %error, "reading from the server failed");
         }
         if self.server_left {
+            if let Some(ended) = &mut *session.ended.borrow_mut() {
+                ended.say = None; // the client has heard the last of it
+            }
             return session.end(Ended::quietly("the server ended the session"));
         }
         let name = &session.target.config.name;

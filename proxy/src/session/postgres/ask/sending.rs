@@ -34,38 +34,29 @@ impl Asking {
         if back.capacity() <= KEPT_BYTES_MAX {
             self.out = back;
         }
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) => Err(Box::pin(self.hear_out(error)).await),
-        }
+        result.map_err(|error| {
+            self.is_unheard = true;
+            let name = &self.session.target.config.name;
+            Ended {
+                why: format!("writing to the server failed: {error}"),
+                say: Some((*b"57P01", format!("the server of {name} closed the connection"))),
+            }
+        })
     }
 
-    /// The server takes no more. What it said before it left is still on its way, and may say why: the answering loop hears it
-    /// to its end, as a client of the server itself would, and that ends the session.
-    async fn hear_out(&self, error: std::io::Error) -> Ended {
+    /// The server took no more. What it said before it left is still on its way, and may say why: the answering loop hears it to
+    /// its end, as a client of the server itself would, and that ends the session.
+    pub(super) async fn hear_out(&self) {
         let session = &self.session;
         let mut heard = session.totals.get();
         let mut waited = Duration::ZERO;
-        while waited < LAST_WORDS_WAIT {
-            if let Some(ended) = &*session.ended.borrow() {
-                return (**ended).clone();
-            }
+        while waited < LAST_WORDS_WAIT && session.ended.borrow().is_none() {
             rt::sleep(LAST_WORDS_POLL).await;
             waited += LAST_WORDS_POLL;
             let now = session.totals.get();
             if now != heard {
                 (heard, waited) = (now, Duration::ZERO);
             }
-        }
-        Ended {
-            why: format!("writing to the server failed: {error}"),
-            say: Some((
-                *b"57P01",
-                format!(
-                    "the server of {} closed the connection",
-                    session.target.config.name
-                ),
-            )),
         }
     }
 
