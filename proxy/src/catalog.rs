@@ -218,6 +218,7 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
         dependents,
         objects,
         on_temporary,
+        made_in,
     } = catalog;
     let mut hash = Fingerprint(blake3::Hasher::new());
     relations.hash(&mut hash);
@@ -226,6 +227,7 @@ pub fn fingerprint(catalog: &Catalog) -> [u8; 32] {
     dependents.hash(&mut hash);
     objects.hash(&mut hash);
     on_temporary.hash(&mut hash);
+    made_in.hash(&mut hash);
     sorted(user_functions).hash(&mut hash);
     sorted(calling).hash(&mut hash);
     sorted(calling_types).hash(&mut hash);

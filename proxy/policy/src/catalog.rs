@@ -133,6 +133,8 @@ pub struct Catalog {
     pub objects: Vec<(String, String, u64)>,
     /// Names of what depends on something temporary, whoever has that, and is not temporary itself.
     pub on_temporary: Vec<String>,
+    /// The schema in which the role makes what it names without one, where there is one.
+    pub made_in: Option<String>,
     /// What the server's catalogs looked like when they were read: another answer to the same question means a change.
     pub version: Option<String>,
 }

@@ -192,6 +192,9 @@ pub struct LabelIndex {
     along: along::Along,
     /// The words of names of what depends on something temporary, and is not.
     on_temporary: Vec<Vec<String>>,
+    /// Something does that is used without its name.
+    unnamed_on_temporary: bool,
+    made_in: Option<String>,
     /// Views that were followed.
     behind: HashMap<u32, behind::Behind>,
     sightings: suspects::Sightings,
@@ -232,6 +235,11 @@ impl LabelIndex {
                 .iter()
                 .map(|name| words(name).collect())
                 .collect(),
+            unnamed_on_temporary: catalog
+                .on_temporary
+                .iter()
+                .any(|name| name == crate::questions::ANY),
+            made_in: catalog.made_in.clone(),
             ..Self::default()
         };
         let mut by_oid = HashMap::new();
@@ -298,6 +306,16 @@ impl LabelIndex {
     /// Whether a text may name something that depends on what is temporary: the server drops both together.
     pub fn rests_on_temporary(&self, said: &Said) -> bool {
         self.on_temporary.iter().any(|name| said.says(name))
+    }
+
+    /// Whether any text may use something that depends on what is temporary, without naming it: an operator or a cast.
+    pub fn unnamed_on_temporary(&self) -> bool {
+        self.unnamed_on_temporary
+    }
+
+    /// The schema in which the role makes what it names without one, unless its session has moved `search_path`.
+    pub fn made_in(&self) -> Option<&str> {
+        self.made_in.as_deref()
     }
 
     /// The relations of a schema.

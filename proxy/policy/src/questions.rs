@@ -34,7 +34,7 @@ const OF_OBJECTS: Effects = Effects::ALTER
 /// What a foreign key does to the table that it refers to: it is locked against writes, and has triggers from then on.
 const OF_REFERENCES: Effects = Effects::ALTER.with(Effects::LOCK);
 /// Stands for every name among what foreign keys refer to.
-const ANY: &str = "*";
+pub(crate) const ANY: &str = "*";
 
 /// What happens to relations behind those that are named as well: LOCK TABLE and FOR UPDATE of a view lock what it shows, VACUUM
 /// goes through partitions.
@@ -105,7 +105,15 @@ impl Tables {
             if tables.by_name.contains_key(name) {
                 continue;
             }
-            let resources = tables.meant(engine, subject, labels, (name, statement.effects))?;
+            let mut resources = tables.meant(engine, subject, labels, (name, statement.effects))?;
+            let is_made =
+                statement.leads.unplaced && name.schema.is_none() && statement.writes.contains(name);
+            if let Some(schema) = labels.and_then(LabelIndex::made_in).filter(|_| is_made) {
+                let made = tables.add(engine, subject, labels, schema.to_owned(), name.name.clone())?;
+                if !resources.iter().any(|resource| resource.uid == made.uid) {
+                    resources.push(made);
+                }
+            }
             tables.by_name.insert(name.clone(), resources);
         }
         let effects = OF_REFERENCES.and(subject.refused_by_relation);

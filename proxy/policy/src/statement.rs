@@ -106,13 +106,15 @@ pub struct Leads {
     pub remakes: bool,
     /// It makes something temporary, or may have later statements do so without saying it.
     pub makes_temporary: bool,
+    /// What it makes may rest on something temporary without its words saying so: by an object's number, or by what runs by a name.
+    pub rests_unseen: bool,
     /// It says CASCADE, nothing that the catalog knows goes along, and it has no such text.
     pub takes_unseen: bool,
     /// Columns go or change their type: columns of the relation's row type do the same.
     pub recasts: bool,
     /// It tends whatever there is: VACUUM, ANALYZE, CLUSTER, REINDEX without a name.
     pub tends_all: bool,
-    /// It makes something without saying in which schema.
+    /// It makes something without saying in which schema, or says where others will.
     pub unplaced: bool,
     /// It ends a transaction or a part of one.
     pub ends: bool,

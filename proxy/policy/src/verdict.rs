@@ -180,7 +180,7 @@ impl Reason {
                 "this would make something permanent depend on what may be temporary, and the server drops both together".to_owned()
             }
             Self::SchemaUnknown => {
-                "search_path was changed, so where this would be made is not known, and a policy looks at schemas".to_owned()
+                "where names without a schema would be made is not known any more, and a policy looks at schemas".to_owned()
             }
             Self::ColumnsUnknown => {
                 "a policy refuses labelled columns and this statement cannot be followed".to_owned()

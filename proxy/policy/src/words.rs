@@ -30,6 +30,8 @@ pub struct Said {
     pub words: BTreeSet<String>,
     /// It names a schema of temporary objects, or something in it cannot be told: escapes, strings in pieces.
     pub may_be_temporary: bool,
+    /// The server cuts a name of several words in it, whose last is another then.
+    pub may_be_cut: bool,
     /// A string of it is the number of something that somebody made.
     pub has_number: bool,
     /// Signs are among what it has in quotes, or a word is nothing but underscores.

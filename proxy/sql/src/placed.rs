@@ -5,9 +5,10 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse::{foreign_table, plain};
+use crate::temporary::sets_path;
 use crate::walk::names;
 
-/// Whether a statement makes something without its schema. Indexes, triggers, rules and policies are where their relation is.
+/// Whether a statement makes something without its schema, or says where others will. Indexes, triggers, rules and policies are where their relation is.
 pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
     match statement {
         Node::CreateStmt(create) => is_loose(create.relation()),
@@ -28,6 +29,10 @@ pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
         Node::CreateOpClassStmt(create) => is_bare(plain(create.opclassname())),
         Node::CreateConversionStmt(create) => is_bare(create.conversion_name()),
         Node::DefineStmt(define) => is_bare(plain(define.defnames())),
+        // What later sessions make is where this says, and there linegate looks where it was.
+        Node::AlterRoleSetStmt(alter) => sets_path(alter.setstmt()),
+        Node::AlterDatabaseSetStmt(alter) => sets_path(alter.setstmt()),
+        Node::AlterSystemStmt(alter) => sets_path(alter.setstmt()),
         other => foreign_table(other).is_some_and(|create| is_loose(create.relation())),
     }
 }

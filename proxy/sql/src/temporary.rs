@@ -45,7 +45,19 @@ pub(crate) fn add(statement: &mut Statement, text: &str, statements: &NodeList) 
         || statement.effects.contains(Effects::CREATE) && made.any(|schema| is_temporary(schema))
         || statement.settings.iter().any(is_hidden);
     statement.leads.remakes = remakes;
+    statement.leads.rests_unseen =
+        defines && (said.has_number || said.may_be_cut) || statements.iter().any(is_filled_by_name);
     statement.leads.said = defines.then(|| Box::new(said));
+}
+
+/// Whether a table takes its columns from what runs by a name.
+fn is_filled_by_name(statement: Node<'_>) -> bool {
+    match statement {
+        Node::RawStmt(raw) => is_filled_by_name(raw.stmt()),
+        Node::ExplainStmt(explain) => is_filled_by_name(explain.query()),
+        Node::CreateTableAsStmt(create) => matches!(create.query(), Node::ExecuteStmt(_)),
+        _ => false,
+    }
 }
 
 /// What a definition says, wherever it says it.
@@ -74,7 +86,11 @@ fn said(text: &str) -> Said {
                 (coming, is_behind_string) = (0, is_string);
             }
             Token::Word(word) => {
-                said.may_be_temporary |= word.len() > NAME_BYTES_MAX; // the server cuts it
+                said.may_be_cut |= is_cut(word);
+                // A name, to the server.
+                said.quotes_signs |= word
+                    .chars()
+                    .any(|sign| !sign.is_ascii() && !sign.is_alphanumeric());
                 say(word, &mut said);
                 coming = usize::from(word.eq_ignore_ascii_case("u"));
                 is_behind_string = false;
@@ -120,7 +136,8 @@ fn quoted(part: &str, said: &mut Said) {
     let is_sign = |character: char| !character.is_alphanumeric() && !"_. ".contains(character);
     said.quotes_signs |= body.contains(is_sign) || words(body).next().is_none();
     // Of what is quoted in a string, a name's parts can be longer than what counts as one word.
-    said.may_be_temporary |= body.len() > NAME_BYTES_MAX && (part.starts_with('"') || may_be_cut(body));
+    said.may_be_cut |=
+        body.len() > NAME_BYTES_MAX && (part.starts_with('"') && is_cut(body) || may_be_cut(body));
     if !has_escapes || !body.contains('\\') {
         return say(body, said);
     }
@@ -140,11 +157,12 @@ fn quoted(part: &str, said: &mut Said) {
 /// Whether a name may be in a string that the server cuts: one in quotes, or whatever stands between blanks and dots.
 fn may_be_cut(body: &str) -> bool {
     let mut bare = body.split(|character: char| character.is_whitespace() || character == '.');
-    bare.any(|name| name.len() > NAME_BYTES_MAX)
-        || body
-            .split('"')
-            .skip(1)
-            .any(|quoted| quoted.len() > NAME_BYTES_MAX)
+    bare.any(is_cut) || body.split('"').skip(1).any(is_cut)
+}
+
+/// Whether the server cuts a name so that it has other words. Of one word there is more left than counts.
+fn is_cut(name: &str) -> bool {
+    name.len() > NAME_BYTES_MAX && words(name).nth(1).is_some()
 }
 
 /// Whether a string is taken for the number of an object that is not the server's own: any number that does not fit wraps.
@@ -204,7 +222,7 @@ fn remakes(statement: Node<'_>) -> bool {
     }
 }
 
-fn sets_path(set: Option<&nodes::VariableSetStmt>) -> bool {
+pub(crate) fn sets_path(set: Option<&nodes::VariableSetStmt>) -> bool {
     let name = set.and_then(nodes::VariableSetStmt::name);
     name.is_some_and(|name| name.eq_ignore_ascii_case("search_path"))
 }
@@ -386,6 +404,25 @@ mod tests {
     }
 
     #[test]
+    fn what_may_rest_on_others_unseen_is_told() {
+        for (text, expected) in [
+            (
+                "CREATE VIEW s.v AS SELECT 1 WHERE '20000'::regclass IS NOT NULL",
+                true,
+            ),
+            ("CREATE TABLE s.t AS EXECUTE p", true),
+            ("EXPLAIN ANALYZE CREATE TABLE s.t AS EXECUTE p", true),
+            ("SELECT 1; CREATE TABLE s.t AS EXECUTE p", true),
+            ("CREATE VIEW s.v AS SELECT 20000", false),
+            ("CREATE TABLE s.t AS SELECT 1", false),
+            ("EXECUTE p", false),
+            ("SELECT '20000'::regclass", false),
+        ] {
+            assert_eq!(read(text.as_bytes()).leads.rests_unseen, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn names_of_signs_are_said_where_signs_are_quoted() {
         for (query, expected) in [
             ("a - b, 'text', \"name\"", false),
@@ -397,6 +434,9 @@ mod tests {
             ("\" \"", true),
             ("\".\"", true),
             ("_a", false),
+            ("1 FROM scr.€", true),
+            ("NULL::\u{301}", true),
+            ("über", false),
         ] {
             let text = format!("CREATE OR REPLACE VIEW v AS SELECT {query}");
             let said = read(text.as_bytes()).leads.said.expect(query);
@@ -409,7 +449,7 @@ mod tests {
         let said = |query: &str| {
             let text = format!("CREATE OR REPLACE VIEW v AS SELECT {query}");
             let said = read(text.as_bytes()).leads.said.expect(query);
-            (said.may_be_temporary, said.has_number)
+            (said.may_be_temporary || said.may_be_cut, said.has_number)
         };
         for (query, expected) in [
             (
@@ -431,7 +471,9 @@ mod tests {
             ("'a'\n'b'", (true, false)),
             ("U&'a'", (true, false)),
             ("u & 'a'::bit(1)", (true, false)),
-            (&"n".repeat(64), (true, false)),
+            (&"n".repeat(64), (false, false)), // whatever is left of it begins alike
+            (&format!("{0}${0}", "n".repeat(40)), (true, false)),
+            (&format!("'{}'", "0a".repeat(32)), (false, false)),
             (
                 &format!("\"{} {}\"", "n".repeat(30), "n".repeat(40)),
                 (true, false),

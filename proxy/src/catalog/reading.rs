@@ -62,8 +62,10 @@ struct System {
 impl Side {
     pub(super) async fn open(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Self, String> {
         let application = ("application_name", "linegate catalog");
+        // The path is left as the role has it: that is told, and moved before anything is named.
         let parameters: Vec<(String, String)> = PINNED
             .iter()
+            .filter(|(name, _)| *name != "search_path")
             .chain([&application])
             .map(|(name, value)| ((*name).to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
@@ -76,7 +78,7 @@ impl Side {
             system: None,
             planned: HashSet::new(),
         };
-        // Once more as statements: since PostgreSQL 17, a trigger may run after the login.
+        // Once more as statements, and the path: since PostgreSQL 17, a trigger may run after the login.
         let set = |(name, value): &(&str, &str)| format!("SET {name} = {value};");
         let settings: String = PINNED.iter().map(set).collect();
         match side.ask(&settings, &mut |_| Ok(())).await? {

@@ -5,6 +5,7 @@ mod by_name;
 mod cascades;
 mod locks;
 mod temporary;
+mod unseen;
 
 use linegate_tests::under::{Under, behind, code, say};
 use linegate_tests::wire::{bind, execute, parse, parse_typed, sync};

@@ -7,13 +7,13 @@ use linegate_tests::{RawClient, eventually};
 
 use super::{closed, settle};
 
-const MORE: &str = "SET ROLE app;
+pub(super) const MORE: &str = "SET ROLE app;
     CREATE TABLE scr.par (id int PRIMARY KEY); CREATE VIEW scr.va AS SELECT id FROM scr.par;
     CREATE VIEW safe.va AS SELECT * FROM scr.va;
     CREATE TABLE scr.kh (id int, note text); CREATE VIEW safe.kh AS SELECT note FROM scr.kh;
     CREATE TABLE scr.target (id int PRIMARY KEY); CREATE TABLE safe.kid (p int REFERENCES scr.target)";
 /// Whatever the closed schema has, to the last column, key and default.
-const LEFT: &str = "SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+pub(super) const LEFT: &str = "SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'safe'::regnamespace AND NOT a.attisdropped;
     SELECT count(*) FROM pg_constraint WHERE connamespace = 'safe'::regnamespace;
     SELECT count(*) FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid WHERE c.relnamespace = 'safe'::regnamespace";
@@ -23,13 +23,13 @@ const LONG: &str =
     "CREATE TABLE scr.\"abcdefghijabcdefghijabcdefghij abcdefghijabcdefghijabcdefghijab\" (id int, o own)";
 
 /// A definition over what is temporary.
-fn view(condition: &str) -> String {
+pub(super) fn view(condition: &str) -> String {
     format!("CREATE OR REPLACE VIEW scr.va AS SELECT id FROM scr.par WHERE {condition}")
 }
 
 /// The last of these statements, if it is refused by linegate.
 #[track_caller]
-fn refuses(client: &mut RawClient, statements: &[&str]) {
+pub(super) fn refuses(client: &mut RawClient, statements: &[&str]) {
     let (last, first) = statements.split_last().expect("statements");
     for statement in first {
         assert_eq!(code(&client.query(statement)), "no error", "{statement}");

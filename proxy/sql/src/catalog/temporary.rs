@@ -3,7 +3,8 @@
 //! together, whichever of both goes first).
 
 /// Names of relations with their indexes, types, functions, extensions and what else a definition can name, but for what is temporary
-/// itself; and of types that are only announced, which whatever gets their name becomes.
+/// itself; and of types that are only announced, which whatever gets their name becomes. `*` stands for operators and casts, which are
+/// used by signs, or by nothing that a text says.
 pub(super) const ON_TEMPORARY: &str = "\
 WITH RECURSIVE spaces AS MATERIALIZED (
 SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(toast_)?temp_[0-9]+$'),
@@ -30,6 +31,9 @@ UNION ALL SELECT p.proname, p.pronamespace FROM goes g
   JOIN pg_catalog.pg_proc p ON g.class = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = g.object
 UNION ALL SELECT e.extname, 0 FROM goes g
   JOIN pg_catalog.pg_extension e ON g.class = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.oid = g.object
+UNION ALL SELECT '*', o.oprnamespace FROM goes g
+  JOIN pg_catalog.pg_operator o ON g.class = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = g.object
+UNION ALL SELECT '*', 0 FROM goes g WHERE g.class = 'pg_catalog.pg_cast'::pg_catalog.regclass
 UNION ALL SELECT t.typname, 0 FROM pg_catalog.pg_type t WHERE NOT t.typisdefined
 UNION ALL SELECT l.collname, l.collnamespace FROM goes g
   JOIN pg_catalog.pg_collation l ON g.class = 'pg_catalog.pg_collation'::pg_catalog.regclass AND l.oid = g.object

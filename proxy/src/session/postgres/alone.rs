@@ -85,11 +85,11 @@ fn builds_on_temporary(statement: &Statement, has_temporary: bool, labels: Optio
     let is_others = || {
         let (said, labels) = (statement.leads.said.as_ref(), labels);
         said.zip(labels)
-            .is_some_and(|(said, labels)| labels.rests_on_temporary(said))
+            .is_some_and(|(said, labels)| labels.rests_on_temporary(said) || labels.unnamed_on_temporary())
     };
     statement.changes_catalog
         && !statement.writes.iter().all(is_own)
-        && (has_temporary || statement.leads.makes_temporary || is_others())
+        && (has_temporary || statement.leads.makes_temporary || statement.leads.rests_unseen || is_others())
 }
 
 impl Session {

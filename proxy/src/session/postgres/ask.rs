@@ -515,8 +515,8 @@ impl Asking {
         session.remember(asked, None);
         for statement in asked.statements() {
             session.lexing.forwarded(statement);
-            let moves_path = super::deciding::moves_path(statement);
-            session.path_moved.set(session.path_moved.get() || moves_path);
+            let moves_making = super::deciding::moves_making(statement);
+            session.path_moved.set(session.path_moved.get() || moves_making);
             session.parting.forwarded(statement);
             let has_temporary = session.has_temporary.get() || statement.leads.makes_temporary;
             session.has_temporary.set(has_temporary);

@@ -257,7 +257,15 @@ impl Session {
             view.is_none_or(|view| view.labels.rests_on_temporary(said))
         };
         let is_own = self.has_temporary.get() || statement.leads.makes_temporary;
-        let is_remade = || statement.leads.remakes && (is_own || said.may_be_temporary || said.has_number);
+        let is_unnamed = || {
+            let view = self.catalog.latest();
+            view.is_none_or(|view| view.labels.unnamed_on_temporary())
+        };
+        let may_rest = || {
+            let by_number = said.has_number || self.pipeline.borrow().rests_unseen();
+            said.may_be_temporary || said.may_be_cut || by_number || is_unnamed()
+        };
+        let is_remade = || statement.leads.remakes && (is_own || may_rest());
         self.judges_definition(statement) && (is_remade() || is_others())
     }
 
@@ -295,9 +303,10 @@ impl Session {
         named.filter_map(known).flatten().collect()
     }
 
-    /// Whether something is made without a schema that policies may look at, where the session has moved `search_path`.
+    /// Whether something is made without a schema that policies may look at, where the session has moved `search_path`, or acts as
+    /// another role (`$user`).
     fn is_unplaced(&self, statement: &Statement) -> bool {
-        let has_moved = self.path_moved.get() || moves_path(statement);
+        let has_moved = self.path_moved.get() || moves_making(statement);
         let is_judged = || {
             let judged = self.standing.borrow().subject.judged_by_relation();
             judged.contains(Effects::CREATE)
@@ -389,6 +398,13 @@ pub(super) fn moves_path(statement: &Statement) -> bool {
     let mut settings = statement.settings.iter();
     let moves = |setting: &String| setting.starts_with("search_path") || setting == "*";
     !statement.leads.only_resets && settings.any(moves)
+}
+
+/// Whether it changes, or may change, where names without a schema are made.
+pub(super) fn moves_making(statement: &Statement) -> bool {
+    let acts_as =
+        |setting: &String| matches!(setting.split('=').next(), Some("role" | "session_authorization"));
+    moves_path(statement) || !statement.leads.only_resets && statement.settings.iter().any(acts_as)
 }
 
 /// What a session that policy would not open any more is told of every statement.

@@ -87,6 +87,16 @@ impl Expect {
         }
     }
 
+    /// Whether what it makes may rest on something temporary without saying so.
+    fn rests_unseen(&self) -> bool {
+        match self {
+            Self::Query { asked } | Self::Execute { asked, .. } => {
+                asked.statements().any(|statement| statement.leads.rests_unseen)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the server may answer by waiting for COPY data.
     fn may_copy_in(&self) -> bool {
         match self {
@@ -131,6 +141,8 @@ pub struct Pipeline {
     executes_open: u32,
     /// The ReadyForQuery of the next Query is kept from the client: linegate has something to say before it.
     holds_ready: bool,
+    /// Something was made in the transaction that is open which may rest on what is temporary, and its words do not say so.
+    rests_unseen: bool,
     /// The query that describes a COPY is prepared, and was not closed: an error came between.
     pub own_is_left: bool,
 }
@@ -149,6 +161,7 @@ impl Default for Pipeline {
             in_series: false,
             executes_open: 0,
             holds_ready: false,
+            rests_unseen: false,
             own_is_left: false,
         }
     }
@@ -260,6 +273,7 @@ impl Pipeline {
             _ => {}
         }
         self.copies_open += usize::from(expect.may_copy_in());
+        self.rests_unseen |= expect.rests_unseen();
         self.queue.push_back(expect);
     }
 
@@ -273,6 +287,11 @@ impl Pipeline {
             _ => {}
         }
         Some(head)
+    }
+
+    /// Whether the transaction that is open has made what may rest on something temporary, and nobody else sees yet.
+    pub fn rests_unseen(&self) -> bool {
+        self.rests_unseen
     }
 
     /// The statement that Bind names.
@@ -473,6 +492,7 @@ impl Pipeline {
         self.status = status.unwrap_or(self.status);
         if self.status == TransactionStatus::Idle {
             self.portals.forget_all();
+            self.rests_unseen &= !self.queue.is_empty() || self.in_series;
         }
     }
 

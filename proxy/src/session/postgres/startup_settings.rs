@@ -104,10 +104,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether names without a schema are looked up elsewhere than where the administrator has it.
+    /// Whether names without a schema are looked up or made elsewhere than where the administrator has it.
     pub fn move_path(&self) -> bool {
         let mut names = self.pairs.iter().map(|(name, _)| name);
-        names.any(|name| name.eq_ignore_ascii_case("search_path"))
+        names.any(|name| {
+            ["search_path", "role"]
+                .iter()
+                .any(|moves| name.eq_ignore_ascii_case(moves))
+        })
     }
 
     /// Whether what the session makes without a schema may be temporary, or names mean what is.
