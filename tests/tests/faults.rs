@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use linegate_tests::wire::{self, error_of, framed, rows, status, tags};
-use linegate_tests::{Linegate, Options, Postgres, RawClient, eventually};
+use linegate_tests::{Lease, Linegate, Options, Postgres, RawClient, eventually};
 use rustix::process::Signal;
 
 /// A bystander's session must be served before and after.
@@ -314,19 +314,22 @@ fn a_server_process_that_dies_mid_row_is_a_clear_error() {
     assert_eq!(rows(&again.query("SELECT 5")), [["5"]]);
 }
 
+/// A server, linegate under these policies, and a lease for everything.
+fn behind(policies: &str) -> (Postgres, Linegate, Lease) {
+    let postgres = Postgres::start();
+    let options = Options {
+        policies: policies.to_owned(),
+        ..Options::default()
+    };
+    let linegate = Linegate::start_with(&postgres, options);
+    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    (postgres, linegate, lease)
+}
+
 /// What is sent behind the statement that ends the server's process meets a closed connection, sooner or later.
 #[test]
 fn a_server_that_leaves_has_the_last_word() {
-    let postgres = Postgres::start();
-    let policies = "permit (principal, action, resource);".to_owned();
-    let linegate = Linegate::start_with(
-        &postgres,
-        Options {
-            policies,
-            ..Options::default()
-        },
-    );
-    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    let (_postgres, linegate, lease) = behind("permit (principal, action, resource);");
     let series = [
         wire::parse("", "SELECT 1"),
         wire::bind("", "", &[], 0),
@@ -355,16 +358,8 @@ fn a_server_that_leaves_has_the_last_word() {
 /// The server's process is told to end while it stands still; when it goes on, it says so in answer to a BEGIN that is linegate's own.
 #[test]
 fn the_last_word_is_heard_in_place_of_any_answer() {
-    let postgres = Postgres::start();
-    let policies = "@id(\"all\") @budget_changed(\"10\") permit (principal, action, resource);".to_owned();
-    let linegate = Linegate::start_with(
-        &postgres,
-        Options {
-            policies,
-            ..Options::default()
-        },
-    );
-    let lease = linegate.lease("workload:ci-runner", &[], "all");
+    let (postgres, linegate, lease) =
+        behind("@id(\"all\") @budget_changed(\"10\") permit (principal, action, resource);");
     let mut client = linegate.client(&lease);
     let pid = rows(&client.query("SELECT pg_backend_pid()"))[0][0]
         .parse()

@@ -233,6 +233,7 @@ impl LabelIndex {
             on_temporary: catalog
                 .on_temporary
                 .iter()
+                .filter(|name| *name != crate::questions::ANY)
                 .map(|name| words(name).collect())
                 .collect(),
             unnamed_on_temporary: catalog

@@ -116,6 +116,8 @@ pub struct Leads {
     pub tends_all: bool,
     /// It makes something without saying in which schema, or says where others will.
     pub unplaced: bool,
+    /// The first schema of a path may be another behind it.
+    pub moves_schemas: bool,
     /// It ends a transaction or a part of one.
     pub ends: bool,
     /// It runs what was prepared or declared, by name.

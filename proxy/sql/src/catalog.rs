@@ -22,7 +22,9 @@ mod goes_along;
 mod queries;
 mod temporary;
 
-pub use queries::{BODIES_AT, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW};
+pub use queries::{
+    BODIES_AT, MADE_IN, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW,
+};
 
 use linegate_policy::builtins::Judge;
 use linegate_policy::catalog::{Cascade, Catalog, Column, Function, Relation, Test};
@@ -130,7 +132,6 @@ impl Loader {
             (8, 4) => self.test(&row),
             (9, 2) => self.extension_function(&row),
             (10, 1) => self.version(&row),
-            (11, 1) => self.made_in(&row),
             (11, 3) => self.builtin(&row),
             (12, 3) => self.calling(&row),
             (13, 2) => self.dependent(&row),
@@ -320,11 +321,6 @@ impl Loader {
     fn on_temporary(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
         row.room(self.catalog.on_temporary.len(), FUNCTIONS_MAX)?;
         self.catalog.on_temporary.push(row.name(0)?);
-        Ok(())
-    }
-
-    fn made_in(&mut self, row: &Row<'_>) -> Result<(), CatalogError> {
-        self.catalog.made_in = Some(row.name(0)?);
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 //! Source: PostgreSQL manual, "The Schema Search Path", "SQL Commands" (CREATE …).
 
 use pg_raw_parse::list::NodeList;
+use pg_raw_parse::raw::{ObjectType, VariableSetKind};
 use pg_raw_parse::{Node, nodes};
 
 use crate::parse::{foreign_table, plain};
-use crate::temporary::sets_path;
 use crate::walk::names;
 
 /// Whether a statement makes something without its schema, or says where others will. Indexes, triggers, rules and policies are where their relation is.
@@ -30,10 +30,29 @@ pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
         Node::CreateConversionStmt(create) => is_bare(create.conversion_name()),
         Node::DefineStmt(define) => is_bare(plain(define.defnames())),
         // What later sessions make is where this says, and there linegate looks where it was.
-        Node::AlterRoleSetStmt(alter) => sets_path(alter.setstmt()),
-        Node::AlterDatabaseSetStmt(alter) => sets_path(alter.setstmt()),
-        Node::AlterSystemStmt(alter) => sets_path(alter.setstmt()),
+        Node::AlterRoleSetStmt(alter) => moves_others(alter.setstmt()),
+        Node::AlterDatabaseSetStmt(alter) => moves_others(alter.setstmt()),
+        Node::AlterSystemStmt(alter) => moves_others(alter.setstmt()),
         other => foreign_table(other).is_some_and(|create| is_loose(create.relation())),
+    }
+}
+
+/// Whether sessions begin with another path or as another role from then on.
+fn moves_others(set: Option<&nodes::VariableSetStmt>) -> bool {
+    const MOVES: [&str; 3] = ["search_path", "role", "session_authorization"];
+    let is_moved = |name: &str| MOVES.iter().any(|moves| name.eq_ignore_ascii_case(moves));
+    set.is_none_or(|set| set.kind == VariableSetKind::VAR_RESET_ALL || set.name().is_some_and(is_moved))
+}
+
+/// Whether the first schema of a path may be another behind a statement: it goes, gets another name, or is closed to the role.
+pub(crate) fn moves_schemas(statement: Node<'_>) -> bool {
+    match statement {
+        Node::DropStmt(drop) => drop.remove_type == ObjectType::OBJECT_SCHEMA,
+        Node::RenameStmt(rename) => rename.rename_type == ObjectType::OBJECT_SCHEMA,
+        Node::GrantStmt(grant) => !grant.is_grant && grant.objtype == ObjectType::OBJECT_SCHEMA,
+        Node::GrantRoleStmt(grant) => !grant.is_grant,
+        Node::DropOwnedStmt(_) => true,
+        _ => false,
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn find(statements: &NodeList) -> Leads {
                 leads.ends |= ends(raw.stmt());
                 leads.runs_by_name |= runs_by_name(raw.stmt());
                 leads.unplaced |= placed::is_unplaced(raw.stmt());
+                leads.moves_schemas |= placed::moves_schemas(raw.stmt());
             }
             _ => {
                 leads.rebuilds = true;

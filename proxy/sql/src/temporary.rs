@@ -45,8 +45,10 @@ pub(crate) fn add(statement: &mut Statement, text: &str, statements: &NodeList) 
         || statement.effects.contains(Effects::CREATE) && made.any(|schema| is_temporary(schema))
         || statement.settings.iter().any(is_hidden);
     statement.leads.remakes = remakes;
-    statement.leads.rests_unseen =
-        defines && (said.has_number || said.may_be_cut) || statements.iter().any(is_filled_by_name);
+    let is_remark =
+        |node: Node<'_>| matches!(node, Node::RawStmt(raw) if matches!(raw.stmt(), Node::CommentStmt(_)));
+    let is_unclear = (said.has_number || said.may_be_cut) && !statements.iter().all(is_remark);
+    statement.leads.rests_unseen = defines && is_unclear || statements.iter().any(is_filled_by_name);
     statement.leads.said = defines.then(|| Box::new(said));
 }
 
@@ -82,6 +84,7 @@ fn said(text: &str) -> Said {
             Token::Quoted => {
                 let starts = part.starts_with(['\'', '"']);
                 said.may_be_temporary |= coming == 2 && starts || is_string && is_behind_string;
+                said.has_number |= is_number(body(part)) && !is_cast_to_number(&text[end..]);
                 quoted(part, &mut said);
                 (coming, is_behind_string) = (0, is_string);
             }
@@ -115,11 +118,10 @@ fn say(text: &str, said: &mut Said) {
     }
 }
 
-/// A string or a quoted name with its quotes, and whatever blanks are behind it.
-fn quoted(part: &str, said: &mut Said) {
+/// What is between the quotes of a string or a name; blanks may be behind it.
+fn body(part: &str) -> &str {
     let part = part.trim_end();
-    let has_escapes = part.starts_with(['e', 'E']);
-    let body = match part.strip_prefix('$') {
+    match part.strip_prefix('$') {
         Some(rest) => rest.split_once('$').map_or(rest, |(tag, body)| {
             body.strip_suffix('$')
                 .and_then(|body| body.strip_suffix(tag))
@@ -131,8 +133,13 @@ fn quoted(part: &str, said: &mut Said) {
             let inner = quoted.get(1..).unwrap_or_default();
             inner.strip_suffix(['\'', '"']).unwrap_or(inner)
         }
-    };
-    said.has_number |= is_number(body);
+    }
+}
+
+/// A string or a quoted name with its quotes, and whatever blanks are behind it.
+fn quoted(part: &str, said: &mut Said) {
+    let has_escapes = part.starts_with(['e', 'E']);
+    let body = body(part);
     let is_sign = |character: char| !character.is_alphanumeric() && !"_. ".contains(character);
     said.quotes_signs |= body.contains(is_sign) || words(body).next().is_none();
     // Of what is quoted in a string, a name's parts can be longer than what counts as one word.
@@ -160,9 +167,26 @@ fn may_be_cut(body: &str) -> bool {
     bare.any(is_cut) || body.split('"').skip(1).any(is_cut)
 }
 
-/// Whether the server cuts a name so that it has other words. Of one word there is more left than counts.
+/// Whether the server cuts a name so that it has other words, as far as they count.
 fn is_cut(name: &str) -> bool {
-    name.len() > NAME_BYTES_MAX && words(name).nth(1).is_some()
+    let left = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
+    left.len() < name.len() && words(left).ne(words(name))
+}
+
+/// Whether a string in front of this is a number to compute with: words of the grammar, which nobody's type can go by.
+fn is_cast_to_number(rest: &str) -> bool {
+    const TYPES: [&str; 7] = [
+        "bigint", "integer", "smallint", "numeric", "decimal", "real", "int",
+    ];
+    let Some(to) = rest.strip_prefix("::").map(str::trim_start) else {
+        return false;
+    };
+    let word = to
+        .split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_')
+        .next();
+    let behind = word.and_then(|word| to[word.len()..].chars().next());
+    word.is_some_and(|word| TYPES.contains(&word))
+        && behind.is_none_or(|sign| sign.is_ascii() && !"$.".contains(sign))
 }
 
 /// Whether a string is taken for the number of an object that is not the server's own: any number that does not fit wraps.
@@ -222,7 +246,7 @@ fn remakes(statement: Node<'_>) -> bool {
     }
 }
 
-pub(crate) fn sets_path(set: Option<&nodes::VariableSetStmt>) -> bool {
+fn sets_path(set: Option<&nodes::VariableSetStmt>) -> bool {
     let name = set.and_then(nodes::VariableSetStmt::name);
     name.is_some_and(|name| name.eq_ignore_ascii_case("search_path"))
 }
@@ -414,6 +438,7 @@ mod tests {
             ("EXPLAIN ANALYZE CREATE TABLE s.t AS EXECUTE p", true),
             ("SELECT 1; CREATE TABLE s.t AS EXECUTE p", true),
             ("CREATE VIEW s.v AS SELECT 20000", false),
+            ("COMMENT ON TABLE s.t IS '20000'", false),
             ("CREATE TABLE s.t AS SELECT 1", false),
             ("EXECUTE p", false),
             ("SELECT '20000'::regclass", false),
@@ -474,6 +499,11 @@ mod tests {
             (&"n".repeat(64), (false, false)), // whatever is left of it begins alike
             (&format!("{0}${0}", "n".repeat(40)), (true, false)),
             (&format!("'{}'", "0a".repeat(32)), (false, false)),
+            (&format!("{}{}", "_".repeat(16), "n".repeat(48)), (true, false)),
+            (&format!("'a.{}{}'", "€".repeat(6), "n".repeat(48)), (true, false)),
+            ("'100000'::bigint", (false, false)),
+            ("'100000'::bigint$a", (false, true)),
+            ("'100000' :: pg_catalog.regclass", (false, true)),
             (
                 &format!("\"{} {}\"", "n".repeat(30), "n".repeat(40)),
                 (true, false),

@@ -11,7 +11,7 @@ use codecs::postgres::backend::tag;
 use codecs::postgres::build::frontend as tell;
 use linegate_policy::{Catalog, Relation};
 use linegate_sql::catalog::{
-    BODIES_AT, Loader, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW,
+    BODIES_AT, Loader, MADE_IN, POSTLUDE, QUERIES, SETTINGS, SYSTEM_QUERIES, SYSTEM_VERSION, VERSION, VIEW,
 };
 
 use crate::session::postgres::back_door::{self, Backend};
@@ -62,10 +62,10 @@ struct System {
 impl Side {
     pub(super) async fn open(target: &Target, pool: &Rc<Pool>, database: &str) -> Result<Self, String> {
         let application = ("application_name", "linegate catalog");
-        // The path is left as the role has it: that is told, and moved before anything is named.
+        // Role and path are left as a session begins with them, which is asked for later; both are set before anything is named.
         let parameters: Vec<(String, String)> = PINNED
             .iter()
-            .filter(|(name, _)| *name != "search_path")
+            .filter(|(name, _)| !["search_path", "role"].contains(name))
             .chain([&application])
             .map(|(name, value)| ((*name).to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
@@ -78,7 +78,7 @@ impl Side {
             system: None,
             planned: HashSet::new(),
         };
-        // Once more as statements, and the path: since PostgreSQL 17, a trigger may run after the login.
+        // Once more as statements, and those two: since PostgreSQL 17, a trigger may run after the login.
         let set = |(name, value): &(&str, &str)| format!("SET {name} = {value};");
         let settings: String = PINNED.iter().map(set).collect();
         match side.ask(&settings, &mut |_| Ok(())).await? {
@@ -97,7 +97,15 @@ impl Side {
     /// The catalog, if it is not of that version.
     pub(super) async fn changed(&mut self, version: Option<&str>) -> Result<Option<Catalog>, String> {
         let before = self.version().await?;
-        if version.is_some() && before.as_deref() == version {
+        let made_in = self.made_in().await?;
+        // Not all of what that depends on is in a database's catalogs.
+        let stamped = |version: Option<String>| version.map(|version| format!("{version} {made_in:?}"));
+        let finished = |mut catalog: Catalog| {
+            catalog.version = stamped(catalog.version);
+            catalog.made_in.clone_from(&made_in);
+            Some(catalog)
+        };
+        if version.is_some() && stamped(before.clone()).as_deref() == version {
             return Ok(None);
         }
         for setting in SETTINGS {
@@ -107,7 +115,7 @@ impl Side {
         let catalog = self.read(base, &[]).await?;
         let after = self.version().await?;
         if before.is_some() && before == after {
-            return Ok(Some(catalog));
+            return Ok(finished(catalog));
         }
         // Somebody is changing it all the time. What the server brought along is read within the same view.
         self.system = None;
@@ -115,7 +123,19 @@ impl Side {
             self.must(query).await?;
         }
         let base = self.read_system().await?;
-        self.read(base, POSTLUDE).await.map(Some)
+        self.read(base, POSTLUDE).await.map(finished)
+    }
+
+    /// Where a session makes things without a schema; `None` where it can make none.
+    async fn made_in(&mut self) -> Result<Option<String>, String> {
+        let mut found = None;
+        let keep = &mut |cells: &[Option<&[u8]>]| {
+            let cell = cells.first().copied().flatten();
+            found = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
+            Ok(())
+        };
+        self.ask(MADE_IN, keep).await?;
+        Ok(found)
     }
 
     /// A loader that has seen what the server brought along.

@@ -3,7 +3,7 @@
 
 use linegate_tests::under::{Under, behind, code, say};
 use linegate_tests::wire::{bind, execute, framed, parse, sync};
-use linegate_tests::{Options, RawClient};
+use linegate_tests::{Options, RawClient, eventually};
 
 use super::temporary::{LEFT, MORE, refuses, view};
 use super::{FIXTURE, POLICIES, closed, settle};
@@ -180,10 +180,23 @@ fn nobody_moves_where_others_make_things() {
         "ALTER ROLE app IN DATABASE shop SET search_path = safe",
         "ALTER DATABASE shop SET search_path TO safe, public",
         "ALTER ROLE ALL SET Search_Path FROM CURRENT",
+        "ALTER ROLE app SET role = safe",
+        "ALTER ROLE app RESET ALL",
+        "ALTER DATABASE shop RESET search_path",
     ] {
         refuses(&mut client, &[moves]);
     }
     refuses(&mut client, &["SET ROLE safe", "CREATE TABLE brandsafe (a int)"]);
+    let mut other = under.client();
+    refuses(
+        &mut other,
+        &[
+            "BEGIN",
+            "REVOKE USAGE ON SCHEMA app FROM app",
+            "CREATE TABLE brandsafe (a int)",
+        ],
+    );
+    drop(other);
     let mut other = under.client_with(&[("options", "-c role=safe")]);
     refuses(&mut other, &["CREATE TABLE brandsafe (a int)"]);
     assert_eq!(
@@ -197,6 +210,15 @@ fn nobody_moves_where_others_make_things() {
         code(&other.query("ALTER ROLE app SET statement_timeout = '30s'")),
         "no error"
     );
+    // Where an administrator moves it, things are judged there, once the catalog is read by a new connection.
+    under.postgres.sql("ALTER ROLE app SET search_path = safe");
+    eventually("the path is known", || {
+        under.postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'linegate catalog'");
+        settle(&under);
+        let made = code(&under.client().query("CREATE TABLE brandsafe (a int)"));
+        under.postgres.sql("DROP TABLE IF EXISTS safe.brandsafe");
+        (made == "42501").then_some(())
+    });
 }
 
 #[test]

@@ -67,6 +67,11 @@ SELECT m.oid FROM checked c JOIN (
 /// Names mean what they say, and locks are waited for.
 pub const SETTINGS: &[&str] = &["SET search_path = pg_catalog", "RESET lock_timeout"];
 
+/// The schema in which the role makes what it names without one, unless a session moves its path or acts as another: all that a
+/// session begins with holds for one query. [`SETTINGS`] and the role are as they were behind it.
+pub const MADE_IN: &str = "RESET ROLE; RESET search_path; SELECT pg_catalog.current_schema(); \
+SET ROLE NONE; SET search_path = pg_catalog";
+
 /// One read-only view of the server for all queries: while it is held, VACUUM keeps every row of the database that was
 /// removed since, and marks no page that was filled since as visible to all.
 pub const VIEW: &[&str] = &["BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"];
@@ -219,7 +224,7 @@ pub const QUERIES: &[&str] = &[
     tests!(of_others!()),
     EXTENSION_FUNCTIONS,
     VERSION,
-    MADE_IN,
+    NOTHING,
     CALLING,
     DEPENDENTS,
     OBJECTS,
@@ -232,17 +237,8 @@ pub const QUERIES: &[&str] = &[
 /// The first query that may fail without making the catalog useless; within one view none can run after it.
 pub const BODIES_AT: usize = 16;
 
-/// The schema in which the role makes what it names without one, unless a session moves its path: the first that there is of the
-/// path that the session began with. It has the number of a query that is only asked about what the server brought along.
-const MADE_IN: &str = "\
-SELECT n.nspname
-  FROM pg_catalog.pg_settings s, LATERAL pg_catalog.unnest(pg_catalog.string_to_array(s.reset_val, ',')) WITH ORDINALITY p (name, place)
-  JOIN pg_catalog.pg_namespace n ON n.nspname = CASE
-       WHEN pg_catalog.btrim(p.name, ' \"') = '$user' THEN CURRENT_USER::pg_catalog.text
-       WHEN p.name LIKE '%\"%' THEN pg_catalog.btrim(p.name, ' \"')
-       ELSE pg_catalog.lower(pg_catalog.btrim(p.name)) END
- WHERE s.name = 'search_path' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
- ORDER BY p.place LIMIT 1";
+/// In place of a query that is only asked about what the server brought along.
+const NOTHING: &str = "SELECT 1 LIMIT 0";
 
 const EXTENSION_FUNCTIONS: &str = concat!(
     "SELECT DISTINCT n.nspname, p.proname

@@ -404,7 +404,10 @@ pub(super) fn moves_path(statement: &Statement) -> bool {
 pub(super) fn moves_making(statement: &Statement) -> bool {
     let acts_as =
         |setting: &String| matches!(setting.split('=').next(), Some("role" | "session_authorization"));
-    moves_path(statement) || !statement.leads.only_resets && statement.settings.iter().any(acts_as)
+    let leads = &statement.leads;
+    moves_path(statement)
+        || leads.moves_schemas
+        || !leads.only_resets && statement.settings.iter().any(acts_as)
 }
 
 /// What a session that policy would not open any more is told of every statement.

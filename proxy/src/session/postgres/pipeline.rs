@@ -492,7 +492,7 @@ impl Pipeline {
         self.status = status.unwrap_or(self.status);
         if self.status == TransactionStatus::Idle {
             self.portals.forget_all();
-            self.rests_unseen &= !self.queue.is_empty() || self.in_series;
+            self.rests_unseen = self.queue.iter().any(Expect::rests_unseen);
         }
     }
 
