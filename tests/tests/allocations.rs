@@ -113,3 +113,13 @@ fn a_session_holds_two_descriptors() {
     assert_eq!(sockets() - before, 2 * more.len());
     drop(first);
 }
+
+/// Kernels since 5.0 tell.
+#[test]
+fn memory_is_taken_page_by_page() {
+    let under = behind(Options::default(), "");
+    let pid = under.linegate.process("linegated").expect("it runs");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("our own process");
+    let huge = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
+    assert!(huge.is_none_or(|enabled| enabled.trim() == "0"), "{huge:?}");
+}
