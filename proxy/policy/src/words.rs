@@ -30,7 +30,7 @@ pub struct Said {
     pub words: BTreeSet<String>,
     /// It names a schema of temporary objects, or something in it cannot be told: escapes, strings in pieces.
     pub may_be_temporary: bool,
-    /// The server cuts a name of several words in it, whose last is another then.
+    /// The server cuts a name in it so that it has other words.
     pub may_be_cut: bool,
     /// A string of it is the number of something that somebody made.
     pub has_number: bool,

@@ -8,7 +8,8 @@ use pg_raw_parse::{Node, nodes};
 use crate::parse::{foreign_table, plain};
 use crate::walk::names;
 
-/// Whether a statement makes something without its schema, or says where others will. Indexes, triggers, rules and policies are where their relation is.
+/// Whether a statement makes something without its schema, or says where others will. Indexes, triggers, rules and policies are
+/// where their relation is.
 pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
     match statement {
         Node::CreateStmt(create) => is_loose(create.relation()),

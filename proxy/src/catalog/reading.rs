@@ -134,8 +134,10 @@ impl Side {
             found = cell.and_then(|cell| String::from_utf8(cell.to_vec()).ok());
             Ok(())
         };
-        self.ask(MADE_IN, keep).await?;
-        Ok(found)
+        match self.ask(MADE_IN, keep).await? {
+            true => Ok(found),
+            false => Err(REFUSED.to_owned()),
+        }
     }
 
     /// A loader that has seen what the server brought along.

@@ -121,7 +121,7 @@ pub fn run(
 impl Asking {
     /// The client has said its last.
     async fn leave(mut self, ended: Ended) -> Left {
-        let is_told = self.flush().await.is_ok();
+        let is_told = self.flush().await.is_ok() && !self.is_unheard;
         if self.is_unheard {
             self.hear_out().await;
         }

@@ -143,6 +143,8 @@ pub struct Pipeline {
     holds_ready: bool,
     /// Something was made in the transaction that is open which may rest on what is temporary, and its words do not say so.
     rests_unseen: bool,
+    /// Entries of the queue that may make such.
+    unseen_open: usize,
     /// The query that describes a COPY is prepared, and was not closed: an error came between.
     pub own_is_left: bool,
 }
@@ -162,6 +164,7 @@ impl Default for Pipeline {
             executes_open: 0,
             holds_ready: false,
             rests_unseen: false,
+            unseen_open: 0,
             own_is_left: false,
         }
     }
@@ -273,7 +276,7 @@ impl Pipeline {
             _ => {}
         }
         self.copies_open += usize::from(expect.may_copy_in());
-        self.rests_unseen |= expect.rests_unseen();
+        self.unseen_open += usize::from(expect.rests_unseen());
         self.queue.push_back(expect);
     }
 
@@ -281,6 +284,9 @@ impl Pipeline {
     fn pop(&mut self) -> Option<Expect> {
         let head = self.queue.pop_front()?;
         self.copies_open -= usize::from(head.may_copy_in());
+        let is_unseen = head.rests_unseen();
+        self.unseen_open -= usize::from(is_unseen);
+        self.rests_unseen |= is_unseen;
         match &head {
             Expect::Parse { name, .. } => self.statements.answered(name),
             Expect::Bind { portal, .. } => self.portals.answered(portal),
@@ -291,7 +297,7 @@ impl Pipeline {
 
     /// Whether the transaction that is open has made what may rest on something temporary, and nobody else sees yet.
     pub fn rests_unseen(&self) -> bool {
-        self.rests_unseen
+        self.rests_unseen || self.unseen_open > 0
     }
 
     /// The statement that Bind names.
@@ -492,7 +498,7 @@ impl Pipeline {
         self.status = status.unwrap_or(self.status);
         if self.status == TransactionStatus::Idle {
             self.portals.forget_all();
-            self.rests_unseen = self.queue.iter().any(Expect::rests_unseen);
+            self.rests_unseen = false;
         }
     }
 

@@ -432,3 +432,41 @@ fn what_an_error_left_of_the_question_is_known_until_it_is_closed() {
         assert!(!pipeline.own_is_left && pipeline.is_idle());
     }
 }
+
+/// What is forwarded makes something that may rest on what is temporary, without saying so.
+fn unseen() -> Rc<Asked> {
+    let mut asked = Asked::for_tests();
+    let mut decision = (*asked.decision).clone();
+    decision.statement.leads.rests_unseen = true;
+    asked.decision = Arc::new(decision);
+    Rc::new(asked)
+}
+
+#[test]
+fn what_was_made_unseen_counts_until_its_transaction_has_ended() {
+    let mut pipeline = Pipeline::default();
+    for expect in [asked(), unseen(), asked()] {
+        pipeline.push(Expect::Query { asked: expect });
+    }
+    drive(&mut pipeline, b"CZ");
+    assert!(pipeline.rests_unseen(), "it is behind what has ended");
+    assert!(pipeline.answer(b'C', None).is_ok());
+    assert!(
+        pipeline
+            .answer(b'Z', Some(TransactionStatus::InTransaction))
+            .is_ok()
+    );
+    assert!(pipeline.rests_unseen(), "the block is open");
+    drive(&mut pipeline, b"CZ");
+    assert!(!pipeline.rests_unseen());
+    // Answered, and no Sync has come.
+    pipeline.push(Expect::Execute {
+        asked: unseen(),
+        portal: Rc::from(&b""[..]),
+    });
+    drive(&mut pipeline, b"C");
+    assert!(pipeline.is_idle() && pipeline.rests_unseen());
+    pipeline.push(Expect::Sync);
+    drive(&mut pipeline, b"Z");
+    assert!(!pipeline.rests_unseen());
+}
