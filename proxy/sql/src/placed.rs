@@ -29,6 +29,7 @@ pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
         Node::CreateOpFamilyStmt(create) => is_bare(plain(create.opfamilyname())),
         Node::CreateOpClassStmt(create) => is_bare(plain(create.opclassname())),
         Node::CreateConversionStmt(create) => is_bare(create.conversion_name()),
+        Node::CreateExtensionStmt(create) => schema_of(create).is_none(),
         Node::DefineStmt(define) => is_bare(plain(define.defnames())),
         // What later sessions make is where this says, and there linegate looks where it was.
         Node::AlterRoleSetStmt(alter) => moves_others(alter.setstmt()),
@@ -36,6 +37,14 @@ pub(crate) fn is_unplaced(statement: Node<'_>) -> bool {
         Node::AlterSystemStmt(alter) => moves_others(alter.setstmt()),
         other => foreign_table(other).is_some_and(|create| is_loose(create.relation())),
     }
+}
+
+/// Where an extension's objects come to be, as far as it is written.
+pub(crate) fn schema_of(create: &nodes::CreateExtensionStmt) -> Option<&str> {
+    plain(create.options()).iter().find_map(|option| match option {
+        Node::DefElem(option) if option.defname() == Some("schema") => option.arg().as_str(),
+        _ => None,
+    })
 }
 
 /// Whether sessions begin with another path or as another role from then on.
@@ -98,6 +107,7 @@ mod tests {
             "CREATE OPERATOR FAMILY f USING btree",
             "CREATE COLLATION c (locale = 'C')",
             "CREATE FOREIGN TABLE f (a int) SERVER s",
+            "CREATE EXTENSION x",
             "SELECT 1; CREATE TABLE t (a int)",
         ] {
             assert!(is_unplaced(text), "{text}");
@@ -109,6 +119,7 @@ mod tests {
             "SELECT 1 AS a INTO TEMP t",
             "CREATE INDEX i ON t (a)",
             "CREATE SCHEMA s",
+            "CREATE EXTENSION x SCHEMA s",
             "CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()",
             "DROP TABLE t",
             "SELECT 1",

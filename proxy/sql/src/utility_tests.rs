@@ -151,7 +151,7 @@ fn definitions_name_their_objects() {
         ("ALTER TABLE app.t RENAME a TO b", "alter writes app.t catalog"),
         (
             "ALTER TABLE app.t SET SCHEMA pub",
-            "alter writes app.t,pub.t catalog",
+            "create+alter writes app.t,pub.t catalog",
         ),
         ("ALTER TABLE t OWNER TO x", "alter writes t catalog"),
         (
@@ -396,7 +396,15 @@ fn sessions_roles_and_servers() {
         ),
         ("ALTER SYSTEM SET work_mem = 1", "server sets work_mem=1"),
         ("LOAD 'x'", "server"),
-        ("CREATE EXTENSION x", "server writes x catalog"),
+        ("CREATE EXTENSION x", "create+server writes x catalog"),
+        (
+            "CREATE EXTENSION IF NOT EXISTS x WITH VERSION '1' SCHEMA s CASCADE",
+            "create+server writes s.x catalog",
+        ),
+        (
+            "ALTER EXTENSION x SET SCHEMA s",
+            "create+server writes x,s.x catalog",
+        ),
         (
             "DROP EXTENSION x",
             "drop+server writes x opaque what depends on what is dropped catalog",
@@ -415,7 +423,15 @@ fn sessions_roles_and_servers() {
         ),
         (
             "IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b",
-            "create+server writes b catalog",
+            "create+server writes b.? catalog",
+        ),
+        (
+            "IMPORT FOREIGN SCHEMA a EXCEPT (t) FROM SERVER s INTO b",
+            "create+server writes b.? catalog",
+        ),
+        (
+            "IMPORT FOREIGN SCHEMA a LIMIT TO (t, u) FROM SERVER s INTO b",
+            "create+server writes b.t,b.u catalog",
         ),
         ("CREATE DATABASE d", "server writes d"),
         ("DROP DATABASE d", "drop+server writes d"),

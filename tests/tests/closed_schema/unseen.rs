@@ -2,7 +2,7 @@
 //! the schema of what is made without one.
 
 use linegate_tests::under::{Under, behind, code, say};
-use linegate_tests::wire::{bind, execute, framed, parse, sync};
+use linegate_tests::wire::{bind, error_of, execute, framed, parse, sync};
 use linegate_tests::{Options, RawClient, eventually};
 
 use super::temporary::{LEFT, MORE, refuses, view};
@@ -240,4 +240,62 @@ fn long_texts_hold_up_nobody() {
     ] {
         assert_eq!(code(&client.query(&made)), "no error", "{made}");
     }
+}
+
+#[test]
+fn what_is_put_into_a_closed_schema_is_made_there() {
+    let options = Options {
+        policies: r#"
+            @id("everything") permit (principal, action, resource);
+            @id("nothing-new") forbid (principal, action in [Action::"create", Action::"drop"], resource)
+            when { resource is Table && resource.schema == "safe" };
+        "#
+        .to_owned(),
+        ..Options::default()
+    };
+    let under = behind(options, FIXTURE);
+    under.postgres.sql(
+        "GRANT CREATE ON DATABASE shop TO app; CREATE EXTENSION postgres_fdw; \
+         CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw; GRANT USAGE ON FOREIGN SERVER far TO app; \
+         CREATE USER MAPPING FOR app SERVER far",
+    );
+    settle(&under);
+    let mut client = under.client();
+    for honest in [
+        "CREATE EXTENSION citext SCHEMA scr",
+        "CREATE EXTENSION tablefunc", // into app
+        "ALTER TABLE scr.lone SET SCHEMA lone",
+        "ALTER TABLE safe.counted ADD more int", // is not made there
+    ] {
+        assert_eq!(code(&client.query(honest)), "no error", "{honest}");
+    }
+    let mut is_refused = |put: &str| {
+        let (_, message) = error_of(&client.query(put)).unwrap_or_default();
+        message.contains("nothing-new")
+    };
+    // The server is asked, and says why it does not.
+    let import = |into: &str| format!("IMPORT FOREIGN SCHEMA public {into}");
+    assert!(!is_refused(&import("FROM SERVER far INTO scr")));
+    assert!(!is_refused("ALTER EXTENSION citext SET SCHEMA lone"));
+    for put in [
+        "CREATE EXTENSION hstore SCHEMA safe",
+        "ALTER EXTENSION citext SET SCHEMA safe",
+        "ALTER TABLE scr.friends SET SCHEMA safe",
+        "CREATE TABLE scr.more (a int); ALTER TYPE scr.own SET SCHEMA safe",
+        &import("FROM SERVER far INTO safe"),
+        &import("LIMIT TO (a) FROM SERVER far INTO safe"),
+        &import("EXCEPT (a) FROM SERVER far INTO safe"),
+    ] {
+        assert!(is_refused(put), "{put}");
+    }
+    under.postgres.sql("ALTER ROLE app SET search_path = safe");
+    eventually("the path is known", || {
+        under.postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'linegate catalog'");
+        let mut other = under.client();
+        other.query("CREATE TABLE scr.settling (id int)"); // has the catalog read
+        other.query("DROP TABLE scr.settling");
+        let (_, message) = error_of(&other.query("CREATE EXTENSION hstore")).unwrap_or_default();
+        under.postgres.sql("DROP EXTENSION IF EXISTS hstore");
+        message.contains("nothing-new").then_some(())
+    });
 }

@@ -2,18 +2,22 @@
 //! Source: PostgreSQL manual, "SQL Commands"; `nodes/parsenodes.h`.
 
 use linegate_identity::Effects;
+use linegate_policy::Name;
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::raw::{GrantTargetType, ObjectType};
+use pg_raw_parse::raw::{GrantTargetType, ImportForeignSchemaType};
 
 use super::ddl::SCHEMA;
 use super::{Walked, Walker, names};
 use crate::ReadError;
 use crate::parse::{foreign_table, plain};
+use crate::placed::schema_of;
 
 const OWNED: &str = "everything that a role owns";
 /// A subscription writes to whatever relations the publisher names.
 const PUBLISHED: &str = "what a publisher sends";
+/// Tables that only the foreign server can name.
+const UNNAMED: &str = "?";
 
 impl<'a> Walker<'a> {
     /// What none of the others knows; a kind that is not here either is refused.
@@ -76,7 +80,11 @@ impl<'a> Walker<'a> {
                 self.acts(Effects::SERVER.with(Effects::DROP), drop.tablespacename())
             }
             Node::CreateExtensionStmt(create) => {
-                self.changes(Effects::SERVER, create.extname().map(names::bare))
+                let name = create.extname().map(|name| Name {
+                    schema: schema_of(create).map(str::to_owned),
+                    ..names::bare(name)
+                });
+                self.changes(Effects::SERVER.with(Effects::CREATE), name)
             }
             Node::AlterExtensionStmt(alter) => {
                 self.changes(Effects::SERVER, alter.extname().map(names::bare))
@@ -97,11 +105,20 @@ impl<'a> Walker<'a> {
                 self.acts(Effects::SERVER.with(Effects::DROP), drop.servername())
             }
             Node::ImportForeignSchemaStmt(import) => {
-                self.write_all(ObjectType::OBJECT_TABLE, plain(import.table_list()));
-                self.changes(
-                    Effects::SERVER.with(Effects::CREATE),
-                    import.local_schema().map(names::bare),
-                )
+                let listed = plain(import.table_list()).iter();
+                let is_listed = import.list_type == ImportForeignSchemaType::FDW_IMPORT_SCHEMA_LIMIT_TO;
+                let tables = listed.filter_map(|table| match table {
+                    Node::RangeVar(table) if is_listed => table.relname(),
+                    _ => None,
+                });
+                let whole = Some(UNNAMED).filter(|_| !is_listed);
+                let made = tables.chain(whole).map(|table| Name {
+                    schema: import.local_schema().map(str::to_owned),
+                    ..names::bare(table)
+                });
+                let made: Vec<Name> = made.collect();
+                self.write_names(made);
+                self.changes(Effects::SERVER.with(Effects::CREATE), None)
             }
             Node::CreatePublicationStmt(create) => {
                 self.visit_list(create.pubobjects())?;

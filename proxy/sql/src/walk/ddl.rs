@@ -147,6 +147,7 @@ impl<'a> Walker<'a> {
             }
             Node::AlterObjectSchemaStmt(alter) => {
                 let moved = self.alter_object(alter.object_type, alter.relation(), alter.object());
+                self.does(Effects::CREATE); // to its new schema it is new
                 let schema = alter.newschema().map(str::to_owned);
                 self.write_names(moved.map(|name| Name {
                     schema,
