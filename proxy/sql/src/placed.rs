@@ -85,6 +85,8 @@ fn is_bare(parts: &NodeList) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use linegate_identity::Effects;
+
     use crate::read;
 
     #[test]
@@ -125,6 +127,20 @@ mod tests {
             "SELECT 1",
         ] {
             assert!(!is_unplaced(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_gets_another_schema_is_made_there() {
+        let kinds = "AGGREGATE x(int);COLLATION x;CONVERSION x;DOMAIN x;EXTENSION x;FOREIGN TABLE x;FUNCTION x(int);FUNCTION x;\
+                     MATERIALIZED VIEW x;OPERATOR @@ (int, int);OPERATOR CLASS x USING btree;OPERATOR FAMILY x USING btree;\
+                     PROCEDURE x();ROUTINE x;SEQUENCE x;STATISTICS x;TABLE x;TABLE IF EXISTS x;TEXT SEARCH CONFIGURATION x;\
+                     TEXT SEARCH DICTIONARY x;TEXT SEARCH PARSER x;TEXT SEARCH TEMPLATE x;TYPE x;VIEW x";
+        for kind in kinds.split(';') {
+            let statement = read(format!("ALTER {kind} SET SCHEMA s").as_bytes());
+            assert!(statement.effects.contains(Effects::CREATE), "{kind}");
+            let mut made = statement.writes.iter().map(ToString::to_string);
+            assert!(made.any(|made| made == "s.x" || made == "s.@@"), "{kind}");
         }
     }
 
