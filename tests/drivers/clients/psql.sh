@@ -178,7 +178,8 @@ PGOPTIONS='-c statement_timeout=99' PGAPPNAME=appname PGTZ=Asia/Tokyo PGDATESTYL
 PGOPTIONS='--search_path=public --lock_timeout=1s' p -At -c "SHOW search_path" -c "SHOW lock_timeout"
 psql -XAt "host=$PGHOST port=$PGPORT dbname=drivers options='-c default_transaction_read_only=on'" -c "INSERT INTO log VALUES (1, 'x')"
 echo "=== interrupted"
-timeout -s INT 1 psql -X -c "SELECT pg_sleep(20)"; echo "status $?"
+# In the foreground: otherwise the signal goes to psql and again to its group, and may be seen twice.
+timeout --foreground -s INT 1 psql -X -c "SELECT pg_sleep(20)"; echo "status $?"
 (p -c "SELECT pg_sleep(0.6), 'other'" & p -c "SELECT pg_sleep(0.1), 'one'"; wait)
 p -At -c "SELECT n, repeat('ä', n) FROM generate_series(1, 300) n" | sha256sum
 p -At -c "SELECT repeat('y', 50000000)" | sha256sum
