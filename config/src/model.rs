@@ -84,7 +84,7 @@ pub struct DataConfig {
     pub drain_seconds: u32,
     /// What happens when the recorder does not keep up.
     pub recording_full: RecordingFull,
-    /// Entries in each worker's ring to the recorder.
+    /// Entries in each worker's ring to the recorder: how far the disk may lag behind before sessions wait.
     pub recording_buffer: u32,
     /// Longest time that recorded entries wait to be written together.
     pub commit_ms: u32,

@@ -272,7 +272,7 @@ fn read_data(walk: &mut Walk<'_>, span: Span, table: &DeTable<'_>) -> Option<Dat
         runtime: section.choice(walk, "runtime", &runtimes, Runtime::Auto),
         drain_seconds: section.number(walk, "drain_seconds", 0..=86_400, 20),
         recording_full: section.choice(walk, "recording_full", &full, RecordingFull::Pause),
-        recording_buffer: section.number(walk, "recording_buffer", 64..=1_048_576, 4096),
+        recording_buffer: section.number(walk, "recording_buffer", 64..=1_048_576, 16_384),
         commit_ms: section.number(walk, "commit_ms", 1..=1000, 20),
         tls,
     };

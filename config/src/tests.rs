@@ -188,7 +188,7 @@ fn defaults() {
         runtime: Runtime::Auto,
         drain_seconds: 20,
         recording_full: RecordingFull::Pause,
-        recording_buffer: 4096,
+        recording_buffer: 16_384,
         commit_ms: 20,
     };
     assert_eq!(config.data, data);

@@ -16,7 +16,7 @@ use linegate_recording::{Entry, Recorder, Rendered, SessionId, SigningKey};
 use crate::clock;
 use crate::rt::sync::{Bell, Sender, ring};
 
-/// Bytes of rows that may wait for the recorder of one core, and bytes of long entries.
+/// Bytes of rows that may wait for the recorder of one core, bytes of long entries, and bytes of short ones.
 const BYTES_WAITING_MAX: usize = 64 << 20;
 /// Buffers that are kept for reuse.
 const BUFFERS_KEPT: usize = 256;
@@ -25,8 +25,8 @@ const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
 /// The same of those that hold a statement and its verdict.
 const BEGUN_KEPT: usize = 1024;
 const BEGUN_BYTES_KEPT_MAX: usize = 8 << 10;
-/// Entries that are longer count towards what may wait, but not together with rows: streams would keep their room from them.
-const LIGHT_BYTES: usize = 16 << 10;
+/// Entries that are longer are long: they would keep their room from short ones, as rows would from both.
+const SHORT_BYTES_MAX: usize = 16 << 10;
 
 /// What a name takes besides its bytes.
 const NAME_BYTES: usize = 48;
@@ -47,23 +47,25 @@ enum What {
 }
 
 impl What {
-    /// Its bytes, where they count towards what may wait.
-    fn heavy_bytes(&self) -> usize {
-        let of_entry = |bytes: usize| if bytes > LIGHT_BYTES { bytes } else { 0 };
+    /// Its bytes that whoever wrote it chose; what else it takes is bounded by the ring.
+    fn bytes(&self) -> usize {
         match self {
             Self::Rows { bytes, .. } => bytes.len(),
-            Self::Begun(begun) => of_entry(begun.len()),
+            Self::Begun(begun) => begun.len(),
             Self::Entry(entry) => match &**entry {
-                Entry::Statement { text: words, .. } | Entry::Error { message: words, .. } => {
-                    of_entry(words.len())
-                }
+                Entry::Statement { text: words, .. } | Entry::Error { message: words, .. } => words.len(),
                 Entry::Verdict { relations, .. } => {
                     let each = |name: &String| name.len() + NAME_BYTES;
-                    of_entry(relations.iter().map(each).sum())
+                    relations.iter().map(each).sum()
                 }
                 _ => 0,
             },
         }
+    }
+
+    /// Whether it may wait in the ring until the recorder's nap is over.
+    fn is_short(&self) -> bool {
+        !matches!(self, Self::Rows { .. }) && self.bytes() <= SHORT_BYTES_MAX
     }
 }
 
@@ -79,7 +81,8 @@ pub struct Health {
     /// The last commit failed; new sessions are refused, running ones wait.
     pub failing: AtomicBool,
     rows_waiting: AtomicUsize,
-    entries_waiting: AtomicUsize,
+    long_waiting: AtomicUsize,
+    short_waiting: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -88,14 +91,14 @@ impl Health {
     fn waiting(&self, what: &What) -> &AtomicUsize {
         match what {
             What::Rows { .. } => &self.rows_waiting,
-            What::Entry(_) | What::Begun(_) => &self.entries_waiting,
+            _ if what.is_short() => &self.short_waiting,
+            What::Entry(_) | What::Begun(_) => &self.long_waiting,
         }
     }
 
     /// It waits no more.
     fn taken(&self, what: &What) {
-        self.waiting(what)
-            .fetch_sub(what.heavy_bytes(), Ordering::Relaxed);
+        self.waiting(what).fetch_sub(what.bytes(), Ordering::Relaxed);
     }
 }
 
@@ -190,7 +193,7 @@ impl Recording {
     }
 
     fn hand_over(&mut self, session: SessionId, what: What) -> Result<(), What> {
-        let bytes = what.heavy_bytes();
+        let (bytes, is_short) = (what.bytes(), what.is_short());
         let waiting = self.health.waiting(&what);
         if bytes > 0 && !has_room(waiting, bytes) {
             return Err(what);
@@ -201,9 +204,9 @@ impl Recording {
             session,
             what,
         };
-        let sent = match bytes {
-            0 => self.events.send_softly(event),
-            _ => self.events.send(event),
+        let sent = match is_short {
+            true => self.events.send_softly(event),
+            false => self.events.send(event),
         };
         sent.map_err(|event| {
             self.health.taken(&event.what);
@@ -431,6 +434,24 @@ mod tests {
     }
 
     #[test]
+    fn short_entries_wait_in_bounds_however_large_the_ring() {
+        let (mut recording, mut by_hand) = by_hand(8192);
+        let session = SessionId::from_random([1; 16]);
+        for _ in 0..2 {
+            let taken = (0..8192)
+                .take_while(|_| recording.try_entry(session, long(SHORT_BYTES_MAX)).is_ok())
+                .count();
+            assert_eq!(taken, BYTES_WAITING_MAX / SHORT_BYTES_MAX);
+            assert!(
+                recording.try_entry(session, long(SHORT_BYTES_MAX + 1)).is_ok(),
+                "long ones and rows have their own room"
+            );
+            assert!(recording.try_rows(session, 1, 0, &[0; 1 << 20]));
+            by_hand.drain();
+        }
+    }
+
+    #[test]
     fn long_entries_wait_in_bounds_and_not_for_rows() {
         let (mut recording, mut by_hand) = by_hand(4096);
         let session = SessionId::from_random([1; 16]);
@@ -442,7 +463,7 @@ mod tests {
             .count();
         assert_eq!(taken, BYTES_WAITING_MAX / piece, "rows leave them their room");
         assert!(
-            recording.try_entry(session, long(LIGHT_BYTES)).is_ok(),
+            recording.try_entry(session, long(SHORT_BYTES_MAX)).is_ok(),
             "short ones go on"
         );
         assert!(!recording.try_rows(session, 1, 0, &rows));
