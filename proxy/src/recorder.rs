@@ -446,7 +446,7 @@ mod tests {
                 recording.try_entry(session, long(SHORT_BYTES_MAX + 1)).is_ok(),
                 "long ones and rows have their own room"
             );
-            assert!(recording.try_rows(session, 1, 0, &[0; 1 << 20]));
+            assert!(recording.try_rows(session, 1, 0, &vec![0; 1 << 20]));
             by_hand.drain();
         }
     }
