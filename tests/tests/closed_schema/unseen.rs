@@ -2,8 +2,8 @@
 //! the schema of what is made without one.
 
 use linegate_tests::under::{Under, behind, code, say};
-use linegate_tests::wire::{bind, error_of, execute, framed, parse, sync};
-use linegate_tests::{Options, RawClient, eventually};
+use linegate_tests::wire::{bind, error_of, execute, framed, parse, rows, sync, tags};
+use linegate_tests::{Message, Options, RawClient, eventually};
 
 use super::temporary::{LEFT, MORE, refuses, view};
 use super::{FIXTURE, POLICIES, closed, settle};
@@ -242,18 +242,71 @@ fn long_texts_hold_up_nobody() {
     }
 }
 
-#[test]
-fn what_is_put_into_a_closed_schema_is_made_there() {
+/// Nothing is made in the closed schema; the rest goes.
+fn nothing_new() -> Under {
+    let policies = r#"
+        @id("everything") permit (principal, action, resource);
+        @id("nothing-new") forbid (principal, action in [Action::"create", Action::"drop"], resource)
+        when { resource is Table && resource.schema == "safe" };
+    "#;
     let options = Options {
-        policies: r#"
-            @id("everything") permit (principal, action, resource);
-            @id("nothing-new") forbid (principal, action in [Action::"create", Action::"drop"], resource)
-            when { resource is Table && resource.schema == "safe" };
-        "#
-        .to_owned(),
+        policies: policies.to_owned(),
         ..Options::default()
     };
-    let under = behind(options, FIXTURE);
+    behind(options, FIXTURE)
+}
+
+fn is_nothing_new(answer: &[Message]) -> bool {
+    error_of(answer).is_some_and(|(_, message)| message.contains("nothing-new"))
+}
+
+/// `set_config('search_path', 'safe', false)` in the message that names functions by number.
+fn path_by_number(under: &Under) -> Vec<u8> {
+    let number = under.postgres.sql("SELECT 'pg_catalog.set_config'::regproc::oid");
+    let mut body = number.parse::<u32>().expect("an OID").to_be_bytes().to_vec();
+    body.extend([0, 1, 0, 1, 0, 3]); // one format for all, binary; three arguments
+    for argument in [b"search_path".as_slice(), b"safe", &[0]] {
+        body.extend(u32::try_from(argument.len()).expect("short").to_be_bytes());
+        body.extend(argument);
+    }
+    body.extend([0, 1]);
+    framed(b'F', &body)
+}
+
+#[test]
+fn a_path_is_moved_by_a_function_that_is_called_by_number() {
+    let under = nothing_new();
+    let moved = path_by_number(&under);
+    let make = "CREATE TABLE moved (a int)";
+    let is_unknown_place = |answer: &[Message]| {
+        let error = error_of(answer);
+        error.is_some_and(|(code, message)| code == "42501" && message.contains("not known any more"))
+    };
+    let mut client = under.client();
+    client.send_bytes(&moved);
+    assert_eq!(tags(&client.read_to_ready()), "VZ", "the path is moved");
+    assert_eq!(rows(&client.query("SHOW search_path")), [["safe"]]);
+    assert!(is_unknown_place(&client.query(make)));
+    assert_eq!(code(&client.query("CREATE TABLE scr.moved (a int)")), "no error");
+    // Without waiting, and named by what nobody reads: what comes behind may be anything, and is opaque.
+    let (under, mut client) = closed();
+    let computed = "SELECT set_config('search_' || 'path', 'safe', false)";
+    client.send_bytes(
+        &[computed, make]
+            .map(|text| framed(b'Q', format!("{text}\0").as_bytes()))
+            .concat(),
+    );
+    client.read_to_ready();
+    assert_eq!(code(&client.read_to_ready()), "42501");
+    let found = under
+        .postgres
+        .sql("SELECT count(*) FROM pg_class WHERE relname = 'moved'");
+    assert_eq!(found, "0");
+}
+
+#[test]
+fn what_is_put_into_a_closed_schema_is_made_there() {
+    let under = nothing_new();
     under.postgres.sql(
         "GRANT CREATE ON DATABASE shop TO app; CREATE EXTENSION postgres_fdw; \
          CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw; GRANT USAGE ON FOREIGN SERVER far TO app; \
@@ -269,10 +322,7 @@ fn what_is_put_into_a_closed_schema_is_made_there() {
     ] {
         assert_eq!(code(&client.query(honest)), "no error", "{honest}");
     }
-    let mut is_refused = |put: &str| {
-        let (_, message) = error_of(&client.query(put)).unwrap_or_default();
-        message.contains("nothing-new")
-    };
+    let mut is_refused = |put: &str| is_nothing_new(&client.query(put));
     // The server is asked, and says why it does not.
     let import = |into: &str| format!("IMPORT FOREIGN SCHEMA public {into}");
     assert!(!is_refused(&import("FROM SERVER far INTO scr")));
@@ -294,8 +344,8 @@ fn what_is_put_into_a_closed_schema_is_made_there() {
         let mut other = under.client();
         other.query("CREATE TABLE scr.settling (id int)"); // has the catalog read
         other.query("DROP TABLE scr.settling");
-        let (_, message) = error_of(&other.query("CREATE EXTENSION hstore")).unwrap_or_default();
+        let answer = other.query("CREATE EXTENSION hstore");
         under.postgres.sql("DROP EXTENSION IF EXISTS hstore");
-        message.contains("nothing-new").then_some(())
+        is_nothing_new(&answer).then_some(())
     });
 }
